@@ -1,0 +1,4 @@
+//! The sub-cluster controller.
+
+pub mod config;
+pub mod subcluster;

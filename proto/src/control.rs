@@ -1,0 +1,1 @@
+//! What `roost` and `roostd` say to each other.

@@ -1,0 +1,226 @@
+//! What libvirt says about a VM, and what can be asked of libvirt: the words between the engine and the libvirt driver.
+
+use core::fmt;
+use core::time::Duration;
+use std::path::PathBuf;
+
+/// A domain as libvirt shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainView {
+    /// What it is doing.
+    pub run: Run,
+    /// libvirt's number for this life of the domain; another number is another life.
+    pub life: Option<u32>,
+    /// libvirt starts it by itself when the host boots: a danger for a protected VM.
+    pub autostart: bool,
+    /// How far it came; tells a hang from a quiet guest.
+    pub progress: Progress,
+    /// The job that libvirt has under way for it.
+    pub job: Job,
+    /// Its vsock CID, from the live domain.
+    pub cid: Option<u32>,
+}
+
+/// What a domain is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// libvirt does not know the domain.
+    Undefined,
+    /// Defined and not running.
+    Off(Off),
+    /// Running.
+    Running,
+    /// On its way down.
+    ShuttingDown,
+    /// Its vCPUs stand still.
+    Paused(Paused),
+    /// The guest suspended itself (ACPI S3).
+    Asleep,
+    /// The guest's kernel panicked, and the domain is kept as it was.
+    Crashed,
+}
+
+/// Why a domain is not running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// libvirt does not say; as after a boot of the host.
+    Unknown,
+    /// The guest shut down, by itself or because it was asked to.
+    Shutdown,
+    /// Somebody pulled its plug.
+    Destroyed,
+    /// The guest crashed.
+    Crashed,
+    /// QEMU ended or could not start.
+    Failed,
+    /// It lives on another host now.
+    Migrated,
+    /// Its memory was saved, to be restored.
+    Saved,
+    /// A snapshot of a stopped domain was restored.
+    Snapshot,
+}
+
+/// Why a domain is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paused {
+    /// libvirt does not say.
+    Unknown,
+    /// Somebody paused it.
+    User,
+    /// It is being migrated, saved, dumped, or put into a snapshot.
+    Busy,
+    /// A disk failed.
+    IoError,
+    /// Its watchdog fired.
+    Watchdog,
+    /// The guest's kernel panicked.
+    Crashed,
+    /// It is about to start.
+    Starting,
+}
+
+/// How far a VM came. Counters since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// vCPU time, nanoseconds.
+    pub cpu_ns: u64,
+    /// Disk requests.
+    pub disk_requests: u64,
+}
+
+/// What libvirt is doing with a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Nothing.
+    None,
+    /// Migrating it.
+    Migration,
+    /// Saving or restoring its memory.
+    Save,
+    /// Dumping its core, or taking a snapshot.
+    Other,
+}
+
+/// What happened to a domain, which its state later may not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// It was started or resumed from a saved state.
+    Started,
+    /// It stopped.
+    Stopped(Off),
+    /// The guest rebooted.
+    Rebooted,
+    /// The guest's kernel panicked.
+    Panicked,
+    /// Its watchdog fired.
+    Watchdog,
+    /// A disk failed.
+    IoError,
+    /// Its vCPUs were stopped.
+    Paused(Paused),
+    /// Its vCPUs go on.
+    Resumed,
+}
+
+/// What the libvirt driver tells the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LibvirtInput {
+    /// libvirt answers. A view of every watched domain follows.
+    Connected,
+    /// libvirt does not answer; nothing is known about any domain until `Connected`.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// A domain as it is now.
+    Domain {
+        /// Its name.
+        name: String,
+        /// How it is.
+        view: DomainView,
+        /// What happened, if an event brought this.
+        happened: Option<Happened>,
+    },
+    /// An action ended.
+    Done {
+        /// Which.
+        ticket: Ticket,
+        /// How.
+        result: Result<(), ActionError>,
+    },
+}
+
+/// What tells one action from another; never used twice in one life of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What can be asked of libvirt. Each action is answered once, within its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The name of this order.
+    pub ticket: Ticket,
+    /// The domain.
+    pub domain: String,
+    /// What to do.
+    pub action: VmAction,
+    /// The longest it may take.
+    pub limit: Duration,
+}
+
+/// What can be done with a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VmAction {
+    /// Define it from this file; its `<name>` must be the domain's.
+    Define {
+        /// The file.
+        xml: PathBuf,
+    },
+    /// Start it.
+    Start,
+    /// Ask the guest to reboot.
+    Reboot,
+    /// Push the reset button.
+    Reset,
+    /// Ask the guest to shut down.
+    Shutdown,
+    /// Pull the plug.
+    Destroy,
+    /// Keep a picture of its console, in the image format that QEMU gives.
+    Screenshot {
+        /// Where to.
+        file: PathBuf,
+    },
+}
+
+/// Why an action did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ActionError {
+    /// It took longer than its limit. It may still happen.
+    TimedOut,
+    /// libvirt does not answer; nothing was done, as far as is known.
+    NotConnected,
+    /// Too much is under way; nothing was done.
+    Busy,
+    /// The domain is already as wanted.
+    AlreadySo,
+    /// There is no such domain.
+    NoDomain,
+    /// libvirt's own words, or the system's.
+    Failed(String),
+}
+
+impl fmt::Display for ActionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => write!(f, "libvirt did not finish in time"),
+            Self::NotConnected => write!(f, "libvirt does not answer"),
+            Self::Busy => write!(f, "too many libvirt calls are under way"),
+            Self::AlreadySo => write!(f, "nothing to do"),
+            Self::NoDomain => write!(f, "libvirt knows no such domain; define it, or name its file with 'xml'"),
+            Self::Failed(words) => write!(f, "{words}"),
+        }
+    }
+}
+
+impl core::error::Error for ActionError {}

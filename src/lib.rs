@@ -1,0 +1,6 @@
+//! The host side of Roost: everything behind `roostd` and `roost`.
+
+pub mod driver;
+pub mod engine;
+#[allow(unsafe_code)]
+pub mod sys;
