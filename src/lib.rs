@@ -1,5 +1,8 @@
 //! The host side of Roost: everything behind `roostd` and `roost`.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod driver;
 pub mod engine;
 #[allow(unsafe_code)]

@@ -63,6 +63,7 @@ impl Decoder {
     }
 
     /// The next whole message, or `None` when more bytes are needed.
+    #[expect(clippy::should_implement_trait, reason = "the caller says which kind of message it expects")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.bytes[self.start..];
         let Some(header) = rest.first_chunk::<HEADER>() else { return Ok(None) };

@@ -4,10 +4,12 @@
 //! The crate does no I/O, reads no clock and draws no random number: time and seeds are arguments.
 
 pub mod control;
+pub mod exit;
 pub mod frame;
 pub mod link;
 pub mod local;
 pub mod name;
 pub mod retry;
+pub mod state;
 pub mod text;
 pub mod time;

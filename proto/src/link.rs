@@ -241,13 +241,16 @@ impl GroupReport {
         if names.into_iter().any(|name| !is_name(name)) {
             return Err(BadReport::Name);
         }
-        if self.resources.len() > MAX_RESOURCES || self.resources.iter().any(|r| r.detail.len() > MAX_DETAIL) {
+        if self.resources.len() > MAX_RESOURCES || self.resources.iter().any(|r| r.detail.len() > MAX_DETAIL)
+        {
             return Err(BadReport::Limit);
         }
-        if let GroupState::Faulted(fault) = &self.state {
-            if fault.resource.len() > MAX_NAME || fault.reason.len() > MAX_REASON || fault.output.len() > MAX_OUTPUT {
-                return Err(BadReport::Limit);
-            }
+        if let GroupState::Faulted(fault) = &self.state
+            && (fault.resource.len() > MAX_NAME
+                || fault.reason.len() > MAX_REASON
+                || fault.output.len() > MAX_OUTPUT)
+        {
+            return Err(BadReport::Limit);
         }
         let mut seen: Vec<&str> = self.resources.iter().map(|r| r.name.as_str()).collect();
         seen.sort_unstable();

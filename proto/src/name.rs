@@ -12,7 +12,8 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// What to tell a person whose name was refused.
-pub const NAME_RULE: &str = "a name is 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit";
+pub const NAME_RULE: &str =
+    "a name is 1 to 64 letters, digits, '.', '_' or '-', and starts with a letter or digit";
 
 #[cfg(test)]
 mod tests {

@@ -61,7 +61,8 @@ impl Backoff {
         if made == 0 {
             return Duration::ZERO;
         }
-        let doubled = self.first.saturating_mul(1_u32.checked_shl(made - 1).unwrap_or(u32::MAX)).min(self.max);
+        let doubled =
+            self.first.saturating_mul(1_u32.checked_shl(made - 1).unwrap_or(u32::MAX)).min(self.max);
         let fifth = u64::try_from(doubled.as_nanos() / 5).unwrap_or(u64::MAX);
         doubled.saturating_sub(Duration::from_nanos(random % fifth.max(1)))
     }

@@ -125,7 +125,18 @@ mod tests {
 
     #[test]
     fn bad_spans_are_refused_with_the_way_to_write_one() {
-        for text in ["", "10", "s", "-1s", "1.5s", "10 s", "10sec", "367d", "99999999999999999999s", "9999999999999999d"] {
+        for text in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "10sec",
+            "367d",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
             let error = text.parse::<Span>().expect_err(text);
             assert!(error.to_string().contains("\"10s\""), "{error}");
         }

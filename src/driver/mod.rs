@@ -1,1 +1,8 @@
 //! One file for each thing outside: what turns it into events, and carries actions out.
+
+pub mod clock;
+pub mod control;
+pub mod disk;
+pub mod guest_link;
+pub mod libvirt;
+pub mod systemd;

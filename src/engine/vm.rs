@@ -40,6 +40,19 @@ pub enum Run {
     Crashed,
 }
 
+impl Run {
+    /// Whether a person, the guest or libvirt itself wants it to stand still, so that nobody else should touch it.
+    pub const fn is_left_alone(self) -> bool {
+        match self {
+            Self::Asleep => true,
+            Self::Paused(why) => {
+                matches!(why, Paused::Unknown | Paused::User | Paused::Busy | Paused::Starting)
+            }
+            Self::Undefined | Self::Off(_) | Self::Running | Self::ShuttingDown | Self::Crashed => false,
+        }
+    }
+}
+
 /// Why a domain is not running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Off {
@@ -217,7 +230,9 @@ impl fmt::Display for ActionError {
             Self::NotConnected => write!(f, "libvirt does not answer"),
             Self::Busy => write!(f, "too many libvirt calls are under way"),
             Self::AlreadySo => write!(f, "nothing to do"),
-            Self::NoDomain => write!(f, "libvirt knows no such domain; define it, or name its file with 'xml'"),
+            Self::NoDomain => {
+                write!(f, "libvirt knows no such domain; define it, or name its file with 'xml'")
+            }
             Self::Failed(words) => write!(f, "{words}"),
         }
     }

@@ -1,0 +1,80 @@
+//! What `roostd` keeps across its own restarts, as one JSON document: what operators decided, and how often
+//! recovery was tried.
+
+use crate::control::Intent;
+use crate::retry::Attempts;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of [`Saved`] that this build writes, and the newest that it reads.
+pub const STATE_VERSION: u16 = 1;
+
+/// Groups that are remembered, at most: those of the configuration, and those that were once in it, so that a group
+/// which is left out by mistake is still offline when it is put back.
+pub const MAX_SAVED_GROUPS: usize = 4096;
+
+/// The whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// [`STATE_VERSION`].
+    pub version: u16,
+    /// The boot that the moments in it belong to, in hexadecimal; after another boot they are forgotten.
+    pub boot_id: String,
+    /// The groups, by name.
+    pub groups: BTreeMap<String, SavedGroup>,
+}
+
+/// One group's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SavedGroup {
+    /// What an operator wants.
+    pub intent: Intent,
+    /// Watched, not touched.
+    pub frozen: bool,
+    /// It is to be started whatever libvirt says of why it is off; set with the intent, cleared when it runs.
+    pub start_pending: bool,
+    /// Its guest once had a controller, so one is waited for.
+    pub had_controller: bool,
+    /// Why it was given up on, if it was.
+    pub given_up: Option<String>,
+    /// Recoveries so far; numbers the screenshots.
+    pub recoveries: u64,
+    /// Reboots asked of the guest.
+    pub reboots: Attempts,
+    /// Resets.
+    pub resets: Attempts,
+    /// Starts after a failure.
+    pub restarts: Attempts,
+}
+
+impl Default for SavedGroup {
+    /// A group that was never seen before: to be online, and to be started if it is off.
+    fn default() -> Self {
+        Self {
+            intent: Intent::Online,
+            frozen: false,
+            start_pending: true,
+            had_controller: false,
+            given_up: None,
+            recoveries: 0,
+            reboots: Attempts::default(),
+            resets: Attempts::default(),
+            restarts: Attempts::default(),
+        }
+    }
+}
+
+impl Saved {
+    /// Forgets the moments, which mean nothing after another boot, and what followed from them.
+    pub fn after_reboot(&mut self, boot_id: &str) {
+        boot_id.clone_into(&mut self.boot_id);
+        for group in self.groups.values_mut() {
+            group.reboots.clear();
+            group.resets.clear();
+            group.restarts.clear();
+            group.given_up = None;
+            group.start_pending = true;
+        }
+    }
+}

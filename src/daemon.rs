@@ -1,0 +1,463 @@
+//! `roostd`: the reactor that turns descriptors into the engine's inputs, and its outputs into deeds.
+
+use crate::config::{self, Config, ConfigError};
+use crate::driver::clock;
+use crate::driver::control::{Asked, Control};
+use crate::driver::disk::{self, Disk, Done};
+use crate::driver::guest_link::GuestLinks;
+use crate::driver::libvirt::Libvirt;
+use crate::driver::systemd::Systemd;
+use crate::engine::{Engine, EventDraft, Input, OperatorOrder, Output, RequestId, draft};
+use core::fmt;
+use core::time::Duration;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
+use roost_proto::time::Instant;
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How often libvirt is asked for every domain, behind its events.
+const LIBVIRT_POLL: Duration = Duration::from_secs(2);
+/// The largest configuration file, in bytes.
+const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+
+/// What `roostd` is told on its command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Which of its hosts this is; by default the one with the machine's name.
+    pub host: Option<String>,
+    /// Where state, events and screenshots are kept.
+    pub state_dir: PathBuf,
+    /// Where the control socket is.
+    pub run_dir: PathBuf,
+}
+
+/// Why `roostd` cannot run.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is not good.
+    Config(String),
+    /// What is kept on disk is not good.
+    State(disk::StateError),
+    /// The system refused something.
+    System {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(words) => write!(f, "{words}"),
+            Self::State(error) => write!(f, "{error}"),
+            Self::System { what, error } => write!(f, "{what}: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// Reads and checks a configuration file.
+pub fn load_config(path: &Path) -> Result<Config, String> {
+    let unreadable = |why: String| format!("cannot read '{}': {why}", path.display());
+    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if size > MAX_CONFIG {
+        return Err(unreadable(format!("{size} bytes are too many for a configuration")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    config::parse(&text).map_err(|error: ConfigError| format!("'{}': {error}", path.display()))
+}
+
+/// This machine's entry in the configuration.
+fn host_name(options: &Options, config: &Config) -> Result<String, String> {
+    let name = match &options.host {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname().map_err(|error| error.to_string())?.to_string_lossy().into_owned(),
+    };
+    let known = config.host(&name).or_else(|error| match name.split_once('.') {
+        Some((short, _)) => config.host(short).map_err(|_| error),
+        None => Err(error),
+    });
+    Ok(known.map_err(|error| error.to_string())?.name.clone())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+enum Source {
+    Signals,
+    Libvirt,
+    Guests,
+    Control,
+    Disk,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    Ending,
+}
+
+/// The daemon.
+pub struct Daemon {
+    options: Options,
+    config: Config,
+    host: String,
+    engine: Engine,
+    libvirt: Libvirt,
+    guests: GuestLinks,
+    control: Control,
+    disk: Disk,
+    signals: SignalFd,
+    systemd: Systemd,
+    epoll: Epoll,
+    events: VecDeque<Event>,
+    next_seq: u64,
+    life: Life,
+    next_watchdog: Option<Instant>,
+}
+
+impl Daemon {
+    /// Sets everything up. Signals are blocked from here on, in every thread.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let config = load_config(&options.config).map_err(StartError::Config)?;
+        let host = host_name(&options, &config).map_err(StartError::Config)?;
+        let uri = config.hosts.iter().find(|h| h.name == host).map(|h| h.libvirt.clone()).unwrap_or_default();
+        let screenshots = options.state_dir.join("screenshots");
+        for dir in [&options.run_dir, &options.state_dir, &screenshots] {
+            std::fs::create_dir_all(dir)
+                .map_err(system(format!("cannot make the folder '{}'", dir.display())))?;
+        }
+        let socket = options.run_dir.join("roostd.sock");
+        let control =
+            Control::listen(&socket).map_err(system(format!("cannot listen at '{}'", socket.display())))?;
+        let saved = disk::load_state(&options.state_dir).map_err(StartError::State)?;
+        let events = disk::load_events(&options.state_dir);
+        let boot_id = clock::boot_id().map_err(system("cannot read the boot id"))?;
+        let seed = clock::seed().map_err(system("cannot draw a random number"))?;
+        let mut mask = SigSet::empty();
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
+        mask.thread_block().map_err(system("cannot block signals"))?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(system("cannot wait for signals"))?;
+        let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
+        let engine = Engine::new(&config, &host, saved, &boot_id, seed, screenshots, clock::now());
+        let libvirt =
+            Libvirt::start(&uri, LIBVIRT_POLL).map_err(system("cannot start the libvirt threads"))?;
+        let guests = GuestLinks::new(&host).map_err(system("cannot set the guest link up"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("cannot make an epoll"))?;
+        let next_seq = events.back().map_or(1, |event| event.seq + 1);
+        let systemd = Systemd::from_environment();
+        let next_watchdog = systemd.beat().map(|_| clock::now());
+        let mut daemon = Self {
+            options,
+            config,
+            host,
+            engine,
+            libvirt,
+            guests,
+            control,
+            disk,
+            signals,
+            systemd,
+            epoll,
+            events,
+            next_seq,
+            life: Life::Running,
+            next_watchdog,
+        };
+        daemon.listen().map_err(system("cannot watch a descriptor"))?;
+        daemon.apply_config();
+        Ok(daemon)
+    }
+
+    fn listen(&self) -> io::Result<()> {
+        let readable = |source| EpollEvent::new(EpollFlags::EPOLLIN, source as u64);
+        self.epoll.add(&self.signals, readable(Source::Signals))?;
+        self.epoll.add(self.libvirt.fd(), readable(Source::Libvirt))?;
+        self.epoll.add(&self.guests.fd().0, readable(Source::Guests))?;
+        self.epoll.add(&self.control.fd().0, readable(Source::Control))?;
+        self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
+        Ok(())
+    }
+
+    /// Runs until a signal ends it. VMs run on.
+    pub fn run(mut self) -> io::Result<()> {
+        self.record(draft(
+            Level::Info,
+            EventKind::DaemonStarted,
+            None,
+            format!(
+                "roostd {} watches {} groups on '{}'",
+                env!("CARGO_PKG_VERSION"),
+                self.config.groups.len(),
+                self.host
+            ),
+        ));
+        self.systemd.say("READY=1");
+        while self.life == Life::Running {
+            self.wait()?;
+            self.drain();
+        }
+        self.systemd.say("STOPPING=1");
+        let text = "roostd ends; VMs run on, and are not watched".to_owned();
+        self.record(draft(Level::Info, EventKind::DaemonStopped, None, text));
+        self.disk.finish();
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let now = clock::now();
+        let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog];
+        let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
+        let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
+        let mut ready = [EpollEvent::empty(); 8];
+        let count = match self.epoll.wait(&mut ready, EpollTimeout::from(millis)) {
+            Ok(count) => count,
+            Err(nix::errno::Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for event in &ready[..count] {
+            self.serve(event.data());
+        }
+        self.tick(clock::now());
+        Ok(())
+    }
+
+    fn serve(&mut self, source: u64) {
+        let now = clock::now();
+        if source == Source::Signals as u64 {
+            self.take_signals();
+        } else if source == Source::Libvirt as u64 {
+            while let Some(input) = self.libvirt.poll() {
+                self.engine.handle(now, Input::Libvirt(input));
+                self.drain();
+            }
+        } else if source == Source::Guests as u64 {
+            self.guests.handle(now);
+        } else if source == Source::Control as u64 {
+            for asked in self.control.handle(now) {
+                self.asked(asked, now);
+            }
+        } else if source == Source::Disk as u64 {
+            while let Some(done) = self.disk.poll() {
+                self.disk_says(done, now);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.guests.handle_timeout(now);
+        self.control.handle_timeout(now);
+        for (group, input) in self.guests.take_events() {
+            self.engine.handle(now, Input::Guest { group, input });
+            self.drain();
+        }
+        for complaint in self.guests.take_complaints() {
+            self.record(draft(Level::Warning, EventKind::ControllerRefused, None, complaint));
+        }
+        self.engine.handle_timeout(now);
+        if self.next_watchdog.is_some_and(|at| now >= at) {
+            self.systemd.say("WATCHDOG=1");
+            self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
+        }
+    }
+
+    /// Carries out what the engine decided.
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Order(order) => self.libvirt.order(order),
+                Output::Store(saved) => {
+                    if let Err(error) = self.disk.store(saved) {
+                        self.engine.handle(clock::now(), Input::Stored(Err(error)));
+                    }
+                }
+                Output::Answer { request, answer } => {
+                    let reply = match answer {
+                        Ok(text) => Reply::Done { text },
+                        Err((code, reason)) => Reply::Refused { code, reason },
+                    };
+                    self.control.answer(request, &reply);
+                }
+                Output::Event(event) => self.record(event),
+                Output::DropGuest { group } => self.guests.drop_guest(&group),
+                Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
+            }
+        }
+    }
+
+    fn record(&mut self, event: EventDraft) {
+        let EventDraft { level, kind, group, text, output } = event;
+        let about = group.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        match level {
+            Level::Info => log::info!("{about}{text}"),
+            Level::Warning => log::warn!("{about}{text}"),
+            Level::Error => log::error!("{about}{text}"),
+        }
+        let event = Event { seq: self.next_seq, at_ms: clock::wall_ms(), level, kind, group, text, output };
+        self.next_seq += 1;
+        if self.events.len() == disk::EVENTS_IN_MEMORY {
+            self.events.pop_front();
+        }
+        self.control.publish(&event);
+        self.disk.append(event.clone());
+        self.events.push_back(event);
+    }
+
+    fn disk_says(&mut self, done: Done, now: Instant) {
+        let (level, text) = match done {
+            Done::Stored(result) => {
+                self.engine.handle(now, Input::Stored(result));
+                return;
+            }
+            Done::EventsFail(error) => (
+                Level::Error,
+                format!("events cannot be written to disk: {error}; they are kept in memory for now"),
+            ),
+            Done::EventsWork { lost } => {
+                (Level::Warning, format!("events are written to disk again; {lost} are missing there"))
+            }
+        };
+        self.record(draft(level, EventKind::Storage, None, text));
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match Signal::try_from(signal.ssi_signo.cast_signed()) {
+                Ok(Signal::SIGHUP) => {
+                    if let Err(reason) = self.reload() {
+                        log::error!("{reason}");
+                    }
+                }
+                _ => self.life = Life::Ending,
+            }
+        }
+    }
+
+    fn asked(&mut self, asked: Asked, now: Instant) {
+        let Asked { request, who, ask } = asked;
+        match ask {
+            Ask::Status => {
+                let status = self.engine.status(now, clock::wall_ms());
+                self.control.answer(request, &Reply::Status(self.with_own_warnings(status)));
+            }
+            Ask::Events { after, group, follow } => self.tell_events(request, after, group, follow),
+            Ask::Intent { group, intent } => {
+                self.order(now, request, who, group, OperatorOrder::Intent(intent))
+            }
+            Ask::Freeze { group } => self.order(now, request, who, group, OperatorOrder::Freeze),
+            Ask::Thaw { group } => self.order(now, request, who, group, OperatorOrder::Thaw),
+            Ask::Reload => {
+                let reply = match self.reload() {
+                    Ok(text) => Reply::Done { text },
+                    Err(reason) => Reply::Refused { code: Refusal::BadConfiguration, reason },
+                };
+                self.control.answer(request, &reply);
+            }
+        }
+    }
+
+    fn with_own_warnings(&self, mut status: roost_proto::control::Status) -> roost_proto::control::Status {
+        if self.disk.not_taken() > 0 {
+            let text = format!("the disk hangs; {} events are not on it", self.disk.not_taken());
+            status.warnings.push(text);
+            status.health = status.health.max(roost_proto::control::Health::Degraded);
+        }
+        status
+    }
+
+    fn order(&mut self, now: Instant, request: RequestId, who: String, group: String, order: OperatorOrder) {
+        self.engine.handle(now, Input::Operator { request, who, group, order });
+    }
+
+    fn tell_events(&mut self, request: RequestId, after: u64, group: Option<String>, follow: bool) {
+        let wanted = |event: &&Event| event.seq > after && (group.is_none() || event.group == group);
+        for event in self.events.iter().filter(wanted) {
+            self.control.reply(request, &Reply::Event(event.clone()));
+        }
+        if follow {
+            self.control.follow(request, group);
+        } else {
+            self.control.answer(request, &Reply::End);
+        }
+    }
+
+    fn reload(&mut self) -> Result<String, String> {
+        let loaded = load_config(&self.options.config)
+            .and_then(|config| host_name(&self.options, &config).map(|host| (config, host)));
+        let refused = match loaded {
+            Ok((_, host)) if host != self.host => {
+                Err(format!("this host was '{}' and cannot become '{host}'", self.host))
+            }
+            Ok((config, _)) => Ok(config),
+            Err(reason) => Err(reason),
+        };
+        match refused {
+            Ok(config) => {
+                let uri = |config: &Config| {
+                    config.hosts.iter().find(|h| h.name == self.host).map(|h| h.libvirt.clone())
+                };
+                let same_uri = uri(&config) == uri(&self.config);
+                self.config = config;
+                self.engine.reload(&self.config, clock::now());
+                self.apply_config();
+                self.control.reload();
+                let hint =
+                    if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" };
+                let text =
+                    format!("the configuration was read again: {} groups{hint}", self.config.groups.len());
+                self.record(draft(Level::Info, EventKind::Reloaded, None, text.clone()));
+                Ok(text)
+            }
+            Err(reason) => {
+                let text =
+                    format!("the configuration is not good, and the one before stays in force: {reason}");
+                self.record(draft(Level::Error, EventKind::Reloaded, None, text.clone()));
+                Err(text)
+            }
+        }
+    }
+
+    /// Tells the drivers what the configuration wants watched.
+    fn apply_config(&mut self) {
+        self.libvirt.watch(self.engine.domains());
+        let here: Vec<config::Group> =
+            self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
+        self.guests.listen(&here);
+    }
+}
+
+fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StartError {
+    let what = what.into();
+    move |error| StartError::System { what, error: error.into() }
+}
+
+/// Writes messages to standard error: with the priorities of sd-daemon(3) under systemd, with times elsewhere. `RUST_LOG`
+/// chooses what is written, as `RUST_LOG=debug`.
+pub fn start_logging() {
+    let filter = env_logger::Env::default().default_filter_or("info");
+    let mut builder = env_logger::Builder::from_env(filter);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.format(|out, record| {
+            use std::io::Write;
+            let priority = match record.level() {
+                log::Level::Error => 3,
+                log::Level::Warn => 4,
+                log::Level::Info => 6,
+                log::Level::Debug | log::Level::Trace => 7,
+            };
+            writeln!(out, "<{priority}>{}", record.args())
+        });
+    } else {
+        builder.format_target(false).format_timestamp_millis();
+    }
+    builder.init();
+}

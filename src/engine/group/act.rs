@@ -1,0 +1,214 @@
+//! Acting: orders to libvirt, and what follows from their ends.
+
+use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
+use super::{Count, Doing, Duration, EventKind, Failure, Group, Instant, Level, Outbox, Output, Phase, Rung};
+use super::{ladder, seconds};
+
+/// The longest a start may take: QEMU has to open its disks, perhaps over a slow network.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// The longest a forced stop may take: libvirt itself waits 15 s for QEMU to obey SIGTERM, then kills it.
+const DESTROY_LIMIT: Duration = Duration::from_secs(30);
+/// The longest any other order may take.
+const SHORT_LIMIT: Duration = Duration::from_secs(10);
+/// How soon after libvirt's word a domain must be seen as it said: five polls.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// The wait before libvirt is asked again for what it could not take on.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The wait before a definition file, or a stop that did not work, is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Screenshots kept of each group; the oldest is written over.
+const SCREENSHOTS: u64 = 10;
+
+impl Group {
+    fn order(&mut self, doing: Doing, out: &mut Outbox) -> bool {
+        let (action, limit) = match doing {
+            Doing::Define => match &self.config.xml {
+                Some(xml) => (VmAction::Define { xml: xml.clone() }, SHORT_LIMIT),
+                None => return false,
+            },
+            Doing::Start | Doing::Restart => (VmAction::Start, START_LIMIT),
+            Doing::Shutdown => (VmAction::Shutdown, SHORT_LIMIT),
+            Doing::Destroy | Doing::Clear => (VmAction::Destroy, DESTROY_LIMIT),
+            Doing::Screenshot(_) => {
+                let slot = self.saved.recoveries % SCREENSHOTS;
+                let file = out.screenshots.join(format!("{}-{slot}.ppm", self.config.name));
+                (VmAction::Screenshot { file }, SHORT_LIMIT)
+            }
+            Doing::Reboot => (VmAction::Reboot, SHORT_LIMIT),
+            Doing::Reset => (VmAction::Reset, SHORT_LIMIT),
+        };
+        let ticket = out.ticket();
+        self.order = Some((ticket, doing));
+        out.push(Output::Order(Order { ticket, domain: self.config.vm.clone(), action, limit }));
+        false
+    }
+
+    pub(super) fn order_define(&mut self, out: &mut Outbox) -> bool {
+        self.saved.start_pending = true;
+        self.order(Doing::Define, out)
+    }
+
+    pub(super) fn order_start(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        let text = format!("starting VM '{}'", self.config.vm);
+        self.event(out, Level::Info, EventKind::Recovery, text);
+        self.phase = Phase::Starting { until: now + START_LIMIT };
+        self.order(Doing::Start, out)
+    }
+
+    pub(super) fn order_shutdown(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        self.phase = Phase::Stopping { until: now + self.config.stop_timeout };
+        self.order(Doing::Shutdown, out)
+    }
+
+    pub(super) fn order_destroy(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        let text = format!("VM '{}' did not shut down; its plug is pulled", self.config.vm);
+        self.event(out, Level::Warning, EventKind::VmStopped, text);
+        self.phase = Phase::Stopping { until: now + SEEN_WITHIN };
+        self.order(Doing::Destroy, out)
+    }
+
+    /// The time for a rung has come.
+    pub(super) fn take_rung(
+        &mut self,
+        now: Instant,
+        rung: Rung,
+        run: Run,
+        count: Count,
+        failure: Failure,
+        out: &mut Outbox,
+    ) -> bool {
+        if count == Count::Due {
+            ladder::take(&self.config.recovery, &mut self.saved, rung, now);
+            out.dirty = true;
+            let made = ladder::count(&self.config.recovery, &self.saved, now);
+            let limits = &self.config.recovery;
+            let (nth, most) = match rung {
+                Rung::Reboot => (made.reboot, limits.reboot),
+                Rung::Reset => (made.reset, limits.reset),
+                Rung::Restart => (made.restart, limits.restart),
+            };
+            let text =
+                format!("{} now ({nth} of {most} within {})", self.words(rung), seconds(limits.window));
+            self.event(out, Level::Warning, EventKind::Recovery, text);
+        }
+        let silent = failure.kind == EventKind::ControllerLost;
+        self.phase = Phase::Waiting { rung, until: now, failure, count: Count::Done };
+        let off = matches!(run, Run::Off(_) | Run::Undefined);
+        match rung {
+            _ if off => self.order(Doing::Restart, out),
+            Rung::Reboot => self.order(Doing::Reboot, out),
+            Rung::Reset | Rung::Restart if silent && count == Count::Due => {
+                self.order(Doing::Screenshot(rung), out)
+            }
+            Rung::Reset => self.order(Doing::Reset, out),
+            Rung::Restart => self.order(Doing::Clear, out),
+        }
+    }
+
+    /// An order ended.
+    pub fn done(&mut self, now: Instant, ticket: Ticket, result: Result<(), ActionError>, out: &mut Outbox) {
+        let Some((_, doing)) = self.order.take_if(|(current, _)| *current == ticket) else { return };
+        match result {
+            Err(ActionError::NotConnected | ActionError::Busy) => self.hold(now, AGAIN_AFTER, doing),
+            Ok(()) | Err(ActionError::AlreadySo) => self.succeeded(now, doing, out),
+            Err(ActionError::TimedOut) if matches!(doing, Doing::Start | Doing::Restart) => {
+                self.phase = Phase::Starting { until: now + RETRY_AFTER }; // it may still come up
+            }
+            Err(error) => self.refused(now, doing, &error, out),
+        }
+    }
+
+    /// Waits before the same is decided again.
+    fn hold(&mut self, now: Instant, wait: Duration, doing: Doing) {
+        self.held_until = Some(now + wait);
+        if doing == Doing::Start {
+            self.phase = Phase::Idle;
+        }
+        if doing == Doing::Shutdown {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    fn succeeded(&mut self, now: Instant, doing: Doing, out: &mut Outbox) {
+        let wanted = self.may_recover();
+        match doing {
+            Doing::Define => self.vm.lose(), // what was known of it is past; the next view tells
+            Doing::Shutdown | Doing::Destroy => {}
+            Doing::Start | Doing::Restart => self.phase = Phase::Starting { until: now + SEEN_WITHIN },
+            _ if !wanted => self.phase = Phase::Idle,
+            Doing::Screenshot(rung) => {
+                let slot = self.saved.recoveries % SCREENSHOTS;
+                let file = out.screenshots.join(format!("{}-{slot}.ppm", self.config.name));
+                let text = format!("a picture of its console is in '{}'", file.display());
+                self.event(out, Level::Info, EventKind::Recovery, text);
+                self.after_screenshot(rung, out);
+            }
+            Doing::Reboot => {
+                self.remote.condemn(now);
+                self.phase = Phase::Rebooting { until: now + self.config.recovery.reboot_timeout };
+            }
+            Doing::Reset => {
+                self.remote.condemn(now);
+                self.phase = Phase::Settling;
+            }
+            Doing::Clear => {
+                self.order(Doing::Restart, out);
+            }
+        }
+    }
+
+    fn after_screenshot(&mut self, rung: Rung, out: &mut Outbox) {
+        let doing = if rung == Rung::Reset { Doing::Reset } else { Doing::Clear };
+        self.order(doing, out);
+    }
+
+    fn refused(&mut self, now: Instant, doing: Doing, error: &ActionError, out: &mut Outbox) {
+        let vm = &self.config.vm;
+        let wanted = self.may_recover();
+        let failed = |gentlest, text| Failure::new(gentlest, EventKind::RecoveryFailed, text);
+        let failure = match doing {
+            Doing::Start | Doing::Restart => {
+                failed(Rung::Restart, format!("VM '{vm}' could not be started: {error}"))
+            }
+            Doing::Reboot => failed(Rung::Reset, format!("the guest could not be asked to reboot: {error}")),
+            Doing::Reset => failed(Rung::Restart, format!("VM '{vm}' could not be reset: {error}")),
+            Doing::Clear => failed(Rung::Restart, format!("VM '{vm}' could not be stopped: {error}")),
+            Doing::Screenshot(rung) => {
+                self.event(
+                    out,
+                    Level::Info,
+                    EventKind::Recovery,
+                    format!("no picture of its console: {error}"),
+                );
+                if wanted {
+                    self.after_screenshot(rung, out);
+                } else {
+                    self.phase = Phase::Idle;
+                }
+                return;
+            }
+            Doing::Define => {
+                self.held_until = Some(now + RETRY_AFTER);
+                let text = format!("VM '{vm}' could not be defined: {error}");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                return;
+            }
+            Doing::Shutdown => {
+                let text = format!("VM '{vm}' could not be asked to shut down: {error}");
+                self.event(out, Level::Warning, EventKind::VmStopped, text);
+                return; // its plug is pulled in time
+            }
+            Doing::Destroy => {
+                let text = format!("VM '{vm}' could not be stopped, and is tried again: {error}");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                self.phase = Phase::Stopping { until: now + RETRY_AFTER };
+                return;
+            }
+        };
+        if wanted {
+            self.fail(now, failure, out);
+        } else {
+            self.phase = Phase::Idle;
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! One group's policy on its host: what is wanted, what libvirt and the guest say, and what is done about it.
+//!
+//! Inputs change what is known; then [`Group::step`] takes at most one decision at a time until none is left. At most
+//! one order to libvirt is under way for a group.
+
+mod act;
+mod judge;
+mod show;
+
+use super::ladder::{self, Rung, Step};
+use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
+use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
+use super::vm_agent::VmAgent;
+use super::{OperatorOrder, Outbox, Output, draft};
+use crate::config::{self, Apps, OnGuestShutdown};
+use core::time::Duration;
+use judge::Silence;
+use roost_proto::control::{Condition, EventKind, Intent, Level};
+use roost_proto::link::GroupState;
+use roost_proto::retry::Jitter;
+use roost_proto::state::SavedGroup;
+use roost_proto::time::{Instant, Span};
+
+/// Decisions after one input, at most; more would be a loop.
+const MAX_STEPS: usize = 16;
+
+/// What the group is in the middle of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing.
+    Idle,
+    /// The guest was asked to shut down; its plug is pulled when the time is over.
+    Stopping { until: Instant },
+    /// A rung will be taken.
+    Waiting { rung: Rung, until: Instant, failure: Failure, count: Count },
+    /// The guest was asked to reboot; the next rung is taken when the time is over.
+    Rebooting { until: Instant },
+    /// libvirt said that it started the VM, and it is not seen running yet.
+    Starting { until: Instant },
+    /// It is up, and has yet to become well.
+    Settling,
+    /// Every rung was spent.
+    GivenUp,
+}
+
+/// Whether taking a rung is still to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    Due,
+    Done,
+}
+
+/// What is wrong, and so how gently recovery may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    gentlest: Rung,
+    kind: EventKind,
+    text: String,
+    output: String,
+}
+
+/// The order that libvirt is carrying out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    Define,
+    /// A start that no failure asked for.
+    Start,
+    Shutdown,
+    /// The plug is pulled because the group shall be offline.
+    Destroy,
+    /// A picture is taken before the rung.
+    Screenshot(Rung),
+    Reboot,
+    Reset,
+    /// The plug is pulled so that a start can follow.
+    Clear,
+    /// A start that a failure asked for.
+    Restart,
+}
+
+/// One group.
+#[derive(Debug)]
+pub struct Group {
+    config: config::Group,
+    saved: SavedGroup,
+    vm: VmAgent,
+    remote: RemoteAgent,
+    phase: Phase,
+    order: Option<(Ticket, Doing)>,
+    /// After libvirt could not take an order on: none is given before this.
+    held_until: Option<Instant>,
+    silence: Silence,
+    /// Since when the VM has been shutting down, if it is.
+    going_down: Option<Instant>,
+    shown: (Condition, Instant),
+    dangers: Vec<String>,
+    cid: Option<u32>,
+    jitter: Jitter,
+}
+
+impl Group {
+    /// A group of the configuration, with what was saved of it.
+    pub fn new(config: config::Group, saved: SavedGroup, jitter: Jitter, now: Instant) -> Self {
+        let phase = if saved.given_up.is_some() { Phase::GivenUp } else { Phase::Idle };
+        Self {
+            config,
+            saved,
+            vm: VmAgent::default(),
+            remote: RemoteAgent::new(now),
+            phase,
+            order: None,
+            held_until: None,
+            silence: Silence::Heard,
+            going_down: None,
+            shown: (Condition::Unknown, now),
+            dangers: Vec::new(),
+            cid: None,
+            jitter,
+        }
+    }
+
+    /// Its settings.
+    pub const fn config(&self) -> &config::Group {
+        &self.config
+    }
+
+    /// What is to be saved of it.
+    pub const fn saved(&self) -> &SavedGroup {
+        &self.saved
+    }
+
+    /// Takes new settings; nothing is restarted for it.
+    pub fn reload(&mut self, config: config::Group) {
+        self.config = config;
+    }
+
+    /// What its VM is doing, if libvirt answers.
+    pub fn run(&self) -> Option<Run> {
+        self.vm.run()
+    }
+
+    /// The order under way, if there is one.
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.order.map(|(ticket, _)| ticket)
+    }
+
+    /// libvirt does not answer: nothing is known, and nothing is done.
+    pub fn libvirt_lost(&mut self) {
+        self.vm.lose();
+        self.going_down = None;
+    }
+
+    /// libvirt showed the domain.
+    pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
+        let first = self.vm.run().is_none();
+        let news = self.vm.observe(now, view, happened);
+        if first {
+            self.remote.excuse(now);
+        }
+        if let (true, Some(Run::Off(why))) = (first, self.vm.run()) {
+            self.found_off(why, out);
+        }
+        for happened in news {
+            self.happened(now, happened, out);
+        }
+        if self.vm.run() != Some(Run::Running) || self.vm.busy() {
+            self.remote.excuse(now);
+        }
+        self.going_down = match self.vm.run() {
+            Some(Run::ShuttingDown) => self.going_down.or(Some(now)),
+            _ => None,
+        };
+        if self.vm.cid() != self.cid {
+            self.cid = self.vm.cid();
+            out.push(Output::Cid { group: self.config.name.clone(), cid: self.cid });
+        }
+        self.look_for_dangers(out);
+    }
+
+    fn happened(&mut self, now: Instant, happened: Happened, out: &mut Outbox) {
+        match happened {
+            Happened::Started => {
+                self.remote.begin_life(now);
+                self.event(out, Level::Info, EventKind::VmRunning, format!("VM '{}' runs", self.config.vm));
+                self.begun_anew();
+            }
+            Happened::Stopped(why) => self.stopped(now, why, out),
+            Happened::Rebooted => {
+                self.remote.begin_life(now);
+                self.event(out, Level::Info, EventKind::VmRunning, "the guest rebooted".to_owned());
+                self.begun_anew();
+            }
+            Happened::Panicked => {
+                self.event(out, Level::Error, EventKind::VmFailed, "the guest's kernel panicked".to_owned());
+            }
+            Happened::Watchdog => {
+                self.event(out, Level::Error, EventKind::VmFailed, "the guest's watchdog fired".to_owned());
+            }
+            Happened::IoError => {
+                let text = "a disk of the VM failed; see its log in /var/log/libvirt/qemu".to_owned();
+                self.event(out, Level::Error, EventKind::Danger, text);
+            }
+            Happened::Paused(Paused::User) => {
+                let text = "somebody paused the VM; it is left alone until somebody resumes it".to_owned();
+                self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
+            }
+            Happened::Paused(_) => {}
+            Happened::Resumed => {
+                self.event(out, Level::Info, EventKind::VmRunning, "the VM's vCPUs run again".to_owned());
+            }
+        }
+    }
+
+    /// The guest boots: whatever recovery waited for, or had given up on, is judged anew.
+    fn begun_anew(&mut self) {
+        if matches!(self.phase, Phase::Rebooting { .. } | Phase::Waiting { .. } | Phase::GivenUp)
+            && self.order.is_none()
+        {
+            self.phase = Phase::Settling;
+        }
+    }
+
+    /// The VM was seen to stop.
+    fn stopped(&mut self, now: Instant, why: Off, out: &mut Outbox) {
+        self.remote.begin_life(now);
+        let ours = matches!(self.order, Some((_, Doing::Shutdown | Doing::Destroy | Doing::Clear)))
+            || matches!(self.phase, Phase::Stopping { .. } | Phase::Waiting { .. });
+        if matches!(self.phase, Phase::Starting { .. } | Phase::Settling | Phase::Rebooting { .. }) {
+            self.phase = Phase::Idle; // what was begun has failed; the next step judges anew
+        }
+        if self.saved.intent == Intent::Offline {
+            self.event(out, Level::Info, EventKind::VmStopped, format!("VM '{}' is off", self.config.vm));
+        } else if !ours {
+            self.found_off(why, out);
+        }
+    }
+
+    /// The VM is off, and no order of ours made it so. What a person did is respected.
+    fn found_off(&mut self, why: Off, out: &mut Outbox) {
+        if self.saved.intent == Intent::Offline || self.saved.start_pending || self.saved.frozen {
+            return;
+        }
+        let respected = match why {
+            Off::Shutdown if self.config.on_guest_shutdown == OnGuestShutdown::Offline => {
+                "was shut down from inside"
+            }
+            Off::Saved => "was saved by somebody",
+            Off::Snapshot => "was put back to a snapshot by somebody",
+            Off::Migrated => "was moved to another host by somebody",
+            _ => return,
+        };
+        self.saved.intent = Intent::Offline;
+        out.dirty = true;
+        let name = &self.config.name;
+        let text = format!("the VM {respected} and is left so; `roost online {name}` brings it back");
+        self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
+    }
+
+    /// The guest link has something to tell.
+    pub fn guest(&mut self, now: Instant, input: GuestInput, out: &mut Outbox) {
+        if let GuestInput::Refused { reason } = &input {
+            let text = format!("a peer on the guest's link was cut off: {reason}");
+            self.event(out, Level::Warning, EventKind::ControllerRefused, text);
+        }
+        match self.remote.handle(now, input) {
+            Ok(news) => news.into_iter().for_each(|news| self.tell(news, out)),
+            Err(breach) => {
+                let text = format!("the guest's controller was cut off: {breach}");
+                self.event(out, Level::Warning, EventKind::ControllerRefused, text);
+                out.push(Output::DropGuest { group: self.config.name.clone() });
+            }
+        }
+    }
+
+    fn tell(&mut self, news: News, out: &mut Outbox) {
+        match news {
+            News::Connected { software, rebooted } => {
+                if !self.saved.had_controller {
+                    self.saved.had_controller = true;
+                    out.dirty = true;
+                }
+                if rebooted {
+                    self.begun_anew();
+                }
+                let after = if rebooted { " after a reboot of the guest" } else { "" };
+                let text = format!("the guest's controller is connected{after} ({software})");
+                self.event(out, Level::Info, EventKind::ControllerConnected, text);
+            }
+            News::Lost { reason } => {
+                let text = format!("the link to the guest's controller ended: {reason}");
+                self.event(out, Level::Warning, EventKind::ControllerLost, text);
+            }
+            News::TooMuch => {
+                let text =
+                    "the guest's groups change too often; the rest of this minute is not recorded".to_owned();
+                self.event(out, Level::Warning, EventKind::App, text);
+            }
+            News::App { name, state: GroupState::Faulted(fault), .. } => {
+                let reason = format!("{}: {} ({})", fault.resource, fault.reason, fault.exit);
+                let text =
+                    roost_proto::text::printable(&format!("'{name}' in the guest was given up on: {reason}"));
+                let name = Some(self.config.name.clone());
+                let mut event = draft(Level::Error, EventKind::Fault, name, text);
+                event.output = roost_proto::text::printable(&fault.output);
+                out.push(Output::Event(event));
+            }
+            News::App { name, state, outage, trouble } => {
+                let level = if state == GroupState::Online { Level::Info } else { Level::Warning };
+                let after = outage.map(|time| format!(" after {} ms", time.as_millis())).unwrap_or_default();
+                let text = format!("'{name}' in the guest is {}{after}", describe(&state, &trouble));
+                self.event(out, level, EventKind::App, text);
+            }
+        }
+    }
+
+    /// An operator's order, which is on disk.
+    pub fn obey(&mut self, order: OperatorOrder, now: Instant) {
+        self.saved = super::after(&self.saved, order);
+        match (order, &self.phase) {
+            (OperatorOrder::Intent(Intent::Online), Phase::Stopping { .. }) => {} // it goes down first, and is started then
+            (OperatorOrder::Intent(_), _) => self.phase = Phase::Idle,
+            (OperatorOrder::Freeze | OperatorOrder::Thaw, _) => {
+                self.phase = Phase::Idle;
+                self.remote.excuse(now);
+                self.silence = Silence::Heard;
+            }
+        }
+    }
+
+    /// Whether a guest's group counts for this one.
+    fn counts(&self, app: &str) -> bool {
+        match &self.config.apps {
+            Apps::All => true,
+            Apps::Named(names) => names.iter().any(|name| name == app),
+        }
+    }
+
+    fn event(&self, out: &mut Outbox, level: Level, kind: EventKind, text: String) {
+        out.push(Output::Event(draft(level, kind, Some(self.config.name.clone()), text)));
+    }
+
+    /// Whether recovery may go on.
+    fn may_recover(&self) -> bool {
+        let left_alone = self.vm.run().is_some_and(Run::is_left_alone);
+        self.saved.intent == Intent::Online && !self.saved.frozen && !left_alone
+    }
+
+    /// Decides until there is nothing more to decide now.
+    pub fn step(&mut self, now: Instant, out: &mut Outbox) {
+        for _ in 0..MAX_STEPS {
+            if !self.step_once(now, out) {
+                break;
+            }
+        }
+        let condition = self.condition(now).0;
+        if condition != self.shown.0 {
+            self.shown = (condition, now);
+        }
+    }
+
+    /// Takes one decision; returns whether another may follow from it.
+    fn step_once(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        let Some(run) = self.vm.run() else { return false };
+        self.listen(now, out);
+        if self.order.is_some() || self.saved.frozen || self.held_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.held_until = None;
+        match self.saved.intent {
+            Intent::Offline => self.take_down(now, run, out),
+            Intent::Online => self.keep_up(now, run, out),
+        }
+    }
+
+    fn take_down(&mut self, now: Instant, run: Run, out: &mut Outbox) -> bool {
+        match (run, &self.phase) {
+            (Run::Off(_) | Run::Undefined, Phase::Idle) => false,
+            (Run::Off(_) | Run::Undefined, _) => {
+                self.phase = Phase::Idle;
+                true
+            }
+            (_, Phase::Stopping { until }) if now < *until => false,
+            (Run::Crashed | Run::Paused(Paused::Crashed), _) | (_, Phase::Stopping { .. }) => {
+                self.order_destroy(now, out)
+            }
+            _ => self.order_shutdown(now, out),
+        }
+    }
+
+    fn keep_up(&mut self, now: Instant, run: Run, out: &mut Outbox) -> bool {
+        let lives = !matches!(run, Run::Off(_) | Run::Undefined);
+        match self.phase.clone() {
+            Phase::Stopping { until } => {
+                let over = !lives || now >= until;
+                if over {
+                    self.phase = Phase::Idle;
+                }
+                over
+            }
+            Phase::Waiting { count: Count::Due, .. } if self.is_well(now, run) => self.recovered(out),
+            Phase::Waiting { .. } if run.is_left_alone() => {
+                self.phase = Phase::Settling; // judged anew when it runs again
+                true
+            }
+            Phase::Waiting { until, .. } if now < until => false,
+            Phase::Waiting { rung, failure, count, .. } => {
+                self.take_rung(now, rung, run, count, failure, out)
+            }
+            Phase::Rebooting { until } if now < until => false,
+            Phase::Rebooting { .. } => {
+                let waited = Span(self.config.recovery.reboot_timeout);
+                let text = format!("the guest did not reboot within {waited} of being asked to");
+                self.fail(now, Failure::new(Rung::Reset, EventKind::RecoveryFailed, text), out)
+            }
+            Phase::Starting { .. } if lives => {
+                self.phase = Phase::Settling;
+                true
+            }
+            Phase::Starting { until } if now < until => false,
+            Phase::Starting { .. } => {
+                let text = format!("VM '{}' was started and is not running", self.config.vm);
+                self.fail(now, Failure::new(Rung::Restart, EventKind::RecoveryFailed, text), out)
+            }
+            Phase::GivenUp => self.is_well(now, run) && self.recovered(out),
+            Phase::Settling | Phase::Idle => self.watch(now, run, out),
+        }
+    }
+
+    /// Nothing is under way: is all as it should be?
+    fn watch(&mut self, now: Instant, run: Run, out: &mut Outbox) -> bool {
+        match run {
+            Run::Undefined => self.order_define(out),
+            Run::Off(_) if self.saved.start_pending => self.order_start(now, out),
+            _ => {
+                if !matches!(run, Run::Off(_)) && core::mem::take(&mut self.saved.start_pending) {
+                    out.dirty = true;
+                }
+                if let Some(failure) = self.failure(now, run) {
+                    return self.fail(now, failure, out);
+                }
+                self.phase == Phase::Settling && self.is_well(now, run) && self.recovered(out)
+            }
+        }
+    }
+
+    fn recovered(&mut self, out: &mut Outbox) -> bool {
+        self.phase = Phase::Idle;
+        if self.saved.given_up.take().is_some() {
+            out.dirty = true;
+        }
+        self.event(out, Level::Info, EventKind::Recovered, "all is well".to_owned());
+        true
+    }
+
+    /// Something is wrong: which rung, and when?
+    fn fail(&mut self, now: Instant, failure: Failure, out: &mut Outbox) -> bool {
+        let mut event =
+            draft(Level::Error, failure.kind, Some(self.config.name.clone()), failure.text.clone());
+        event.output.clone_from(&failure.output);
+        out.push(Output::Event(event));
+        match ladder::next(&self.config.recovery, &self.saved, failure.gentlest, now, &mut self.jitter) {
+            Step::Take(rung, wait) => {
+                if !wait.is_zero() {
+                    let text = format!("will {} in {} ms", self.words(rung), wait.as_millis());
+                    self.event(out, Level::Info, EventKind::Recovery, text);
+                }
+                self.phase = Phase::Waiting { rung, until: now + wait, failure, count: Count::Due };
+            }
+            Step::GiveUp => {
+                let name = &self.config.name;
+                let text =
+                    format!("{}; nothing is left to try: mend it, then `roost online {name}`", failure.text);
+                self.event(out, Level::Error, EventKind::GivenUp, text);
+                self.saved.given_up = Some(failure.text);
+                self.phase = Phase::GivenUp;
+                out.dirty = true;
+            }
+        }
+        true
+    }
+
+    /// When to look again, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Stopping { until }
+            | Phase::Waiting { until, .. }
+            | Phase::Rebooting { until }
+            | Phase::Starting { until } => Some(until),
+            Phase::Idle | Phase::Settling | Phase::GivenUp => None,
+        };
+        let free = self.order.is_none() && !self.saved.frozen && self.vm.run().is_some();
+        [phase.filter(|_| free), self.held_until, self.next_judgement()].into_iter().flatten().min()
+    }
+}
+
+impl Failure {
+    fn new(gentlest: Rung, kind: EventKind, text: String) -> Self {
+        Self { gentlest, kind, text, output: String::new() }
+    }
+}
+
+/// A duration for people, in whole seconds.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}

@@ -1,0 +1,251 @@
+//! The engine against a libvirt and a guest that the test plays.
+
+mod guest;
+mod ladder;
+mod operator;
+mod vm;
+mod walk;
+
+use super::remote_agent::GuestInput;
+use super::vm::{ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Progress, Run, VmAction};
+use super::{Engine, EventDraft, Input, OperatorOrder, Output, RequestId};
+use crate::config;
+use core::time::Duration;
+use roost_proto::control::{Condition, EventKind, GroupStatus, Intent, Refusal};
+use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
+use roost_proto::state::Saved;
+use roost_proto::time::Instant;
+use std::path::PathBuf;
+
+const CONFIG: &str = r#"
+[cluster]
+name = "lab"
+[[host]]
+name = "hv1"
+[[group]]
+name = "web"
+vm = "web1"
+[group.recovery]
+reboot = 1
+reset = 1
+restart = 2
+window = "1h"
+backoff = "10s"
+backoff_max = "1m"
+"#;
+
+const BOOT: &str = "boot-1";
+
+fn config(more: &str) -> config::Config {
+    config::parse(&CONFIG.replace("vm = \"web1\"", &format!("vm = \"web1\"\n{more}")))
+        .expect("a good configuration")
+}
+
+/// The engine and what it said, with the test as its world.
+struct World {
+    engine: Engine,
+    now: Instant,
+    orders: Vec<Order>,
+    events: Vec<EventDraft>,
+    answers: Vec<Result<String, (Refusal, String)>>,
+    stored: Option<Saved>,
+    /// The disk works.
+    disk: Result<(), String>,
+    life: u32,
+    progress: u64,
+}
+
+impl World {
+    fn new(more: &str) -> Self {
+        Self::with(more, Saved::default())
+    }
+
+    fn with(more: &str, saved: Saved) -> Self {
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let engine = Engine::new(&config(more), "hv1", saved, BOOT, 7, PathBuf::from("/screens"), now);
+        let mut world = Self {
+            engine,
+            now,
+            orders: Vec::new(),
+            events: Vec::new(),
+            answers: Vec::new(),
+            stored: None,
+            disk: Ok(()),
+            life: 1,
+            progress: 0,
+        };
+        world.drain();
+        world.handle(Input::Libvirt(LibvirtInput::Connected));
+        world
+    }
+
+    /// A world in which the VM runs, as the daemon finds it.
+    fn running(more: &str) -> Self {
+        let mut world = Self::new(more);
+        world.see(Run::Running);
+        assert_eq!(world.orders, []);
+        world
+    }
+
+    /// A world in which the VM runs and its guest's group `site` is online.
+    fn well(more: &str) -> Self {
+        let mut world = Self::running(more);
+        world.guest_boots(1);
+        world.report("site", GroupState::Online);
+        assert_eq!(world.group().condition, Condition::Online, "{}", world.group().reason);
+        world
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(self.now, input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Order(order) => self.orders.push(order),
+                Output::Event(event) => self.events.push(event),
+                Output::Answer { answer, .. } => self.answers.push(answer),
+                Output::Store(saved) => {
+                    if self.disk.is_ok() {
+                        self.stored = Some(saved);
+                    }
+                    self.engine.handle(self.now, Input::Stored(self.disk.clone()));
+                }
+                Output::DropGuest { .. } | Output::Cid { .. } => {}
+            }
+        }
+    }
+
+    /// Lets time pass; the VM makes progress and is polled each second.
+    fn pass(&mut self, time: Duration) {
+        self.pass_with(time, 1);
+    }
+
+    /// Lets time pass while the VM stands still.
+    fn hang(&mut self, time: Duration) {
+        self.pass_with(time, 0);
+    }
+
+    fn pass_with(&mut self, time: Duration, progress: u64) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now = (self.now + Duration::from_secs(1)).min(end);
+            self.progress += progress;
+            if let Some(run) = self.seen() {
+                self.see(run);
+            }
+            self.engine.handle_timeout(self.now);
+            self.drain();
+        }
+    }
+
+    fn seen(&self) -> Option<Run> {
+        self.engine.groups.get("web").and_then(super::group::Group::run)
+    }
+
+    fn view(&self, run: Run) -> DomainView {
+        let alive = !matches!(run, Run::Off(_) | Run::Undefined);
+        DomainView {
+            run,
+            life: alive.then_some(self.life),
+            autostart: false,
+            progress: Progress { cpu_ns: self.progress, disk_requests: 0 },
+            job: Job::None,
+            cid: None,
+        }
+    }
+
+    fn see(&mut self, run: Run) {
+        let view = self.view(run);
+        self.see_view(view, None);
+    }
+
+    fn see_view(&mut self, view: DomainView, happened: Option<Happened>) {
+        self.handle(Input::Libvirt(LibvirtInput::Domain { name: "web1".to_owned(), view, happened }));
+    }
+
+    /// The VM stops.
+    fn stops(&mut self, why: Off) {
+        let view = self.view(Run::Off(why));
+        self.see_view(view, Some(Happened::Stopped(why)));
+    }
+
+    /// The VM starts a new life.
+    fn starts(&mut self) {
+        self.life += 1;
+        let view = self.view(Run::Running);
+        self.see_view(view, Some(Happened::Started));
+    }
+
+    /// The order under way, which must be this one, ends.
+    fn done(&mut self, action: &VmAction, result: Result<(), ActionError>) {
+        let order = self.orders.pop().expect("an order is under way");
+        assert_eq!((&order.action, self.orders.len()), (action, 0), "one order at a time");
+        self.handle(Input::Libvirt(LibvirtInput::Done { ticket: order.ticket, result }));
+    }
+
+    /// The start that is under way works.
+    fn start_works(&mut self) {
+        self.starts();
+        self.done(&VmAction::Start, Ok(()));
+    }
+
+    fn guest(&mut self, input: GuestInput) {
+        self.handle(Input::Guest { group: "web".to_owned(), input });
+    }
+
+    /// A controller of boot `boot` connects, and tells of its group `site`, which is starting.
+    fn guest_boots(&mut self, boot: u8) {
+        self.guest(GuestInput::Connected { boot_id: [boot; 16], software: "roost-guest test".to_owned() });
+        self.guest(GuestInput::Message(GuestMessage::Snapshot { groups: 1 }));
+        self.report("site", GroupState::Starting);
+    }
+
+    fn report(&mut self, name: &str, state: GroupState) {
+        let resource = ResourceReport {
+            name: "httpd".to_owned(),
+            state: if state == GroupState::Online { ResourceState::Running } else { ResourceState::Starting },
+            restarts: 0,
+            detail: String::new(),
+        };
+        let report = GroupReport { name: name.to_owned(), state, frozen: false, resources: vec![resource] };
+        self.guest(GuestInput::Message(GuestMessage::Group(report)));
+    }
+
+    fn fault(&mut self) {
+        self.report(
+            "site",
+            GroupState::Faulted(Fault {
+                resource: "httpd".to_owned(),
+                reason: "it ended 3 times".to_owned(),
+                exit: Exit::Code(1),
+                output: "no such file".to_owned(),
+            }),
+        );
+    }
+
+    fn beat(&mut self) {
+        self.guest(GuestInput::Message(GuestMessage::Beat));
+    }
+
+    fn operator(&mut self, order: OperatorOrder) {
+        let (who, group) = ("root".to_owned(), "web".to_owned());
+        self.handle(Input::Operator { request: RequestId(1), who, group, order });
+    }
+
+    fn group(&self) -> GroupStatus {
+        let status = self.engine.status(self.now, 5_000_000);
+        status.groups.into_iter().next().expect("one group is configured")
+    }
+
+    /// How many events of a kind there were.
+    fn count(&self, kind: EventKind) -> usize {
+        self.events.iter().filter(|event| event.kind == kind).count()
+    }
+
+    fn actions(&self) -> Vec<&VmAction> {
+        self.orders.iter().map(|order| &order.action).collect()
+    }
+}
