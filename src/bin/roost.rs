@@ -1,1 +1,5 @@
-fn main() {}
+//! `roost`, the operator's command; see roost(8).
+
+fn main() -> std::process::ExitCode {
+    roost::cli::main()
+}

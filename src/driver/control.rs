@@ -176,11 +176,9 @@ impl Control {
         client.line.extend_from_slice(&buffer[..count]);
         let end = client.line.iter().position(|b| *b == b'\n');
         let question = match end {
-            Some(end) => question(&client.line[..end], &client.socket, self.operators),
-            None if client.line.len() > MAX_REQUEST => {
-                Err((Refusal::BadRequest, format!("a request of more than {MAX_REQUEST} bytes")))
-            }
-            None => return None,
+            Some(end) if end <= MAX_REQUEST => question(&client.line[..end], &client.socket, self.operators),
+            None if client.line.len() <= MAX_REQUEST => return None,
+            _ => Err((Refusal::BadRequest, format!("a request of more than {MAX_REQUEST} bytes"))),
         };
         let request = RequestId(token);
         match question {
@@ -236,7 +234,11 @@ impl Control {
 
     fn flush(&mut self, token: u64) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        if client.flush().is_err() || (client.unsent.is_empty() && client.stage == Stage::Answered) {
+        let sent = client.flush();
+        if sent.is_ok() && client.unsent.is_empty() && client.stage == Stage::Answered {
+            client.hear_out();
+        }
+        if sent.is_err() || (client.unsent.is_empty() && client.stage == Stage::Answered) {
             self.clients.remove(&token);
             return;
         }
@@ -259,6 +261,16 @@ impl Client {
         let line = serde_json::to_vec(reply).expect("replies hold nothing that JSON cannot");
         self.unsent.extend(line);
         self.unsent.push_back(b'\n');
+    }
+
+    /// Reads what was sent beyond the request: closed with it unread, the connection would be reset, and the reply lost.
+    fn hear_out(&self) {
+        let mut buffer = [0; MAX_REQUEST];
+        for _ in 0..16 {
+            if !read(&self.socket, &mut buffer).is_ok_and(|count| count > 0) {
+                return;
+            }
+        }
     }
 
     fn flush(&mut self) -> Result<(), Errno> {

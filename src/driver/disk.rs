@@ -9,7 +9,7 @@ use roost_proto::control::Event;
 use roost_proto::state::{STATE_VERSION, Saved};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -104,7 +104,7 @@ pub fn load_events(dir: &Path) -> VecDeque<Event> {
     let mut events = VecDeque::new();
     for name in ["events.1.jsonl", "events.jsonl"] {
         let Ok(file) = File::open(dir.join(name)) else { continue };
-        for line in BufReader::new(file).split(b'\n').map_while(Result::ok) {
+        for line in BufReader::new(file.take(2 * EVENT_FILE_LIMIT)).split(b'\n').map_while(Result::ok) {
             if line.len() > MAX_EVENT_LINE {
                 continue;
             }

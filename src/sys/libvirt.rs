@@ -100,6 +100,13 @@ impl Subscription {
         Ok(this)
     }
 
+    /// Tells `sink` of the end of the connection alone.
+    pub fn closed(connect: &Connect, sink: &Sink) -> Result<Self, Error> {
+        let this = Self { connect: connect.clone(), callbacks: Vec::new() };
+        this.add_close(sink)?;
+        Ok(this)
+    }
+
     fn add(&mut self, event: u32, callback: Plain, sink: &Sink, what: What) -> Result<(), Error> {
         let context = Box::into_raw(Box::new(Context { sink: Arc::clone(sink), what })).cast();
         // SAFETY: the pointer is used while `self.connect` holds the connection.
@@ -108,7 +115,14 @@ impl Subscription {
         // SAFETY: the connection is open, a null domain means all of them, the callback has the arguments of this event,
         // and `context` stays until libvirt hands it to `free`.
         let id = unsafe {
-            ffi::virConnectDomainEventRegisterAny(connect, ptr::null_mut(), event, Some(callback), context, Some(free))
+            ffi::virConnectDomainEventRegisterAny(
+                connect,
+                ptr::null_mut(),
+                event,
+                Some(callback),
+                context,
+                Some(free),
+            )
         };
         if id < 0 {
             let error = Error::last_error();
@@ -125,7 +139,8 @@ impl Subscription {
         // SAFETY: the pointer is used while `self.connect` holds the connection.
         let connect = unsafe { self.connect.as_ptr() };
         // SAFETY: as for events.
-        let result = unsafe { ffi::virConnectRegisterCloseCallback(connect, Some(on_close), context, Some(free)) };
+        let result =
+            unsafe { ffi::virConnectRegisterCloseCallback(connect, Some(on_close), context, Some(free)) };
         if result < 0 {
             let error = Error::last_error();
             // SAFETY: libvirt refused the callback, so it neither keeps nor frees `context`.
@@ -152,7 +167,8 @@ impl Drop for Subscription {
 }
 
 type Plain = unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, *mut c_void);
-type Lifecycle = unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
+type Lifecycle =
+    unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, c_int, c_int, *mut c_void) -> c_int;
 type Number = unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, c_int, *mut c_void);
 type Text = unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, *const c_char, *mut c_void);
 type IoError = unsafe extern "C" fn(
@@ -163,8 +179,13 @@ type IoError = unsafe extern "C" fn(
     c_int,
     *mut c_void,
 );
-type Params =
-    unsafe extern "C" fn(ffi::virConnectPtr, ffi::virDomainPtr, ffi::virTypedParameterPtr, c_int, *mut c_void);
+type Params = unsafe extern "C" fn(
+    ffi::virConnectPtr,
+    ffi::virDomainPtr,
+    ffi::virTypedParameterPtr,
+    c_int,
+    *mut c_void,
+);
 
 unsafe extern "C" fn on_lifecycle(
     _: ffi::virConnectPtr,
@@ -182,7 +203,12 @@ unsafe extern "C" fn on_plain(_: ffi::virConnectPtr, domain: ffi::virDomainPtr, 
     tell(domain, context, None);
 }
 
-unsafe extern "C" fn on_number(_: ffi::virConnectPtr, domain: ffi::virDomainPtr, _: c_int, context: *mut c_void) {
+unsafe extern "C" fn on_number(
+    _: ffi::virConnectPtr,
+    domain: ffi::virDomainPtr,
+    _: c_int,
+    context: *mut c_void,
+) {
     tell(domain, context, None);
 }
 
@@ -383,7 +409,8 @@ pub fn job(domain: &Domain) -> Result<Option<u32>, Error> {
     // SAFETY: the pointer is used while `domain` is borrowed.
     let domain = unsafe { domain.as_ptr() };
     // SAFETY: the domain is valid, and the other three take what libvirt returns.
-    let result = unsafe { ffi::virDomainGetJobStats(domain, &raw mut kind, &raw mut params, &raw mut count, 0) };
+    let result =
+        unsafe { ffi::virDomainGetJobStats(domain, &raw mut kind, &raw mut params, &raw mut count, 0) };
     if result < 0 {
         return Err(Error::last_error());
     }
@@ -392,6 +419,7 @@ pub fn job(domain: &Domain) -> Result<Option<u32>, Error> {
     // SAFETY: libvirt made the parameters and gave them to us; null is allowed.
     unsafe { ffi::virTypedParamsFree(params, count) };
     let running = [ffi::VIR_DOMAIN_JOB_BOUNDED, ffi::VIR_DOMAIN_JOB_UNBOUNDED];
-    let operation = operation.and_then(|n| c_uint::try_from(n).ok()).unwrap_or(ffi::VIR_DOMAIN_JOB_OPERATION_UNKNOWN);
+    let operation =
+        operation.and_then(|n| c_uint::try_from(n).ok()).unwrap_or(ffi::VIR_DOMAIN_JOB_OPERATION_UNKNOWN);
     Ok(running.contains(&kind.cast_unsigned()).then_some(operation))
 }

@@ -1,1 +1,4 @@
-//! The only unsafe code of the host: libvirt callbacks.
+//! The only unsafe code of the host: calls of the system's and of libvirt's that nobody wraps.
+
+pub mod libvirt;
+pub mod socket;

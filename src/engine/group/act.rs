@@ -31,7 +31,7 @@ impl Group {
             Doing::Destroy | Doing::Clear => (VmAction::Destroy, DESTROY_LIMIT),
             Doing::Screenshot(_) => {
                 let slot = self.saved.recoveries % SCREENSHOTS;
-                let file = out.screenshots.join(format!("{}-{slot}.ppm", self.config.name));
+                let file = out.screenshots.join(format!("{}-{slot}.screenshot", self.config.name));
                 (VmAction::Screenshot { file }, SHORT_LIMIT)
             }
             Doing::Reboot => (VmAction::Reboot, SHORT_LIMIT),
@@ -138,7 +138,7 @@ impl Group {
             _ if !wanted => self.phase = Phase::Idle,
             Doing::Screenshot(rung) => {
                 let slot = self.saved.recoveries % SCREENSHOTS;
-                let file = out.screenshots.join(format!("{}-{slot}.ppm", self.config.name));
+                let file = out.screenshots.join(format!("{}-{slot}.screenshot", self.config.name));
                 let text = format!("a picture of its console is in '{}'", file.display());
                 self.event(out, Level::Info, EventKind::Recovery, text);
                 self.after_screenshot(rung, out);

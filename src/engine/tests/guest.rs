@@ -37,7 +37,7 @@ fn the_controller_of_the_boot_that_ends_is_not_believed() {
 fn what_a_reset_guest_had_sent_before_counts_no_more() {
     let mut world = World::well("");
     world.hang(Duration::from_secs(11));
-    let file = PathBuf::from("/screens/web-1.ppm");
+    let file = PathBuf::from("/screens/web-1.screenshot");
     world.done(&VmAction::Screenshot { file }, Err(ActionError::Failed("no video".to_owned())));
     world.done(&VmAction::Reset, Ok(()));
     world.guest_boots(1); // it stood in the queue
@@ -115,7 +115,7 @@ fn a_guest_that_hangs_is_photographed_and_reset() {
     world.hang(Duration::from_secs(9));
     assert_eq!(world.orders, []);
     world.hang(Duration::from_secs(2));
-    let file = PathBuf::from("/screens/web-1.ppm");
+    let file = PathBuf::from("/screens/web-1.screenshot");
     world.done(&VmAction::Screenshot { file }, Ok(()));
     world.done(&VmAction::Reset, Ok(()));
     world.guest_boots(2);
@@ -127,7 +127,7 @@ fn a_guest_that_hangs_is_photographed_and_reset() {
 fn no_picture_is_no_reason_to_wait() {
     let mut world = World::well("");
     world.hang(Duration::from_secs(11));
-    let file = PathBuf::from("/screens/web-1.ppm");
+    let file = PathBuf::from("/screens/web-1.screenshot");
     world.done(&VmAction::Screenshot { file }, Err(ActionError::Failed("no video".to_owned())));
     assert_eq!(world.actions(), [&VmAction::Reset]);
 }

@@ -116,7 +116,7 @@ fn a_recovery_under_way_stops_when_it_is_frozen() {
     let mut world = World::well("");
     world.hang(Duration::from_secs(11));
     world.operator(OperatorOrder::Freeze);
-    let file = PathBuf::from("/screens/web-1.ppm");
+    let file = PathBuf::from("/screens/web-1.screenshot");
     world.done(&VmAction::Screenshot { file }, Ok(()));
     world.hang(Duration::from_secs(600));
     assert_eq!(world.orders, []);

@@ -1,0 +1,130 @@
+//! The command line. Every flag here is in roost(8), or a test fails.
+
+use clap::{Args, Parser, Subcommand};
+use core::time::Duration;
+use roost_proto::time::Span;
+use std::path::PathBuf;
+
+/// Where `roostd` listens unless told otherwise.
+pub const SOCKET: &str = "/run/roost/roostd.sock";
+/// The configuration that `roostd` reads unless told otherwise.
+pub const CONFIG: &str = "/etc/roost/roost.toml";
+
+/// Keeps virtual machines, and the applications inside them, running
+#[derive(Debug, Parser)]
+#[command(name = "roost", version, arg_required_else_help = false)]
+#[command(
+    after_help = "Exit status: 0 as wanted, 1 degraded, 2 broken, 64 and more: an error. See roost(8)."
+)]
+pub struct Cli {
+    /// The socket of roostd
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
+    pub socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show every group: its VM, its condition, since when, and why
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happened, oldest first
+    Events(Events),
+    /// Keep a group online; one that was given up on is tried afresh
+    Online(Order),
+    /// Take a group offline, and leave it so until `roost online`
+    Offline(Order),
+    /// Watch a group, and touch nothing of it until `roost thaw`
+    Freeze {
+        /// The group
+        group: String,
+    },
+    /// Take care of a frozen group again
+    Thaw {
+        /// The group
+        group: String,
+    },
+    /// Have roostd read its configuration again; nothing is restarted for it
+    Reload,
+    /// Check a configuration; needs no daemon
+    Check {
+        /// The configuration
+        #[arg(default_value = CONFIG)]
+        file: PathBuf,
+    },
+}
+
+/// Which events, and how.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with each new event
+    #[arg(long)]
+    pub follow: bool,
+    /// Only events after this number, or of this last while, as in 10m
+    #[arg(long, value_name = "SEQ|DURATION")]
+    pub since: Option<Since>,
+    /// Only events of this group
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whom to order.
+#[derive(Debug, Args)]
+pub struct Order {
+    /// The group
+    pub group: String,
+    /// Wait until it is so, or cannot become so
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Where events begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// After the event of this number.
+    Seq(u64),
+    /// So long ago.
+    Ago(Duration),
+}
+
+impl core::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span = |error| format!("{error}; or the number of an event");
+        text.parse()
+            .map(Self::Seq)
+            .or_else(|_| text.parse::<Span>().map(|ago| Self::Ago(ago.0)).map_err(span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn events_begin_at_a_number_or_some_time_ago() {
+        assert_eq!("17".parse(), Ok(Since::Seq(17)));
+        assert_eq!("10m".parse(), Ok(Since::Ago(Duration::from_secs(600))));
+        let error = "soon".parse::<Since>().expect_err("no duration");
+        assert!(
+            error.contains("'soon'") && error.contains("\"10s\"") && error.contains("number of an event"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! `roost`, the operator's command: it asks `roostd` over its control socket, and shows the answers. It decides
+//! nothing and touches no VM.
+
+pub mod args;
+mod check;
+mod client;
+mod error;
+mod events;
+mod order;
+mod show;
+mod status;
+
+use args::{Cli, Command};
+use clap::Parser;
+use clap::error::ErrorKind;
+use error::Error;
+use roost_proto::control::{Ask, Intent};
+use roost_proto::exit::Exit;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => error.report(),
+    }
+}
+
+/// Tells what the command line lacks, or what help or version it asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    match error.print() {
+        Err(error) => Error::Output(error).report(),
+        Ok(()) if asked => Exit::Ok.into(),
+        Ok(()) => Exit::Usage.into(),
+    }
+}
+
+fn run(cli: &Cli) -> Result<Exit, Error> {
+    let socket = &cli.socket;
+    let out = &mut io::stdout().lock();
+    match &cli.command {
+        Command::Status { json } => status(cli, *json, out),
+        Command::Events(wanted) => events::run(socket, wanted, out).map(|()| Exit::Ok),
+        Command::Online(wanted) => order::intent(socket, wanted, Intent::Online, out),
+        Command::Offline(wanted) => order::intent(socket, wanted, Intent::Offline, out),
+        Command::Freeze { group } => {
+            order::run(socket, Ask::Freeze { group: group.clone() }, Some(group), out)
+        }
+        Command::Thaw { group } => order::run(socket, Ask::Thaw { group: group.clone() }, Some(group), out),
+        Command::Reload => order::run(socket, Ask::Reload, None, out),
+        Command::Check { file } => check::run(file, out),
+    }
+}
+
+fn status(cli: &Cli, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+    let answer = client::status(&cli.socket)?;
+    let text = if json {
+        serde_json::to_string(&answer).expect("a status is plain data") + "\n"
+    } else {
+        status::render(&answer, &show::Clock::now(), show::Look::of_stdout())
+    };
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)?;
+    Ok(status::exit(answer.health))
+}

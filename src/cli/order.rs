@@ -1,0 +1,103 @@
+//! `roost online|offline|freeze|thaw|reload`: orders, and waiting until they are carried out.
+
+use super::args;
+use super::client::{self, Client, unexpected};
+use super::error::Error;
+use super::events;
+use super::show::{Clock, Look};
+use core::time::Duration;
+use roost_proto::control::{Ask, Condition, GroupStatus, Intent, Reply};
+use roost_proto::exit::Exit;
+use roost_proto::text::printable;
+use std::io::Write;
+use std::path::Path;
+
+/// How often the state is asked for when no event tells of a change: one that changes without an event is seen too.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Orders something, and tells what the daemon makes of it.
+pub fn run(socket: &Path, ask: Ask, group: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
+    let text = client::order(socket, ask)?;
+    say(out, &group.map_or_else(|| text.clone(), |group| format!("{group}: {text}")))?;
+    Ok(Exit::Ok)
+}
+
+/// Orders that a group be online or offline, and waits if wanted.
+pub fn intent(
+    socket: &Path,
+    wanted: &args::Order,
+    intent: Intent,
+    out: &mut impl Write,
+) -> Result<Exit, Error> {
+    let group = &wanted.group;
+    let seen = if wanted.wait { last_event(socket, group)? } else { 0 };
+    run(socket, Ask::Intent { group: group.clone(), intent }, Some(group), out)?;
+    if wanted.wait { wait(socket, group, intent, seen, out) } else { Ok(Exit::Ok) }
+}
+
+/// The number of the newest event of `group`.
+fn last_event(socket: &Path, group: &str) -> Result<u64, Error> {
+    let ask = Ask::Events { after: 0, group: Some(group.to_owned()), follow: false };
+    let mut client = Client::ask(socket, ask)?;
+    let mut seen = 0;
+    loop {
+        match client.next_reply()? {
+            Reply::Event(event) => seen = seen.max(event.seq),
+            Reply::End => return Ok(seen),
+            _ => return Err(unexpected()),
+        }
+    }
+}
+
+/// Shows what happens to `group` until it is as wanted, or cannot become so.
+fn wait(socket: &Path, group: &str, intent: Intent, seen: u64, out: &mut impl Write) -> Result<Exit, Error> {
+    let ask = Ask::Events { after: seen, group: Some(group.to_owned()), follow: true };
+    let mut client = Client::ask(socket, ask)?;
+    client.wait_for(Some(LOOK_AGAIN))?;
+    let (clock, look) = (Clock::now(), Look::of_stdout());
+    loop {
+        if let Some((exit, text)) = verdict(&find(socket, group)?, intent) {
+            say(out, &text)?;
+            return Ok(exit);
+        }
+        match client.poll()? {
+            Some(Reply::Event(event)) => {
+                let text = events::render(&event, &clock, look);
+                write!(out, "{text}").and_then(|()| out.flush()).map_err(Error::Output)?;
+            }
+            Some(_) => return Err(unexpected()),
+            None => {}
+        }
+    }
+}
+
+fn find(socket: &Path, group: &str) -> Result<GroupStatus, Error> {
+    let status = client::status(socket)?;
+    status.groups.into_iter().find(|status| status.name == group).ok_or_else(|| Error::Refused {
+        code: roost_proto::control::Refusal::UnknownGroup,
+        reason: format!("group '{group}' is gone from the configuration; its VM is left as it is"),
+    })
+}
+
+/// Whether waiting is over, and how it ended.
+fn verdict(group: &GroupStatus, intent: Intent) -> Option<(Exit, String)> {
+    let name = &group.name;
+    let because = if group.reason.is_empty() { String::new() } else { format!(": {}", group.reason) };
+    if group.intent != intent {
+        return Some((Exit::Degraded, format!("{name}: somebody else has ordered otherwise meanwhile")));
+    }
+    match (intent, group.condition) {
+        (Intent::Online, Condition::Online) => Some((Exit::Ok, format!("{name} is online"))),
+        (Intent::Offline, Condition::Offline) => Some((Exit::Ok, format!("{name} is offline"))),
+        (_, Condition::GivenUp) => Some((Exit::Broken, format!("{name} is given up on{because}"))),
+        (_, Condition::LeftAlone) => Some((Exit::Degraded, format!("{name} is left alone{because}"))),
+        _ if group.frozen => {
+            Some((Exit::Degraded, format!("{name} is frozen; 'roost thaw {name}' ends that")))
+        }
+        _ => None,
+    }
+}
+
+fn say(out: &mut impl Write, text: &str) -> Result<(), Error> {
+    writeln!(out, "{}", printable(text)).and_then(|()| out.flush()).map_err(Error::Output)
+}

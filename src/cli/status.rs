@@ -1,0 +1,221 @@
+//! `roost status`: one line for each group that is well, and for each other one all that an operator needs to know
+//! at 3 a.m. What is wrong stands where the eye ends: last, next to the prompt, are dangers and warnings.
+
+use super::show::{Clock, Ink, Look, wrap};
+use core::fmt::Write;
+use roost_proto::control::{
+    AppStatus, Condition, ControllerStatus, GroupStatus, Health, Intent, LibvirtStatus, Recoveries, Status,
+};
+use roost_proto::exit::Exit;
+use roost_proto::link::{Exit as Ended, Fault, GroupState, ResourceState};
+use roost_proto::text::printable;
+
+/// Columns of the names of groups and VMs, at most; a longer name is shown whole, out of line.
+const NAME_COLUMNS: usize = 20;
+/// Columns of a condition: the longest, "recovering" and "left alone".
+const CONDITION_COLUMNS: usize = 10;
+/// Columns of a time span.
+const SINCE_COLUMNS: usize = 6;
+/// Lines of a fault's output that are shown; all of them are in `--json` and in the events.
+const OUTPUT_LINES: usize = 5;
+
+/// The exit status that tells `health`.
+pub const fn exit(health: Health) -> Exit {
+    match health {
+        Health::Healthy => Exit::Ok,
+        Health::Degraded => Exit::Degraded,
+        Health::Broken => Exit::Broken,
+    }
+}
+
+/// The whole screen.
+pub fn render(status: &Status, clock: &Clock, look: Look) -> String {
+    let mut screen = header(status, clock, look);
+    if let LibvirtStatus::Lost { reason } = &status.libvirt {
+        let text = format!("libvirt does not answer: {}; VMs run on, and are not touched", printable(reason));
+        screen += &painted(look, Ink::Bad, &wrap(&text, 0, look.width));
+    }
+    if status.groups.is_empty() {
+        screen += "no group of the configuration runs on this host\n";
+    } else {
+        let columns = Columns::of(&status.groups);
+        screen +=
+            &look.paint(Ink::Faint, columns.line("GROUP", "VM", "CONDITION", "SINCE", "WHY").trim_end());
+        screen.push('\n');
+        for group in &status.groups {
+            screen += &render_group(group, &columns, clock, look);
+        }
+    }
+    screen += &last_words(status, look);
+    screen
+}
+
+fn header(status: &Status, clock: &Clock, look: Look) -> String {
+    let (word, ink) = match status.health {
+        Health::Healthy => ("healthy", Ink::Good),
+        Health::Degraded => ("degraded", Ink::Doubtful),
+        Health::Broken => ("broken", Ink::Bad),
+    };
+    let of = printable(&format!("cluster {}, host {}: ", status.cluster, status.host));
+    let gap =
+        look.width.unwrap_or(0).saturating_sub(of.chars().count() + word.len() + clock.here().len()).max(2);
+    format!("{of}{}{:gap$}{}\n", look.paint(ink, word), "", clock.here())
+}
+
+/// Widths of the columns of names.
+struct Columns {
+    group: usize,
+    vm: usize,
+}
+
+impl Columns {
+    fn of(groups: &[GroupStatus]) -> Self {
+        let widest = |name: fn(&GroupStatus) -> &str, title: usize| {
+            groups
+                .iter()
+                .map(|group| name(group).chars().count())
+                .filter(|&w| w <= NAME_COLUMNS)
+                .fold(title, usize::max)
+        };
+        Self { group: widest(|g| &g.name, 5), vm: widest(|g| &g.vm, 2) }
+    }
+
+    /// One line, to which `why` may be added.
+    fn line(&self, group: &str, vm: &str, condition: &str, since: &str, why: &str) -> String {
+        format!(
+            "{group:<g$}  {vm:<v$}  {condition:<CONDITION_COLUMNS$}  {since:>SINCE_COLUMNS$}  {why}",
+            g = self.group,
+            v = self.vm
+        )
+    }
+}
+
+fn render_group(group: &GroupStatus, columns: &Columns, clock: &Clock, look: Look) -> String {
+    let (word, ink) = condition(group.condition);
+    let why = why(group);
+    let start =
+        columns.line(&printable(&group.name), &printable(&group.vm), word, &clock.ago(group.since_ms), "");
+    let room = look.width.unwrap_or(usize::MAX).saturating_sub(start.chars().count());
+    // The word is unique in the line from the column where it stands, which is after two names of any kind.
+    let mut text = match start.rfind(word) {
+        Some(at) => format!("{}{}{}", &start[..at], look.paint(ink, word), &start[at + word.len()..]),
+        None => start,
+    };
+    if why.chars().count() <= room {
+        text = format!("{}\n", format!("{text}{why}").trim_end());
+    } else {
+        text = format!("{}\n{}", text.trim_end(), wrap(&why, 4, look.width));
+    }
+    for app in group.apps.iter().filter(|app| app.state != GroupState::Online || app.frozen) {
+        text += &render_app(app, look);
+    }
+    text
+}
+
+const fn condition(condition: Condition) -> (&'static str, Ink) {
+    match condition {
+        Condition::Offline => ("offline", Ink::Faint),
+        Condition::Stopping => ("stopping", Ink::Doubtful),
+        Condition::Starting => ("starting", Ink::Doubtful),
+        Condition::Online => ("online", Ink::Good),
+        Condition::Degraded => ("degraded", Ink::Doubtful),
+        Condition::Recovering => ("recovering", Ink::Bad),
+        Condition::Unknown => ("unknown", Ink::Doubtful),
+        Condition::LeftAlone => ("left alone", Ink::Doubtful),
+        Condition::GivenUp => ("given up", Ink::Bad),
+    }
+}
+
+fn why(group: &GroupStatus) -> String {
+    let frozen = if group.frozen { "frozen" } else { "" };
+    let unwatched = match (group.controller, group.condition, group.reason.as_str()) {
+        (ControllerStatus::Never, Condition::Online, "") => "no controller: only the VM is watched",
+        _ => "",
+    };
+    let recovered = if group.intent == Intent::Online { recoveries(group.recoveries) } else { String::new() };
+    let parts = [frozen, &printable(&group.reason), unwatched, &recovered];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn recoveries(made: Recoveries) -> String {
+    let counted = |count: u32, one: &str, many: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {many}")),
+    };
+    let parts = [
+        counted(made.reboot, "reboot", "reboots"),
+        counted(made.reset, "reset", "resets"),
+        counted(made.restart, "restart", "restarts"),
+    ];
+    let made: Vec<String> = parts.into_iter().flatten().collect();
+    if made.is_empty() { String::new() } else { format!("recent recoveries: {}", made.join(", ")) }
+}
+
+fn render_app(app: &AppStatus, look: Look) -> String {
+    let (word, ink) = match &app.state {
+        GroupState::Offline => ("offline", Ink::Doubtful),
+        GroupState::Starting => ("starting", Ink::Doubtful),
+        GroupState::Online => ("online", Ink::Plain),
+        GroupState::Degraded => ("degraded", Ink::Doubtful),
+        GroupState::Recovering => ("recovering", Ink::Bad),
+        GroupState::Stopping => ("stopping", Ink::Doubtful),
+        GroupState::Faulted(_) => ("faulted", Ink::Bad),
+    };
+    let frozen = if app.frozen { ", frozen in the guest" } else { "" };
+    let counts = if app.counts { "" } else { ", does not count" };
+    let name = printable(&app.name);
+    let mut text = format!("  {name}: {}{frozen}{counts}\n", look.paint(ink, word));
+    if let GroupState::Faulted(fault) = &app.state {
+        text += &render_fault(fault, look);
+    }
+    for resource in &app.not_running {
+        let word = match resource.state {
+            ResourceState::Stopped => "stopped",
+            ResourceState::Starting => "starting",
+            ResourceState::Running => "running",
+            ResourceState::Degraded => "degraded",
+            ResourceState::Stopping => "stopping",
+            ResourceState::Waiting => "waiting",
+            ResourceState::Failed => "failed",
+        };
+        let detail =
+            if resource.detail.is_empty() { String::new() } else { format!(": {}", resource.detail) };
+        text += &wrap(&printable(&format!("{} {word}{detail}", resource.name)), 4, look.width);
+    }
+    text
+}
+
+fn render_fault(fault: &Fault, look: Look) -> String {
+    let ended = if fault.exit == Ended::Unknown { String::new() } else { format!(" ({})", fault.exit) };
+    let mut text = wrap(&printable(&format!("{}: {}{ended}", fault.resource, fault.reason)), 4, look.width);
+    text += &output(&fault.output, OUTPUT_LINES, look);
+    text
+}
+
+/// The last lines of something's output, set apart so that they cannot be taken for our own words.
+pub fn output(output: &str, lines: usize, look: Look) -> String {
+    let all: Vec<&str> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut text = String::new();
+    for line in &all[all.len().saturating_sub(lines)..] {
+        let line = format!("    | {}", printable(line).replace('\t', " "));
+        let clipped: String = line.chars().take(look.width.unwrap_or(usize::MAX)).collect();
+        let _ = writeln!(text, "{}", look.paint(Ink::Faint, clipped.trim_end()));
+    }
+    text
+}
+
+fn last_words(status: &Status, look: Look) -> String {
+    let dangers = status.groups.iter().flat_map(|group| {
+        group.dangers.iter().map(move |danger| format!("danger: {}: {danger}", group.name))
+    });
+    let warnings = status.warnings.iter().map(|warning| format!("warning: {warning}"));
+    let words: Vec<String> =
+        dangers.chain(warnings).map(|text| wrap(&printable(&text), 0, look.width)).collect();
+    painted(look, Ink::Doubtful, &words.concat())
+}
+
+/// Paints each line by itself, so that a pager which shows some of them shows their colour.
+fn painted(look: Look, ink: Ink, lines: &str) -> String {
+    lines.lines().map(|line| look.paint(ink, line) + "\n").collect()
+}

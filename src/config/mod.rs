@@ -1,0 +1,287 @@
+//! The host's configuration, `/etc/roost/roost.toml`: read, checked whole, or refused with the line and what to write
+//! instead. The same file serves every host of a cluster.
+//!
+//! Nothing here looks at the machine but for that one file: whether another that is named exists, or a domain, is the
+//! daemon's business.
+
+mod check;
+mod fields;
+mod load;
+mod read;
+
+pub use load::{LoadError, load};
+
+use core::fmt;
+use core::time::Duration;
+use roost_proto::retry::Backoff;
+use std::path::PathBuf;
+
+/// The largest file that is read, in bytes; the largest sensible configuration is a tenth of it.
+pub const MAX_FILE: usize = 1024 * 1024;
+/// Hosts in one cluster, at most: every one is named in every other's messages to people.
+pub const MAX_HOSTS: usize = 128;
+/// Groups in one cluster, at most: their states must fit one answer on the control socket.
+pub const MAX_GROUPS: usize = 512;
+/// Bytes of a libvirt domain's name, at most: with QEMU's suffixes it must fit a file name of 255.
+pub const MAX_DOMAIN: usize = 200;
+/// Bytes of a connection URI, at most.
+pub const MAX_URI: usize = 1024;
+/// Bytes of a path in the configuration, at most; the system's own limit.
+pub const MAX_PATH: usize = 4095;
+/// Bytes of a Unix socket's path, at most; the system's own limit, without the final zero.
+pub const MAX_SOCKET_PATH: usize = 107;
+/// Mistakes that are told at once, at most: a person mends a few and looks again.
+pub const MAX_MISTAKES: usize = 20;
+/// The least `silence`: two beats and their way. A guest that speaks once a second would else be judged by one lost
+/// wakeup.
+pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// The least of the other waits that end in action: shorter ones would be over before libvirt has answered.
+pub const MIN_WAIT: Duration = Duration::from_millis(100);
+
+/// The whole file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The hosts, in the order of the file.
+    pub hosts: Vec<Host>,
+    /// The groups, in the order of the file.
+    pub groups: Vec<Group>,
+}
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Its name; as a rule the machine's host name.
+    pub name: String,
+    /// libvirt's connection URI.
+    pub libvirt: String,
+}
+
+/// A group: a VM, and what counts in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// The libvirt domain.
+    pub vm: String,
+    /// What the domain is defined from when libvirt does not know it.
+    pub xml: Option<PathBuf>,
+    /// The hosts that may run it; all of them when the file names none.
+    pub on: Vec<String>,
+    /// The groups in the guest whose fault is the VM's.
+    pub apps: Apps,
+    /// How the guest's controller reaches this host.
+    pub link: GuestLink,
+    /// What a shutdown from inside means.
+    pub on_guest_shutdown: OnGuestShutdown,
+    /// How long a controller that was connected may say nothing before its silence is judged.
+    pub silence: Duration,
+    /// How long the controller may take to connect after the VM started.
+    pub boot_grace: Duration,
+    /// What is done about a controller that stays silent while its VM makes progress.
+    pub on_silence: OnSilence,
+    /// How long a VM that makes progress may be silent before `on_silence` applies.
+    pub silence_patience: Duration,
+    /// How long the guest may take to shut down when asked, before its plug is pulled.
+    pub stop_timeout: Duration,
+    /// The limits of the ladder.
+    pub recovery: Recovery,
+}
+
+/// The groups in a guest that count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apps {
+    /// Every one.
+    All,
+    /// These; none at all when empty.
+    Named(Vec<String>),
+}
+
+impl Apps {
+    /// Whether the fault of the guest's group `app` is the VM's.
+    pub fn counts(&self, app: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|name| name == app),
+        }
+    }
+}
+
+/// How a guest's controller reaches the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GuestLink {
+    /// The host kernel's AF_VSOCK; the guest is known by the CID of the live domain.
+    Vsock,
+    /// Hybrid vsock: the host listens on this path with `_961` after it.
+    Hybrid(PathBuf),
+}
+
+/// What it means when a VM was shut down from inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnGuestShutdown {
+    /// It failed.
+    Restart,
+    /// It is wanted down.
+    Offline,
+}
+
+/// What is done about a silent controller whose VM makes progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSilence {
+    /// The ladder.
+    Recover,
+    /// It is told, and no more.
+    Report,
+}
+
+/// The limits of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Reboots asked of the guest within `window`; 0 skips the rung.
+    pub reboot: u32,
+    /// Resets within `window`; 0 skips the rung.
+    pub reset: u32,
+    /// Starts within `window`; 0 skips the rung.
+    pub restart: u32,
+    /// What the three count in.
+    pub window: Duration,
+    /// The wait before the next recovery.
+    pub backoff: Backoff,
+    /// How long a guest that was asked to reboot may take to do it.
+    pub reboot_timeout: Duration,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            reboot: 1,
+            reset: 1,
+            restart: 3,
+            window: Duration::from_secs(3600),
+            backoff: Backoff { first: Duration::from_secs(5), max: Duration::from_secs(300) },
+            reboot_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A table of the file, with every key that it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// As it stands in the file.
+    pub header: &'static str,
+    /// The keys.
+    pub keys: &'static [&'static str],
+}
+
+/// Every table and key there is. What is not here is refused, and what is here is in roost.toml(5).
+pub const KEYS: [Section; 5] = [FILE, CLUSTER, HOST, GROUP, RECOVERY];
+
+const FILE: Section = Section { header: "", keys: &["cluster", "host", "group"] };
+const CLUSTER: Section = Section { header: "[cluster]", keys: &["name"] };
+const HOST: Section = Section { header: "[[host]]", keys: &["name", "libvirt"] };
+const GROUP: Section = Section {
+    header: "[[group]]",
+    keys: &[
+        "name",
+        "vm",
+        "xml",
+        "on",
+        "apps",
+        "link",
+        "on_guest_shutdown",
+        "silence",
+        "boot_grace",
+        "on_silence",
+        "silence_patience",
+        "stop_timeout",
+        "recovery",
+    ],
+};
+const RECOVERY: Section = Section {
+    header: "[group.recovery]",
+    keys: &["reboot", "reset", "restart", "window", "backoff", "backoff_max", "reboot_timeout"],
+};
+
+/// Reads a configuration. All mistakes of one kind are told together: those of TOML itself; if there are none, those of
+/// tables, keys and values; if there are none, those between groups and hosts. Never panics, whatever `text` holds.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    read::read(text)
+}
+
+impl Config {
+    /// The host called `name`.
+    pub fn host(&self, name: &str) -> Result<&Host, UnknownHost> {
+        self.hosts.iter().find(|host| host.name == name).ok_or_else(|| UnknownHost {
+            name: name.to_owned(),
+            known: self.hosts.iter().map(|host| host.name.clone()).collect(),
+        })
+    }
+}
+
+/// A mistake in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+/// Why a configuration was refused: one mistake or more, by line, at most [`MAX_MISTAKES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    /// The mistakes, by line; at least one.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+/// One mistake a line.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, mistake) in self.mistakes.iter().enumerate() {
+            write!(f, "{}{mistake}", if nth == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// A host that the file does not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownHost {
+    name: String,
+    known: Vec<String>,
+}
+
+impl fmt::Display for UnknownHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no [[host]] is called '{}'; the file names {}: add one, or start roostd with '--host NAME'",
+            self.name,
+            fields::quoted(&self.known)
+        )
+    }
+}
+
+impl core::error::Error for UnknownHost {}

@@ -1,0 +1,234 @@
+//! From text to [`Config`]: TOML, then tables, keys and values.
+
+use super::fields::{Fields, Mistakes, Placed, quote};
+use super::{
+    Apps, CLUSTER, Cluster, Config, ConfigError, FILE, GROUP, Group, GuestLink, HOST, Host, MAX_DOMAIN,
+    MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_SOCKET_PATH, MAX_URI, MIN_SILENCE, MIN_WAIT, OnGuestShutdown,
+    OnSilence, RECOVERY, Recovery, check,
+};
+use core::time::Duration;
+use roost_proto::link::{LINK_PORT, MAX_GROUPS as MAX_APPS};
+use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
+use toml::de::DeTable;
+
+/// What is read of a host, with the places that messages need.
+pub(super) struct ReadHost {
+    pub(super) at: usize,
+    pub(super) host: Host,
+}
+
+/// What is read of a group, with the places that messages need.
+pub(super) struct ReadGroup {
+    pub(super) at: usize,
+    pub(super) vm_at: usize,
+    pub(super) link_at: usize,
+    pub(super) on: Option<Vec<Placed<String>>>,
+    pub(super) group: Group,
+}
+
+pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
+    let mut mistakes = Mistakes::new(text);
+    if text.len() > MAX_FILE {
+        mistakes.note(0, format!("the file has {} bytes, and may have {MAX_FILE}", text.len()));
+        mistakes.settle()?;
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        mistakes.note(at, error.message().replace('\n', ": "));
+    }
+    mistakes.settle()?;
+
+    let mut file = Fields::open(document.get_ref(), 0, &FILE, &mut mistakes);
+    let cluster = read_cluster(&mut file);
+    let hosts = file.tables("host", MAX_HOSTS);
+    let hosts: Vec<ReadHost> =
+        hosts.into_iter().filter_map(|(table, at)| read_host(table, at, file.mistakes)).collect();
+    if file.value("host").is_none() {
+        file.missing("host", "[[host]], and below it name = \"the machine's host name\"");
+    }
+    let groups = file.tables("group", MAX_GROUPS);
+    let mut groups: Vec<ReadGroup> =
+        groups.into_iter().filter_map(|(table, at)| read_group(table, at, file.mistakes)).collect();
+    mistakes.settle()?;
+
+    check::between(&hosts, &mut groups, &mut mistakes);
+    mistakes.settle()?;
+    Ok(Config {
+        cluster: cluster.expect("a file without mistakes has a cluster"),
+        hosts: hosts.into_iter().map(|read| read.host).collect(),
+        groups: groups.into_iter().map(|read| read.group).collect(),
+    })
+}
+
+fn read_cluster(file: &mut Fields<'_, '_, '_>) -> Option<Cluster> {
+    if file.value("cluster").is_none() {
+        file.missing("cluster", "[cluster], and below it name = \"the cluster's name\"");
+    }
+    let (table, at) = file.table("cluster", CLUSTER.header)?;
+    let mut cluster = Fields::open(table, at, &CLUSTER, file.mistakes);
+    Some(Cluster { name: cluster.name("name = \"lab\"")?.value })
+}
+
+fn read_host(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadHost> {
+    let mut host = Fields::open(table, at, &HOST, mistakes);
+    let name = host.name("name = \"the machine's host name\"");
+    let libvirt = host.text("libvirt", "libvirt = \"qemu:///system\"");
+    if let Some(uri) = &libvirt
+        && !is_uri(uri.value)
+    {
+        host.mistakes.note(
+            uri.at,
+            format!(
+                "'libvirt' is {}, no connection URI: write one, as in libvirt = \"qemu:///system\"",
+                quote(uri.value)
+            ),
+        );
+    }
+    let name = name?;
+    let libvirt = libvirt.map_or("qemu:///system", |uri| uri.value).to_owned();
+    Some(ReadHost { at: name.at, host: Host { name: name.value, libvirt } })
+}
+
+/// Whether libvirt could take `uri` for one: `DRIVER://...`. libvirt itself says the rest.
+fn is_uri(uri: &str) -> bool {
+    uri.len() <= MAX_URI
+        && uri.split_once("://").is_some_and(|(driver, _)| {
+            driver.starts_with(|c: char| c.is_ascii_alphabetic())
+                && driver.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        })
+        && !uri.contains(|c: char| c.is_control() || c == ' ')
+}
+
+fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadGroup> {
+    let before = mistakes.count();
+    let mut group = Fields::open(table, at, &GROUP, mistakes);
+    let name = group.name("name = \"web\"");
+    let vm = read_vm(&mut group);
+    let xml = group.text("xml", "xml = \"/etc/roost/vms/web1.xml\"");
+    let xml = xml.and_then(|given| group.path("xml", given));
+    let on = read_on(&mut group);
+    let apps = group.names("apps", MAX_APPS, "apps = [\"site\"]");
+    let apps =
+        apps.map_or(Apps::All, |names| Apps::Named(names.into_iter().map(|name| name.value).collect()));
+    let link = read_link(&mut group);
+    let on_guest_shutdown = group.choice(
+        "on_guest_shutdown",
+        &[("restart", OnGuestShutdown::Restart), ("offline", OnGuestShutdown::Offline)],
+        OnGuestShutdown::Restart,
+    );
+    let on_silence = group.choice(
+        "on_silence",
+        &[("recover", OnSilence::Recover), ("report", OnSilence::Report)],
+        OnSilence::Recover,
+    );
+    let silence = group.span("silence", MIN_SILENCE, Duration::from_secs(10));
+    let boot_grace = group.span("boot_grace", MIN_WAIT, Duration::from_secs(120));
+    let silence_patience = group.span("silence_patience", Duration::ZERO, Duration::from_secs(60));
+    let stop_timeout = group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120));
+    let recovery = read_recovery(&mut group);
+    let (name, vm) = (name?, vm?);
+    let read = ReadGroup {
+        at: name.at,
+        vm_at: vm.at,
+        link_at: group.place("link"),
+        on,
+        group: Group {
+            name: name.value,
+            vm: vm.value,
+            xml,
+            on: Vec::new(), // filled in when every host is known
+            apps,
+            link,
+            on_guest_shutdown,
+            silence,
+            boot_grace,
+            on_silence,
+            silence_patience,
+            stop_timeout,
+            recovery,
+        },
+    };
+    // Relations between settings mean something only when each of them was read well.
+    if group.mistakes.count() == before {
+        check::timing(&read.group, &mut group);
+    }
+    Some(read)
+}
+
+fn read_vm(group: &mut Fields<'_, '_, '_>) -> Option<Placed<String>> {
+    const EXAMPLE: &str = "the libvirt domain's name, as in vm = \"web1\"";
+    if group.value("vm").is_none() {
+        group.missing("vm", EXAMPLE);
+    }
+    let vm = group.text("vm", EXAMPLE)?;
+    // libvirt refuses '/' and line feeds, and XML holds no other control character.
+    if vm.value.trim().is_empty()
+        || vm.value.len() > MAX_DOMAIN
+        || vm.value.contains(|c: char| c == '/' || c.is_control())
+    {
+        group.mistakes.note(
+            vm.at,
+            format!(
+                "'vm' is {}, no libvirt domain's name: write one of 1 to {MAX_DOMAIN} bytes without '/' and control \
+                 characters",
+                quote(vm.value)
+            ),
+        );
+        return None;
+    }
+    Some(Placed { at: vm.at, value: vm.value.to_owned() })
+}
+
+fn read_on(group: &mut Fields<'_, '_, '_>) -> Option<Vec<Placed<String>>> {
+    let before = group.mistakes.count();
+    let on = group.names("on", MAX_HOSTS, "on = [\"hv1\"]")?;
+    if on.is_empty() && group.mistakes.count() == before {
+        let at = group.place("on");
+        group.mistakes.note(at, "'on' names no host: name one, or leave 'on' out for every host".to_owned());
+    }
+    Some(on)
+}
+
+fn read_link(group: &mut Fields<'_, '_, '_>) -> GuestLink {
+    const EXAMPLE: &str = "link = \"vsock\" or link = \"hybrid:/run/web1.vsock\"";
+    let Some(text) = group.text("link", EXAMPLE) else { return GuestLink::Vsock };
+    if text.value == "vsock" {
+        return GuestLink::Vsock;
+    }
+    let Some(path) = text.value.strip_prefix("hybrid:") else {
+        group.mistakes.note(text.at, format!("'link' is {}: write {EXAMPLE}", quote(text.value)));
+        return GuestLink::Vsock;
+    };
+    let listens_on = format!("{path}_{LINK_PORT}");
+    if listens_on.len() > MAX_SOCKET_PATH {
+        group.mistakes.note(
+            text.at,
+            format!(
+                "'link' needs a socket of {} bytes, {}: choose a path of at most {} bytes",
+                listens_on.len(),
+                quote(&listens_on),
+                MAX_SOCKET_PATH + path.len() - listens_on.len()
+            ),
+        );
+        return GuestLink::Vsock;
+    }
+    group.path("link", Placed { at: text.at, value: path }).map_or(GuestLink::Vsock, GuestLink::Hybrid)
+}
+
+fn read_recovery(group: &mut Fields<'_, '_, '_>) -> Recovery {
+    let default = Recovery::default();
+    let Some((table, at)) = group.table("recovery", RECOVERY.header) else { return default };
+    let mut fields = Fields::open(table, at, &RECOVERY, group.mistakes);
+    Recovery {
+        reboot: fields.count("reboot", MAX_ATTEMPTS, default.reboot),
+        reset: fields.count("reset", MAX_ATTEMPTS, default.reset),
+        restart: fields.count("restart", MAX_ATTEMPTS, default.restart),
+        window: fields.span("window", MIN_WAIT, default.window),
+        backoff: Backoff {
+            first: fields.span("backoff", MIN_WAIT, default.backoff.first),
+            max: fields.span("backoff_max", MIN_WAIT, default.backoff.max),
+        },
+        reboot_timeout: fields.span("reboot_timeout", MIN_WAIT, default.reboot_timeout),
+    }
+}

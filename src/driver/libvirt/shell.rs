@@ -1,0 +1,271 @@
+//! The threads of the driver: one that runs the manager, one for libvirt's event loop, and workers for the calls.
+//!
+//! A worker that hangs in libvirt hangs alone. Workers are started when they are first needed, and there are never more
+//! than the manager has slots.
+
+use super::calls::Link;
+use super::error::CallError;
+use super::manager::{Deed, Fact, LinkId, Manager};
+use super::outbox::Outbox;
+use super::view;
+use super::{orders, watch};
+use crate::driver::clock;
+use crate::engine::vm::{ActionError, Order};
+use crate::sys::libvirt::{Notice, Sink};
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
+use std::thread;
+
+/// The stack of each thread. Only what is used of it takes memory; libvirt's client uses a few KiB, its QEMU driver,
+/// which runs in the callers' threads for `qemu:///embed`, far more.
+const STACK: usize = 512 * 1024;
+/// Facts that wait for the manager, at most. It never blocks, so that more wait only when libvirt tells of thousands
+/// of things at once; then all domains are looked at instead.
+const MAX_FACTS: usize = 1024;
+/// The wait after libvirt's event loop failed, so that a failure that stays does not take a whole core.
+const LOOP_RETRY: Duration = Duration::from_secs(1);
+
+/// What the manager's thread is told.
+pub enum Message {
+    /// Connecting ended.
+    Opened(Result<Arc<Link>, CallError>),
+    /// Anything else.
+    Fact(Fact),
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    missed: Missed,
+    life: Life,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Missed {
+    #[default]
+    Nothing,
+    Notices,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Running,
+    Ending,
+}
+
+/// The way to the manager's thread.
+#[derive(Default)]
+pub struct Inbox {
+    waiting: Mutex<Waiting>,
+    ready: Condvar,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no thread panics while it holds this")
+    }
+
+    /// Adds a message. Notices that are too many are dropped, and the manager is told so.
+    pub fn push(&self, message: Message) {
+        let mut waiting = self.lock();
+        if waiting.messages.len() >= MAX_FACTS && matches!(message, Message::Fact(Fact::Notice(..))) {
+            waiting.missed = Missed::Notices;
+        } else {
+            waiting.messages.push_back(message);
+        }
+        self.ready.notify_one();
+    }
+
+    /// Ends the manager's thread.
+    pub fn end(&self) {
+        self.lock().life = Life::Ending;
+        self.ready.notify_one();
+    }
+
+    /// What waits, or nothing after `wait`; none when it is to end.
+    fn take(&self, wait: Option<Duration>) -> Option<VecDeque<Message>> {
+        let mut waiting = self.lock();
+        let idle =
+            |w: &mut Waiting| w.messages.is_empty() && w.missed == Missed::Nothing && w.life == Life::Running;
+        let poisoned = "no thread panics while it holds this";
+        waiting = match wait {
+            Some(wait) => self.ready.wait_timeout_while(waiting, wait, idle).expect(poisoned).0,
+            None => self.ready.wait_while(waiting, idle).expect(poisoned),
+        };
+        if waiting.life == Life::Ending {
+            return None;
+        }
+        let mut messages = core::mem::take(&mut waiting.messages);
+        if core::mem::take(&mut waiting.missed) == Missed::Notices {
+            messages.push_back(Message::Fact(Fact::Missed));
+        }
+        Some(messages)
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that run one job at a time each.
+struct Crew {
+    name: &'static str,
+    workers: Vec<Option<Sender<Job>>>,
+}
+
+impl Crew {
+    fn new(name: &'static str, size: usize) -> Self {
+        Self { name, workers: (0..size).map(|_| None).collect() }
+    }
+
+    /// Gives a job to a worker, which is idle.
+    fn run(&mut self, worker: usize, job: Job) -> io::Result<()> {
+        let jobs = match &self.workers[worker] {
+            Some(jobs) => jobs,
+            None => {
+                let (jobs, todo) = channel::<Job>();
+                let name = format!("libvirt-{}{worker}", self.name);
+                thread::Builder::new()
+                    .name(name)
+                    .stack_size(STACK)
+                    .spawn(move || todo.iter().for_each(|job| job()))?;
+                self.workers[worker].insert(jobs)
+            }
+        };
+        jobs.send(job).expect("a worker ends only when its sender is dropped");
+        Ok(())
+    }
+}
+
+/// Carries the manager's decisions out.
+struct Shell {
+    uri: String,
+    manager: Manager,
+    inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
+    link: Option<Arc<Link>>,
+    openers: Crew,
+    askers: Crew,
+    actors: Crew,
+}
+
+/// Starts the threads. They end when the inbox is told to, and a call that hangs ends them no sooner than it does.
+pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>) -> io::Result<()> {
+    run_event_loop()?;
+    let mut shell = Shell {
+        uri: uri.to_owned(),
+        manager: Manager::new(clock::now(), period),
+        inbox,
+        outbox,
+        link: None,
+        openers: Crew::new("open", 1),
+        askers: Crew::new("ask", watch::SLOTS),
+        actors: Crew::new("act", orders::SLOTS),
+    };
+    thread::Builder::new().name("libvirt".to_owned()).stack_size(STACK).spawn(move || shell.run())?;
+    Ok(())
+}
+
+/// libvirt has one event loop for the whole process, which is never taken down.
+fn run_event_loop() -> io::Result<()> {
+    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
+    let started = STARTED.get_or_init(|| {
+        virt::error::clear_error_callback(); // it would write every error to standard error
+        virt::event::event_register_default_impl().map_err(|error| error.to_string())?;
+        let events = || loop {
+            if let Err(error) = virt::event::event_run_default_impl() {
+                log::error!("libvirt's event loop failed and is run again: {error}");
+                thread::sleep(LOOP_RETRY);
+            }
+        };
+        let thread = thread::Builder::new().name("libvirt-events".to_owned()).stack_size(STACK).spawn(events);
+        thread.map(drop).map_err(|error| error.to_string())
+    });
+    started.clone().map_err(io::Error::other)
+}
+
+impl Shell {
+    fn run(&mut self) {
+        loop {
+            let wait = self.manager.poll_timeout().map(|at| at.since(clock::now()));
+            let Some(messages) = self.inbox.take(wait) else { return };
+            for message in messages {
+                let fact = match message {
+                    Message::Fact(fact) => fact,
+                    Message::Opened(result) => Fact::Opened(result.map(|link| self.link = Some(link))),
+                };
+                self.manager.handle(clock::now(), fact);
+            }
+            self.manager.handle_timeout(clock::now());
+            while let Some(deed) = self.manager.poll_output() {
+                self.carry_out(deed);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, deed: Deed) {
+        match deed {
+            Deed::Open(id) => self.open(id),
+            Deed::Ask(slot, ask) => self.ask(slot, ask),
+            Deed::Act(slot, order) => self.act(slot, order),
+            Deed::Tell(input) => self.outbox.push(input),
+            Deed::Note(text) => log::warn!("{text}"),
+        }
+    }
+
+    fn open(&mut self, id: LinkId) {
+        let before = self.link.take();
+        let (uri, inbox) = (self.uri.clone(), Arc::clone(&self.inbox));
+        let sink = self.sink(id);
+        let job = move || {
+            drop(before); // here, because it may take its time
+            inbox.push(Message::Opened(Link::open(&uri, &sink).map(Arc::new)));
+        };
+        if let Err(error) = self.openers.run(0, Box::new(job)) {
+            self.inbox.push(Message::Opened(Err(no_thread(&error))));
+        }
+    }
+
+    fn sink(&self, id: LinkId) -> Sink {
+        let (uri, inbox) = (self.uri.clone(), Arc::clone(&self.inbox));
+        Arc::new(move |notice| {
+            inbox.push(Message::Fact(match notice {
+                Notice::Domain { name, what } => Fact::Notice(id, name, what),
+                Notice::Closed { reason } => Fact::Closed(id, format!("{} ('{uri}')", view::closed(reason))),
+            }));
+        })
+    }
+
+    fn ask(&mut self, slot: usize, ask: watch::Ask) {
+        let (link, inbox) = (self.link.clone(), Arc::clone(&self.inbox));
+        let job = move || {
+            let answer = link.ok_or_else(no_link).and_then(|link| link.ask(&ask));
+            inbox.push(Message::Fact(Fact::Answer(slot, answer)));
+        };
+        if let Err(error) = self.askers.run(slot, Box::new(job)) {
+            self.inbox.push(Message::Fact(Fact::Answer(slot, Err(no_thread(&error)))));
+        }
+    }
+
+    fn act(&mut self, slot: usize, order: Order) {
+        let (link, inbox) = (self.link.clone(), Arc::clone(&self.inbox));
+        let deadline = clock::now() + order.limit;
+        let job = move || {
+            let result = link.ok_or_else(no_link).and_then(|link| link.act(&order, deadline));
+            inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        };
+        if let Err(error) = self.actors.run(slot, Box::new(job)) {
+            self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
+        }
+    }
+}
+
+fn no_thread(error: &io::Error) -> CallError {
+    CallError::Failed(format!("no thread could be started: {error}; raise the service's TasksMax"))
+}
+
+fn no_link() -> CallError {
+    CallError::Gone("it was closed".to_owned())
+}

@@ -1,0 +1,595 @@
+//! The libvirt driver against libvirt: its in-process test driver, and a libvirtd with QEMU guests of its own.
+//!
+//! The second kind runs in a mount namespace with its own `/run`, `/etc/libvirt` and `/var/lib/libvirt`, so it needs
+//! root, libvirtd and QEMU; a test fails when they are not there. The guests are empty machines on TCG.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use roost::driver::libvirt::Libvirt;
+use roost::engine::vm::{
+    ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Run, Ticket, VmAction,
+};
+use std::cell::Cell;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const PERIOD: Duration = Duration::from_secs(2);
+/// A generous bound for what should take milliseconds, on a machine that does other things too.
+const SOON: Duration = Duration::from_secs(30);
+
+struct Driver {
+    libvirt: Libvirt,
+    tickets: Cell<u64>,
+}
+
+impl Driver {
+    fn start(uri: &str, domains: &[&str]) -> Self {
+        let libvirt = Libvirt::start(uri, PERIOD).expect("threads");
+        libvirt.watch(domains.iter().map(|name| (*name).to_owned()));
+        Self { libvirt, tickets: Cell::new(0) }
+    }
+
+    fn next(&mut self, until: Instant) -> Option<LibvirtInput> {
+        loop {
+            if let Some(input) = self.libvirt.poll() {
+                return Some(input);
+            }
+            let left = until.checked_duration_since(Instant::now())?;
+            let wait = PollTimeout::try_from(left.as_millis() + 1).expect("short");
+            let mut fds = [PollFd::new(self.libvirt.fd(), PollFlags::POLLIN)];
+            poll(&mut fds, wait).expect("a poll");
+        }
+    }
+
+    /// What `pick` makes of the first input of which it makes something; all that came before is dropped.
+    fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(LibvirtInput) -> Option<T>) -> T {
+        let until = Instant::now() + SOON;
+        let mut seen = Vec::new();
+        while let Some(input) = self.next(until) {
+            seen.push(format!("{input:?}"));
+            if let Some(found) = pick(input) {
+                return found;
+            }
+        }
+        panic!("{what} did not come within {SOON:?}; what came: {seen:#?}");
+    }
+
+    fn view(&mut self, domain: &str, what: &str, is: impl Fn(&DomainView) -> bool) -> DomainView {
+        self.wait(what, |input| match input {
+            LibvirtInput::Domain { name, view, .. } if name == domain && is(&view) => Some(view),
+            _ => None,
+        })
+    }
+
+    fn happened(&mut self, domain: &str, wanted: Happened) -> DomainView {
+        self.wait(&format!("{wanted:?} of '{domain}'"), |input| match input {
+            LibvirtInput::Domain { name, view, happened } if name == domain && happened == Some(wanted) => Some(view),
+            _ => None,
+        })
+    }
+
+    fn connected(&mut self) {
+        self.wait("a connection", |input| (input == LibvirtInput::Connected).then_some(()));
+    }
+
+    fn lost(&mut self) -> String {
+        self.wait("a loss", |input| match input {
+            LibvirtInput::Lost { reason } => Some(reason),
+            _ => None,
+        })
+    }
+
+    fn order(&self, domain: &str, action: VmAction, limit: Duration) -> Ticket {
+        let ticket = Ticket(self.tickets.replace(self.tickets.get() + 1));
+        self.libvirt.order(Order { ticket, domain: domain.to_owned(), action, limit });
+        ticket
+    }
+
+    fn done(&mut self, wanted: Ticket) -> Result<(), ActionError> {
+        self.wait(&format!("the answer to {wanted:?}"), |input| match input {
+            LibvirtInput::Done { ticket, result } if ticket == wanted => Some(result),
+            _ => None,
+        })
+    }
+
+    fn act(&mut self, domain: &str, action: VmAction) -> Result<(), ActionError> {
+        let ticket = self.order(domain, action, SOON);
+        self.done(ticket)
+    }
+}
+
+/// A folder that goes when it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("roost-libvirt-{}-{number}", std::process::id()));
+        fs::create_dir(&path).expect("a fresh folder");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, text).expect("writable");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+// The in-process test driver.
+
+/// A fake host with the domains `up` (runs, and has a vsock) and `down`; each connection has its own.
+fn fake_host(folder: &Folder) -> String {
+    let domain = |name: &str, more: &str| {
+        format!(
+            "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>{name}</name>
+             <memory>8192</memory><vcpu>2</vcpu><os><type>hvm</type></os>{more}</domain>"
+        )
+    };
+    let up = domain("up", "<devices><vsock model='virtio'><cid auto='no' address='77'/></vsock></devices>");
+    let down = domain("down", "<test:domainstate>5</test:domainstate>");
+    let node = folder.file("node.xml", &format!("<node>{up}{down}</node>"));
+    format!("test://{}", node.display())
+}
+
+#[test]
+fn domains_are_found_by_listing() {
+    let folder = Folder::new();
+    let mut driver = Driver::start(&fake_host(&folder), &["up", "down", "absent"]);
+    driver.connected();
+    let up = driver.view("up", "a running domain", |view| view.run == Run::Running);
+    assert!(up.life.is_some());
+    assert_eq!(up.cid, Some(77));
+    assert_eq!(up.job, Job::None);
+    let mut driver = Driver::start(&fake_host(&folder), &["up", "down", "absent"]);
+    let mut off = Vec::new();
+    driver.wait("the others", |input| {
+        match input {
+            LibvirtInput::Domain { name, view, .. } if name != "up" => off.push((name, view.run, view.life)),
+            _ => {}
+        }
+        (off.len() == 2).then_some(())
+    });
+    let expected = [("absent", Run::Undefined), ("down", Run::Off(Off::Unknown))];
+    assert_eq!(off, expected.map(|(name, run)| (name.to_owned(), run, None)));
+}
+
+#[test]
+fn every_action_is_carried_out_and_answered() {
+    let folder = Folder::new();
+    let mut driver = Driver::start(&fake_host(&folder), &["up", "new"]);
+    driver.connected();
+    let first = driver.view("up", "the domain", |view| view.life.is_some());
+    assert_eq!(driver.act("up", VmAction::Start), Err(ActionError::AlreadySo));
+    assert_eq!(driver.act("up", VmAction::Reset), Ok(()));
+    assert_eq!(driver.act("up", VmAction::Destroy), Ok(()));
+    assert_eq!(driver.act("up", VmAction::Destroy), Err(ActionError::AlreadySo));
+    assert_eq!(driver.act("up", VmAction::Shutdown), Err(ActionError::AlreadySo));
+    assert!(matches!(driver.act("up", VmAction::Reset), Err(ActionError::Failed(_))));
+    let ticket = driver.order("up", VmAction::Start, SOON);
+    let second = driver.happened("up", Happened::Started);
+    assert_ne!(second.life, first.life);
+    assert_eq!(driver.done(ticket), Ok(()));
+    driver.order("up", VmAction::Destroy, SOON);
+    let off = driver.happened("up", Happened::Stopped(Off::Destroyed));
+    assert_eq!((off.run, off.life, off.cid), (Run::Off(Off::Destroyed), None, None));
+    driver.order("up", VmAction::Start, SOON);
+    driver.happened("up", Happened::Started);
+    driver.order("up", VmAction::Shutdown, SOON);
+    driver.happened("up", Happened::Stopped(Off::Shutdown));
+    assert_eq!(driver.act("absent", VmAction::Start), Err(ActionError::NoDomain));
+}
+
+#[test]
+fn a_missing_domain_is_defined_from_its_file() {
+    let folder = Folder::new();
+    let mut driver = Driver::start(&fake_host(&folder), &["new"]);
+    driver.connected();
+    let xml = |name: &str| {
+        format!(
+            "<domain type='test'><name>{name}</name><memory>8192</memory><vcpu>1</vcpu><os><type>hvm</type></os></domain>"
+        )
+    };
+    let mut define = |file: PathBuf| match driver.act("new", VmAction::Define { xml: file }) {
+        Err(ActionError::Failed(words)) => words,
+        other => format!("{other:?}"),
+    };
+    let said = define(folder.0.join("absent.xml"));
+    assert!(said.contains("absent.xml") && said.contains("No such file"), "{said}");
+    let said = define(folder.file("other.xml", &xml("other")));
+    assert!(said.contains("defines domain 'other', not 'new'"), "{said}");
+    let said = define(folder.file("text.xml", "hello"));
+    assert!(said.contains("no domain's XML"), "{said}");
+    let said = define(folder.file("broken.xml", "<domain type='test'><name>new</name></domain>"));
+    assert!(said.contains("broken.xml"), "{said}");
+    let said = define(folder.file("large.xml", &"x".repeat(2 * 1024 * 1024)));
+    assert!(said.contains("larger than"), "{said}");
+    let good = folder.file("good.xml", &xml("new"));
+    let ticket = driver.order("new", VmAction::Define { xml: good.clone() }, SOON);
+    driver.view("new", "the new domain", |view| matches!(view.run, Run::Off(_)));
+    assert_eq!(driver.act("new", VmAction::Define { xml: good }), Err(ActionError::AlreadySo));
+    let _ = ticket;
+}
+
+#[test]
+fn a_console_is_kept_as_a_picture() {
+    let folder = Folder::new();
+    let mut driver = Driver::start(&fake_host(&folder), &[]);
+    driver.connected();
+    let file = folder.file("up.ppm", "the picture before");
+    assert_eq!(driver.act("up", VmAction::Screenshot { file: file.clone() }), Ok(()));
+    let picture = fs::read(&file).expect("it was kept");
+    assert!(picture.starts_with(b"\x89PNG"), "the test driver's console is a PNG");
+    assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let nowhere = VmAction::Screenshot { file: folder.0.join("absent/up.ppm") };
+    let Err(ActionError::Failed(words)) = driver.act("up", nowhere) else { panic!("there is no such folder") };
+    assert!(words.contains("cannot write"), "{words}");
+    assert!(driver.act("down", VmAction::Screenshot { file: file.clone() }).is_err());
+    assert_eq!(fs::read(&file).expect("kept"), picture, "a picture that failed leaves the one before");
+    assert_eq!(fs::read_dir(&folder.0).expect("a folder").count(), 2, "nothing half-written is left");
+}
+
+#[test]
+fn what_somebody_else_does_is_seen() {
+    let other = virt::connect::Connect::open(Some("test:///default")).expect("the test driver");
+    let mut driver = Driver::start("test:///default", &["test"]);
+    driver.view("test", "the domain", |view| view.run == Run::Running);
+    let domain = other.lookup_domain_by_name("test").expect("its one domain");
+    domain.suspend().expect("it runs");
+    driver.happened("test", Happened::Paused(Paused::User));
+    domain.resume().expect("it is paused");
+    driver.happened("test", Happened::Resumed);
+    domain.set_autostart(true).expect("it is persistent");
+    driver.view("test", "autostart", |view| view.autostart);
+}
+
+#[test]
+fn a_uri_that_leads_nowhere_is_told_with_what_to_do() {
+    let folder = Folder::new();
+    let socket = folder.0.join("absent");
+    let mut driver = Driver::start(&format!("qemu+unix:///system?socket={}", socket.display()), &["a"]);
+    let reason = driver.lost();
+    assert!(reason.contains("start libvirtd") && reason.contains("absent"), "{reason}");
+    assert_eq!(driver.act("a", VmAction::Start), Err(ActionError::NotConnected));
+}
+
+// A libvirtd of the test's own.
+
+const LIBVIRTD_CONF: &str = r#"
+unix_sock_dir = "DIR/socket"
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+log_outputs = "3:file:DIR/libvirtd.log"
+"#;
+
+const QEMU_CONF: &str = r#"
+stdio_handler = "file"
+user = "root"
+group = "root"
+cgroup_controllers = []
+security_driver = "none"
+namespaces = []
+remember_owner = 0
+"#;
+
+/// Runs libvirtd with private folders. The cache is shared by all tests: to ask QEMU what it can takes seconds.
+const RUN_LIBVIRTD: &str = r#"
+set -e
+for pair in run:/run lib:/var/lib/libvirt log:/var/log/libvirt etc:/etc/libvirt cache:/var/cache/libvirt; do
+    mkdir -p "$1/${pair%%:*}" "${pair#*:}"
+    mount --bind "$1/${pair%%:*}" "${pair#*:}"
+done
+exec setpriv --pdeathsig KILL libvirtd -f "$1/libvirtd.conf" -p "$1/run/libvirtd.pid"
+"#;
+
+struct Libvirtd {
+    folder: Folder,
+    process: Option<Child>,
+}
+
+impl Libvirtd {
+    /// A libvirtd that does not run yet, and knows these domains.
+    fn new(domains: &[&str]) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "a libvirtd of one's own needs root: run the tests as root");
+        for (program, package) in
+            [("libvirtd", "libvirt-daemon-system"), ("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux")]
+        {
+            let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().expect("a shell");
+            assert!(found.status.success(), "this test needs '{program}': install the package {package}");
+        }
+        let folder = Folder::new();
+        let dir = folder.0.to_str().expect("a plain path").to_owned();
+        folder.file("libvirtd.conf", &LIBVIRTD_CONF.replace("DIR", &dir));
+        folder.file("etc/qemu.conf", QEMU_CONF);
+        fs::create_dir(folder.0.join("socket")).expect("a folder");
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libvirt-cache");
+        fs::create_dir_all(&cache).expect("a folder");
+        std::os::unix::fs::symlink(cache, folder.0.join("cache")).expect("a link");
+        for name in domains {
+            folder.file(&format!("etc/qemu/{name}.xml"), &guest(name));
+        }
+        Self { folder, process: None }
+    }
+
+    fn started(domains: &[&str]) -> Self {
+        let mut this = Self::new(domains);
+        this.start();
+        this
+    }
+
+    fn start(&mut self) {
+        let log = fs::File::create(self.folder.0.join("out.log")).expect("a log");
+        let unshare = ["--mount", "--propagation", "private", "sh", "-c", RUN_LIBVIRTD, "sh"];
+        let mut command = Command::new("unshare");
+        command.args(unshare).arg(&self.folder.0).stdin(Stdio::null());
+        let out = log.try_clone().expect("a descriptor");
+        self.process = Some(command.stdout(out).stderr(log).spawn().expect("unshare is part of util-linux"));
+    }
+
+    fn uri(&self) -> String {
+        format!("qemu+unix:///system?socket={}/socket/libvirt-sock", self.folder.0.display())
+    }
+
+    fn pid(&self) -> Pid {
+        pid_of(self.process.as_ref().expect("it runs").id())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("libvirtd runs");
+    }
+
+    /// Kills libvirtd; guests run on.
+    fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.process.take().expect("it runs").wait().expect("it was our child");
+        let _ = fs::remove_file(self.folder.0.join("run/libvirtd.pid"));
+    }
+
+    /// The QEMU of a domain that runs.
+    fn qemu(&self, domain: &str) -> Pid {
+        let file = self.folder.0.join(format!("run/libvirt/qemu/{domain}.pid"));
+        let text = fs::read_to_string(file).expect("the domain runs");
+        pid_of(text.trim().parse().expect("a number"))
+    }
+}
+
+fn pid_of(number: u32) -> Pid {
+    Pid::from_raw(number.cast_signed())
+}
+
+impl Drop for Libvirtd {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        let guests = fs::read_dir(self.folder.0.join("run/libvirt/qemu")).into_iter().flatten().flatten();
+        for file in guests.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "pid")) {
+            let pid = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+            let _ = pid.map(|pid| kill(pid_of(pid), Signal::SIGKILL)); // it may be gone already
+        }
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.folder.0.join("libvirtd.log")).unwrap_or_default();
+            eprintln!("libvirtd said:\n{log}");
+        }
+    }
+}
+
+/// An empty machine: its firmware finds nothing to boot, and waits.
+fn guest(name: &str) -> String {
+    format!(
+        "<domain type='qemu'><name>{name}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+         <os><type arch='x86_64' machine='pc'>hvm</type></os>
+         <devices><emulator>/usr/bin/qemu-system-x86_64</emulator><video><model type='vga'/></video>
+         <memballoon model='none'/></devices></domain>"
+    )
+}
+
+/// A driver that has seen these domains start.
+fn running(libvirtd: &Libvirtd, domains: &[&str]) -> Driver {
+    let mut driver = Driver::start(&libvirtd.uri(), domains);
+    driver.connected();
+    for name in domains {
+        assert_eq!(driver.act(name, VmAction::Start), Ok(()));
+        driver.view(name, "a running guest", |view| view.run == Run::Running);
+    }
+    driver
+}
+
+#[test]
+fn the_death_of_qemu_is_told_within_milliseconds() {
+    const KILLS: usize = 20;
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let mut took: Vec<Duration> = (0..KILLS)
+        .map(|_| {
+            let qemu = libvirtd.qemu("a");
+            let killed = Instant::now();
+            kill(qemu, Signal::SIGKILL).expect("QEMU runs");
+            let view = driver.happened("a", Happened::Stopped(Off::Failed));
+            let took = killed.elapsed();
+            assert!(matches!(view.run, Run::Off(_)), "{view:?}");
+            assert_eq!(driver.act("a", VmAction::Start), Ok(()));
+            driver.view("a", "the next life", |view| view.run == Run::Running);
+            took
+        })
+        .collect();
+    took.sort();
+    println!("QEMU killed → told: median {:?}, longest {:?} of {KILLS}", took[KILLS / 2], took[KILLS - 1]);
+    assert!(took[KILLS / 2] < Duration::from_millis(50), "{took:?}");
+}
+
+#[test]
+fn a_signal_that_ends_qemu_is_not_the_guests_shutdown() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    kill(libvirtd.qemu("a"), Signal::SIGTERM).expect("QEMU runs");
+    let view = driver.happened("a", Happened::Stopped(Off::Destroyed));
+    assert_eq!(view.run, Run::Off(Off::Destroyed));
+    let next = driver.view("a", "the next poll", |_| true);
+    assert_eq!(next.run, Run::Off(Off::Destroyed));
+}
+
+#[test]
+fn a_libvirtd_that_stands_still_is_lost_and_found_again() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let before = driver.view("a", "the guest", |view| view.life.is_some());
+    for pause in [Duration::ZERO, Duration::from_secs(8)] {
+        libvirtd.signal(Signal::SIGSTOP);
+        let stopped = Instant::now();
+        let reason = driver.lost();
+        let took = stopped.elapsed();
+        println!("libvirtd stopped → lost after {took:?}: {reason}");
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        let asked = Instant::now();
+        assert_eq!(driver.act("a", VmAction::Reset), Err(ActionError::NotConnected));
+        assert!(asked.elapsed() < Duration::from_secs(1));
+        // The second time it stands still until its keepalive has failed, and is connected to anew.
+        std::thread::sleep(pause);
+        libvirtd.signal(Signal::SIGCONT);
+        driver.connected();
+        let after = driver.view("a", "the guest", |_| true);
+        assert_eq!((after.run, after.life), (Run::Running, before.life));
+    }
+    assert_eq!(driver.act("a", VmAction::Reset), Ok(()));
+}
+
+#[test]
+fn a_restart_of_libvirtd_harms_no_guest() {
+    let mut libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let before = driver.view("a", "the guest", |view| view.life.is_some());
+    let qemu = libvirtd.qemu("a");
+    libvirtd.kill();
+    let killed = Instant::now();
+    let reason = driver.lost();
+    println!("libvirtd killed → lost after {:?}: {reason}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(1));
+    libvirtd.start();
+    let restarted = Instant::now();
+    driver.connected();
+    let after = driver.view("a", "the guest", |_| true);
+    println!("libvirtd started → guest seen after {:?}", restarted.elapsed());
+    assert_eq!((after.run, after.life), (Run::Running, before.life));
+    assert_eq!(libvirtd.qemu("a"), qemu);
+    kill(qemu, Signal::SIGKILL).expect("QEMU runs");
+    driver.happened("a", Happened::Stopped(Off::Failed));
+}
+
+#[test]
+fn a_libvirtd_that_comes_late_is_found() {
+    let mut libvirtd = Libvirtd::new(&["a"]);
+    let mut driver = Driver::start(&libvirtd.uri(), &["a"]);
+    driver.lost();
+    libvirtd.start();
+    driver.connected();
+    driver.view("a", "the guest", |view| matches!(view.run, Run::Off(_)));
+}
+
+#[test]
+fn a_restart_of_the_driver_finds_everything_again() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let before = driver.view("a", "the guest", |view| view.life.is_some());
+    drop(driver);
+    let mut driver = Driver::start(&libvirtd.uri(), &["a"]);
+    driver.connected();
+    let after = driver.view("a", "the guest", |_| true);
+    assert_eq!((after.run, after.life), (Run::Running, before.life));
+}
+
+#[test]
+fn a_qemu_that_stands_still_holds_nobody_else_up() {
+    let libvirtd = Libvirtd::started(&["a", "b", "c"]);
+    let mut driver = running(&libvirtd, &["a", "b"]);
+    kill(libvirtd.qemu("a"), Signal::SIGSTOP).expect("QEMU runs");
+    let stuck = driver.order("a", VmAction::Reset, Duration::from_secs(2));
+    assert_eq!(driver.done(stuck), Err(ActionError::TimedOut));
+    // Its vCPUs stand still for all to see, and the others are seen to go on.
+    let still = driver.view("a", "the stuck guest", |view| view.run == Run::Running);
+    let moving = driver.view("b", "the other guest", |view| view.run == Run::Running);
+    for _ in 0..3 {
+        let view = driver.view("a", "the stuck guest again", |_| true);
+        assert_eq!(view.progress.cpu_ns, still.progress.cpu_ns);
+    }
+    driver.view("b", "progress", |view| view.progress.cpu_ns > moving.progress.cpu_ns);
+    assert_eq!(driver.act("c", VmAction::Start), Ok(()));
+    assert_eq!(driver.act("a", VmAction::Reboot), Err(ActionError::Busy));
+    assert_eq!(driver.act("a", VmAction::Destroy), Ok(()));
+    driver.view("a", "the end of the stuck guest", |view| view.life.is_none());
+    assert_eq!(driver.act("a", VmAction::Start), Ok(()));
+}
+
+#[test]
+fn a_domain_that_libvirtd_holds_locked_holds_nobody_else_up() {
+    let libvirtd = Libvirtd::new(&["a", "b"]);
+    // A hook that does not end, as a start from a disk that does not answer, keeps the domain locked in libvirtd.
+    let hook = "#!/bin/sh\ntest \"$1 $2\" != 'b prepare' || exec sleep 20\n";
+    let hook = libvirtd.folder.file("etc/hooks/qemu", hook);
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).expect("our own file");
+    let mut libvirtd = libvirtd;
+    libvirtd.start();
+    let mut driver = running(&libvirtd, &["a"]);
+    driver.libvirt.watch(["a".to_owned(), "b".to_owned()]);
+    let begun = Instant::now();
+    let start = driver.order("b", VmAction::Start, Duration::from_secs(1));
+    assert_eq!(driver.done(start), Err(ActionError::TimedOut));
+    let mut views = 0;
+    while begun.elapsed() < Duration::from_secs(14) {
+        let name = driver.wait("a view of any domain", |input| match input {
+            LibvirtInput::Domain { name, .. } => Some(name),
+            LibvirtInput::Lost { reason } => panic!("{reason}"),
+            _ => None,
+        });
+        views += u32::from(name == "a");
+    }
+    assert!(views >= 4, "{views} views of the other domain");
+    driver.view("b", "the guest that started at last", |view| view.run == Run::Running);
+}
+
+#[test]
+fn a_real_console_is_kept() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let file = libvirtd.folder.0.join("a.ppm");
+    assert_eq!(driver.act("a", VmAction::Screenshot { file: file.clone() }), Ok(()));
+    let picture = fs::read(&file).expect("it was kept");
+    assert!(picture.starts_with(b"P6") || picture.starts_with(b"\x89PNG"), "{:?}", &picture[..8]);
+    assert!(picture.len() > 1000, "{} bytes", picture.len());
+}
+
+#[test]
+fn a_job_of_libvirts_is_seen() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    // A dump into a pipe that nobody reads does not end.
+    let pipe = libvirtd.folder.0.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is part of coreutils");
+    assert!(made.success());
+    let uri = libvirtd.uri();
+    let dump = std::thread::spawn(move || {
+        let other = virt::connect::Connect::open(Some(&uri)).expect("libvirtd runs");
+        let domain = other.lookup_domain_by_name("a").expect("it runs");
+        let live = virt::sys::VIR_DUMP_LIVE | virt::sys::VIR_DUMP_MEMORY_ONLY;
+        domain.core_dump(pipe.to_str().expect("a plain path"), live)
+    });
+    driver.view("a", "a job", |view| view.job != Job::None);
+    kill(libvirtd.qemu("a"), Signal::SIGKILL).expect("QEMU runs");
+    let view = driver.view("a", "the end", |view| view.life.is_none());
+    assert_eq!(view.job, Job::None);
+    drop(libvirtd);
+    drop(dump);
+}
