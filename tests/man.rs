@@ -187,6 +187,27 @@ fn every_key_of_roost_toml_is_in_its_page() {
     }
 }
 
+/// The heading of a kind begins with its name: `.Ss ocf: Ns Ar provider ...`.
+#[test]
+fn every_key_of_guest_toml_is_in_its_page() {
+    let kinds = roost_guest::config::KINDS.map(|kind| kind.header);
+    for section in roost_guest::config::KEYS.iter().filter(|section| !section.header.is_empty()) {
+        let is_kind = kinds.contains(&section.header);
+        let title = |heading: &str| match heading.split([':', ' ']).next() {
+            Some(word) if is_kind => word == section.header,
+            _ => heading == format!("{}\\&", section.header),
+        };
+        let headings = source("roost-guest.toml.5");
+        let mut headings = headings.lines().filter_map(|line| line.strip_prefix(".Ss "));
+        assert!(headings.any(title), "nothing about {}", section.header);
+        let mut wanted: Vec<&str> = section.keys.iter().copied().filter(|key| *key != "resource").collect();
+        let mut documented = documented_keys("roost-guest.toml.5", title);
+        wanted.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(documented, wanted, "{}", section.header);
+    }
+}
+
 /// Examples that are configurations: `.Bd -literal` blocks with a table in them.
 fn examples(page: &str) -> Vec<String> {
     let source = source(page);
@@ -212,11 +233,10 @@ fn the_examples_of_the_configurations_are_good() {
 
 #[test]
 fn defaults_in_the_page_are_those_of_the_parser() {
-    let page = text("roost.toml.5");
     let group = roost::config::parse(&examples("roost.toml.5")[0]).expect("good").groups.remove(0);
     let span = |span| format!("\"{}\"", roost_proto::time::Span(span));
     let recovery = group.recovery;
-    for (key, default) in [
+    let host = [
         ("silence", span(group.silence)),
         ("boot_grace", span(group.boot_grace)),
         ("silence_patience", span(group.silence_patience)),
@@ -228,8 +248,34 @@ fn defaults_in_the_page_are_those_of_the_parser() {
         ("reboot", recovery.reboot.to_string()),
         ("reset", recovery.reset.to_string()),
         ("restart", recovery.restart.to_string()),
-    ] {
-        let (_, item) = page.split_once(&format!("     {key} = ")).unwrap_or_else(|| panic!("no {key}"));
+    ];
+    tells_defaults("roost.toml.5", &host);
+
+    let least = "[[group]]\nname = \"g\"\n[[group.resource]]\nname = \"r\"\nkind = \"process\"\ncommand = [\"/bin/true\"]\n";
+    let group = roost_guest::config::parse(least).expect("good").groups.remove(0);
+    let resource = &group.resources[0];
+    let guest = [
+        ("restarts", group.restarts.to_string()),
+        ("window", span(group.window)),
+        ("window", span(resource.window)),
+        ("interval", span(resource.interval)),
+        ("timeout", span(resource.timeout)),
+        ("start_timeout", span(resource.start_timeout)),
+        ("stop_timeout", span(resource.stop_timeout)),
+        ("attempts", resource.attempts.to_string()),
+        ("backoff", span(resource.backoff.first)),
+        ("backoff_max", span(resource.backoff.max)),
+    ];
+    tells_defaults("roost-guest.toml.5", &guest);
+}
+
+/// Each key's item, in the order of the page where a key comes twice, tells its default.
+fn tells_defaults(page: &str, defaults: &[(&str, String)]) {
+    let page = text(page);
+    for (nth, (key, default)) in defaults.iter().enumerate() {
+        let earlier = defaults[..nth].iter().filter(|(other, _)| other == key).count();
+        let item =
+            page.split(&format!("     {key} = ")).nth(1 + earlier).unwrap_or_else(|| panic!("no {key}"));
         let item =
             item.split("\n\n").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
         let told = item.to_lowercase().contains(&format!("default is {default}"));

@@ -1,6 +1,6 @@
 # The test bed: a private libvirtd and a small real guest. Sourced by bash scripts.
 # Nothing here touches the machine's own libvirt, and no AF_VSOCK socket is opened outside of a guest.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # its variables are for those who source it
 
 BED_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED_CACHE=${ROOST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/roost}
@@ -120,6 +120,7 @@ namespaces = []
 remember_owner = 0
 EOF
     # Its /run, /var/lib and /etc are tmpfs of its own mount namespace.
+    # shellcheck disable=SC2016 # the inner shell expands
     unshare --mount --propagation private bash -c '
         for place in /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt /etc/libvirt; do
             mkdir -p "$place" && mount -t tmpfs bed "$place"
@@ -132,10 +133,31 @@ EOF
     await 60 "libvirtd answers (see $dir/libvirt/libvirtd.log)" virsh -q -c "$BED_URI" version
 }
 
-# bed_domain DIR NAME CID ACCELERATOR: the definition of a small guest.
+# bed_accelerator DIR: kvm if a guest really starts with it, tcg otherwise. That /dev/kvm exists tells too little.
+bed_accelerator() {
+    local tree=$1/probe
+    mkdir -p "$tree/bin"
+    cp /bin/busybox "$tree/bin/"
+    printf '#!/bin/busybox sh\necho "guest: works" >/dev/ttyS0\n/bin/busybox poweroff -f\n' >"$tree/init"
+    mkdir -p "$tree/dev"
+    mknod "$tree/dev/ttyS0" c 4 64
+    mknod "$tree/dev/console" c 5 1
+    chmod 755 "$tree/init"
+    (cd "$tree" && find . | cpio --quiet -o -H newc -R 0:0) >"$1/probe.img"
+    rm -rf "$tree"
+    if [ -e /dev/kvm ] && timeout 20 qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 128M -nodefaults -display none \
+        -no-reboot -serial "file:$1/probe.out" -kernel "$(bed_kernel)" -initrd "$1/probe.img" \
+        -append "console=ttyS0 quiet panic=-1" >/dev/null 2>&1 && grep -q "guest: works" "$1/probe.out"; then
+        echo kvm
+    else
+        echo tcg
+    fi
+}
+
+# bed_domain DIR NAME ACCELERATOR: the definition of a small guest.
 bed_domain() {
-    local dir=$1 name=$2 cid=$3 type=qemu cpu=maximum
-    [ "$4" = kvm ] && type=kvm cpu=host-passthrough
+    local dir=$1 name=$2 type=qemu cpu=maximum
+    [ "$3" != kvm ] || { type=kvm; cpu=host-passthrough; }
     cat <<EOF
 <domain type='$type' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>$name</name>
