@@ -68,7 +68,9 @@ impl Driver {
 
     fn happened(&mut self, domain: &str, wanted: Happened) -> DomainView {
         self.wait(&format!("{wanted:?} of '{domain}'"), |input| match input {
-            LibvirtInput::Domain { name, view, happened } if name == domain && happened == Some(wanted) => Some(view),
+            LibvirtInput::Domain { name, view, happened } if name == domain && happened == Some(wanted) => {
+                Some(view)
+            }
             _ => None,
         })
     }
@@ -235,7 +237,9 @@ fn a_console_is_kept_as_a_picture() {
     assert!(picture.starts_with(b"\x89PNG"), "the test driver's console is a PNG");
     assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
     let nowhere = VmAction::Screenshot { file: folder.0.join("absent/up.ppm") };
-    let Err(ActionError::Failed(words)) = driver.act("up", nowhere) else { panic!("there is no such folder") };
+    let Err(ActionError::Failed(words)) = driver.act("up", nowhere) else {
+        panic!("there is no such folder")
+    };
     assert!(words.contains("cannot write"), "{words}");
     assert!(driver.act("down", VmAction::Screenshot { file: file.clone() }).is_err());
     assert_eq!(fs::read(&file).expect("kept"), picture, "a picture that failed leaves the one before");
@@ -303,11 +307,17 @@ struct Libvirtd {
 impl Libvirtd {
     /// A libvirtd that does not run yet, and knows these domains.
     fn new(domains: &[&str]) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "a libvirtd of one's own needs root: run the tests as root");
-        for (program, package) in
-            [("libvirtd", "libvirt-daemon-system"), ("qemu-system-x86_64", "qemu-system-x86"), ("setpriv", "util-linux")]
-        {
-            let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().expect("a shell");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "a libvirtd of one's own needs root: run the tests as root"
+        );
+        for (program, package) in [
+            ("libvirtd", "libvirt-daemon-system"),
+            ("qemu-system-x86_64", "qemu-system-x86"),
+            ("setpriv", "util-linux"),
+        ] {
+            let found =
+                Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().expect("a shell");
             assert!(found.status.success(), "this test needs '{program}': install the package {package}");
         }
         let folder = Folder::new();
@@ -376,7 +386,9 @@ impl Drop for Libvirtd {
             self.kill();
         }
         let guests = fs::read_dir(self.folder.0.join("run/libvirt/qemu")).into_iter().flatten().flatten();
-        for file in guests.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "pid")) {
+        for file in
+            guests.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "pid"))
+        {
             let pid = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
             let _ = pid.map(|pid| kill(pid_of(pid), Signal::SIGKILL)); // it may be gone already
         }

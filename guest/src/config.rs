@@ -1,10 +1,36 @@
 //! The controller's configuration, `/etc/roost/guest.toml`: read, checked whole, or refused with line and remedy.
+//!
+//! Nothing here looks at the machine: whether a program, an agent or a user exists is the shell's business.
 
+mod fields;
+mod fingerprint;
+mod kind;
+pub mod order;
+mod read;
+mod timing;
+
+use core::fmt;
 use core::time::Duration;
 use roost_proto::retry::Backoff;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// The largest file that is read, in bytes; the largest sensible configuration is a tenth of it.
+pub const MAX_FILE: usize = 256 * 1024;
+/// Bytes of any one text in the file, at most; a path of the system's own limit fits.
+pub const MAX_TEXT: usize = 4095;
+/// Words of a command, at most.
+pub const MAX_ARGUMENTS: usize = 256;
+/// Variables of a process, or parameters of an agent, at most.
+pub const MAX_VARIABLES: usize = 128;
+/// Bytes of a Unix socket's path, at most; the system's own limit, without the final zero.
+pub const MAX_SOCKET_PATH: usize = 107;
+/// Mistakes that are told at once, at most: a person mends a few and looks again.
+pub const MAX_MISTAKES: usize = 20;
+/// The least of every duration but an `interval` of zero. What is shorter would be over before a busy machine has
+/// done anything, and `backoff` is what keeps a resource that dies at once from being started in a tight loop.
+pub const MIN_TIME: Duration = Duration::from_millis(100);
 
 /// The whole file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,3 +195,108 @@ impl Kind {
         matches!(self, Self::Tcp { .. } | Self::Http(_) | Self::File { .. })
     }
 }
+
+impl Resource {
+    /// A digest of what is started, and of nothing else: timings, and how it is watched or stopped, may change while it
+    /// runs. A reload, or a controller of another version, restarts what has another digest than it was started with.
+    pub fn fingerprint(&self) -> u64 {
+        fingerprint::of(&self.kind)
+    }
+}
+
+/// A table of the file, or a kind of resource, with every key that it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// As it stands in the file; for a kind, its first word.
+    pub header: &'static str,
+    /// The keys.
+    pub keys: &'static [&'static str],
+}
+
+/// Every table and key there is. What is not here is refused, and what is here is in roost-guest.toml(5).
+pub const KEYS: [Section; 4 + KINDS.len()] = [
+    FILE, CONTROLLER, GROUP, RESOURCE, KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[4], KINDS[5], KINDS[6],
+    KINDS[7], KINDS[8],
+];
+
+const FILE: Section = Section { header: "", keys: &["controller", "group"] };
+const CONTROLLER: Section = Section { header: "[controller]", keys: &["link"] };
+const GROUP: Section = Section { header: "[[group]]", keys: &["name", "restarts", "window", "resource"] };
+const RESOURCE: Section = Section {
+    header: "[[group.resource]]",
+    keys: &[
+        "name",
+        "kind",
+        "needs",
+        "interval",
+        "timeout",
+        "start_timeout",
+        "stop_timeout",
+        "attempts",
+        "window",
+        "backoff",
+        "backoff_max",
+    ],
+};
+
+/// The kinds of resources, by the first word of `kind`, with the keys that each has besides those of all.
+pub const KINDS: [Section; 9] = [
+    Section {
+        header: "process",
+        keys: &["command", "directory", "user", "environment", "output", "stop_signal"],
+    },
+    Section { header: "systemd", keys: &[] },
+    Section { header: "ocf", keys: &["parameters"] },
+    Section { header: "lsb", keys: &[] },
+    Section { header: "exec", keys: &["start", "stop", "monitor"] },
+    Section { header: "tcp", keys: &["address"] },
+    Section { header: "http", keys: &["url", "status"] },
+    Section { header: "file", keys: &["path", "max_age"] },
+    Section { header: "mount", keys: &["source", "target", "fstype", "options"] },
+];
+
+/// Reads a configuration. At most one mistake of each table is told, and every unknown key. Never panics, whatever
+/// `text` holds.
+pub fn parse(text: &str) -> Result<Config, ConfigError> {
+    read::read(text)
+}
+
+/// A mistake in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+/// Why a configuration was refused: one mistake or more, by line, at most [`MAX_MISTAKES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+impl ConfigError {
+    /// The mistakes, by line; at least one.
+    pub fn mistakes(&self) -> &[Mistake] {
+        &self.mistakes
+    }
+}
+
+/// One mistake a line.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, mistake) in self.mistakes.iter().enumerate() {
+            write!(f, "{}{mistake}", if nth == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for ConfigError {}

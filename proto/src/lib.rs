@@ -3,6 +3,8 @@
 //!
 //! The crate does no I/O, reads no clock and draws no random number: time and seeds are arguments.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod control;
 pub mod exit;
 pub mod frame;

@@ -128,6 +128,7 @@ pub struct GroupReport {
 
 /// The state of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // in JSON; on the link only the order of variants counts
 pub enum GroupState {
     /// Nothing of it runs, and nothing should.
     Offline,
@@ -160,6 +161,7 @@ pub struct Fault {
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // in JSON; on the link only the order of variants counts
 pub enum Exit {
     /// No process ended, or it was not ours to ask.
     Unknown,
@@ -194,6 +196,7 @@ pub struct ResourceReport {
 
 /// The state of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // in JSON; on the link only the order of variants counts
 pub enum ResourceState {
     /// Not running.
     Stopped,

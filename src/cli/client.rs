@@ -89,6 +89,11 @@ impl Client {
         }
     }
 
+    /// Whether more has come in than was taken.
+    pub fn has_more(&self) -> bool {
+        !self.stream.buffer().is_empty()
+    }
+
     /// The next answer, which must come in time.
     pub fn next_reply(&mut self) -> Result<Reply, Error> {
         self.poll()?.ok_or_else(|| Error::NoAnswer { after: self.patience.unwrap_or(PATIENCE) })

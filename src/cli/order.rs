@@ -56,10 +56,7 @@ fn wait(socket: &Path, group: &str, intent: Intent, seen: u64, out: &mut impl Wr
     client.wait_for(Some(LOOK_AGAIN))?;
     let (clock, look) = (Clock::now(), Look::of_stdout());
     loop {
-        if let Some((exit, text)) = verdict(&find(socket, group)?, intent) {
-            say(out, &text)?;
-            return Ok(exit);
-        }
+        // The order itself is the first event. What happened together is shown together, before it is judged.
         match client.poll()? {
             Some(Reply::Event(event)) => {
                 let text = events::render(&event, &clock, look);
@@ -67,6 +64,13 @@ fn wait(socket: &Path, group: &str, intent: Intent, seen: u64, out: &mut impl Wr
             }
             Some(_) => return Err(unexpected()),
             None => {}
+        }
+        if client.has_more() {
+            continue;
+        }
+        if let Some((exit, text)) = verdict(&find(socket, group)?, intent) {
+            say(out, &text)?;
+            return Ok(exit);
         }
     }
 }

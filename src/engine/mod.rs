@@ -4,6 +4,8 @@
 //! [`Engine::poll_timeout`] when to call [`Engine::handle_timeout`]. An operator's order holds once it is on disk, and
 //! is answered only then.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod group;
 pub mod ladder;
 pub mod remote_agent;

@@ -118,3 +118,48 @@ pub enum Output {
     /// Something that a person would want to read in the log.
     Log(String),
 }
+
+/// The machine.
+#[derive(Debug)]
+pub struct SubCluster {}
+
+impl SubCluster {
+    /// A machine that begins to look after `config`; `saved` is empty on a fresh boot.
+    pub fn new(
+        _config: std::sync::Arc<crate::config::Config>,
+        _saved: &Runtime,
+        _seed: u64,
+        _now: roost_proto::time::Instant,
+    ) -> Self {
+        Self {}
+    }
+    /// Takes in what happened.
+    pub fn handle(&mut self, _now: roost_proto::time::Instant, _input: Input) {}
+    /// Changes to another configuration.
+    pub fn reload(
+        &mut self,
+        _now: roost_proto::time::Instant,
+        _config: std::sync::Arc<crate::config::Config>,
+    ) {
+    }
+    /// Stops all groups, in reverse order, for good.
+    pub fn shut_down(&mut self, _now: roost_proto::time::Instant) {}
+    /// Whether, after `shut_down`, nothing runs any more.
+    pub fn is_down(&self) -> bool {
+        false
+    }
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, _now: roost_proto::time::Instant) {}
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        None
+    }
+    /// When `handle_timeout` is due.
+    pub fn poll_timeout(&self) -> Option<roost_proto::time::Instant> {
+        None
+    }
+    /// Every group as it is now.
+    pub fn reports(&self) -> Vec<GroupReport> {
+        Vec::new()
+    }
+}

@@ -1,4 +1,9 @@
 //! The blocking calls to libvirt. Each runs on a worker, which it may hold up for as long as libvirt pleases.
+//!
+//! Every worker has a connection of its own. libvirt allows threads to share one, but its client library before 10.4
+//! crashes when they do (CVE-2024-4418: the thread that waits on the socket for all of them leaves a pointer into its
+//! stack behind when another one wakes it). libvirt's own keepalive wakes it just so, and is not used: whether libvirt
+//! answers is found out by asking it.
 
 use super::domain::{Basics, Disks, Look};
 use super::error::CallError;
@@ -15,17 +20,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::stream::Stream;
 use virt_sys as ffi;
 
-/// libvirt's keepalive: after so many seconds without a word the other end is asked for one, so many times. A libvirtd
-/// that hangs is given up after 2 s × (2 + 1) = 6 s: its calls fail, and another connection is tried.
-const KEEPALIVE_INTERVAL_S: i32 = 2;
-const KEEPALIVE_COUNT: u32 = 2;
 /// The largest definition file, in bytes; a domain with hundreds of devices takes a tenth of it.
 const MAX_DEFINITION: u64 = 1024 * 1024;
 /// The largest screenshot, in bytes: a 4K screen, uncompressed as QEMU gives it, is 25 MB.
@@ -33,65 +33,91 @@ const MAX_SCREENSHOT: usize = 32 * 1024 * 1024;
 /// What is read of a screenshot at once, in bytes.
 const SCREENSHOT_PIECE: usize = 64 * 1024;
 
-/// A connection to libvirt: in truth two, because libvirtd limits the calls of each, and orders that hang must not blind
-/// the watch. To drop it talks to libvirt, and may take as long as the keepalive does.
+/// What brings libvirt's events, and tells when libvirt goes away. To drop it talks to libvirt.
 pub struct Link {
-    watch: Connect,
-    orders: Connect,
-    /// Domains as last listed: it spares a call for each question about one.
-    domains: Mutex<BTreeMap<String, Domain>>,
-    _subscriptions: Vec<Subscription>,
+    connect: Connect,
+    kind: Kind,
+    _subscription: Subscription,
+}
+
+/// Where libvirt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// In a daemon.
+    Remote,
+    /// In this process (`test:`, `qemu:///embed`), where threads may share a connection, and have to: another one
+    /// could have domains of its own.
+    Embedded,
 }
 
 impl Link {
-    /// Connects. `sink` is told of every domain's events, and of the end of either connection.
+    /// Connects. `sink` is told of every domain's events, and of the connection's end.
     pub fn open(uri: &str, sink: &Sink) -> Result<Self, CallError> {
         let refused = |error: Error| CallError::from_open(&error);
-        let watch = Connect::open(Some(uri)).map_err(refused)?;
-        // A libvirt within this process has no keepalive, and needs none; it limits no calls either, and its objects
-        // may be a connection's own.
-        let remote = watch.set_keep_alive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT).is_ok();
-        let mut subscriptions = vec![Subscription::new(&watch, sink).map_err(refused)?];
-        let mut orders = watch.clone();
-        if remote {
-            orders = Connect::open(Some(uri)).map_err(refused)?;
-            orders.set_keep_alive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT).map_err(refused)?;
-            subscriptions.push(Subscription::closed(&orders, sink).map_err(refused)?);
-        }
-        Ok(Self { watch, orders, domains: Mutex::default(), _subscriptions: subscriptions })
+        let connect = Connect::open(Some(uri)).map_err(refused)?;
+        // To turn the keepalive off is something that only a remote libvirt understands.
+        let kind = if connect.set_keep_alive(0, 0).is_ok() { Kind::Remote } else { Kind::Embedded };
+        let subscription = Subscription::new(&connect, sink).map_err(refused)?;
+        Ok(Self { connect, kind, _subscription: subscription })
+    }
+}
+
+/// A worker's own connection, and the domains that it knows there.
+pub struct Line {
+    connect: Connect,
+    domains: BTreeMap<String, Domain>,
+}
+
+impl Line {
+    /// Connects to where `link` leads.
+    pub fn open(uri: &str, link: &Link) -> Result<Self, CallError> {
+        let connect = match link.kind {
+            Kind::Remote => Connect::open(Some(uri)).map_err(|error| CallError::from_open(&error))?,
+            Kind::Embedded => link.connect.clone(),
+        };
+        Ok(Self { connect, domains: BTreeMap::new() })
+    }
+
+    fn failed(&self, error: &Error) -> CallError {
+        CallError::from_libvirt(error, self.connect.is_alive().unwrap_or(false))
     }
 
     /// Answers a question.
-    pub fn ask(&self, ask: &Ask) -> Result<Answer, CallError> {
+    pub fn ask(&mut self, ask: &Ask) -> Result<Answer, CallError> {
         let answer = match ask {
             Ask::All(names) => self.all(names).map(Answer::All),
             Ask::One(name) => self.one(name).map(Answer::One),
-            Ask::Count(name) => return self.known(name)?.count(&self.watch),
-            Ask::Ping => self.watch.lib_version().map(|_| Answer::Ping),
-            Ask::Probe(name, _, disks) => return self.known(name)?.probe(&self.watch, *disks),
+            Ask::Count(name) => self.known(name).and_then(|domain| vcpu_time(&domain)).map(Answer::Count),
+            Ask::Ping => self.connect.lib_version().map(|_| Answer::Ping),
+            Ask::Probe(name, _, disks) => self.known(name).and_then(|domain| probe(&domain, *disks)),
         };
-        answer.map_err(|error| failed(&self.watch, &error))
+        answer.map_err(|error| {
+            if let Some(name) = ask.domain() {
+                self.domains.remove(name); // it may have been defined anew
+            }
+            self.failed(&error)
+        })
     }
 
-    fn all(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Basics>, Error> {
-        let (mut all, mut domains) = (BTreeMap::new(), BTreeMap::new());
-        all_stats(&self.watch, ffi::VIR_DOMAIN_STATS_STATE, 0, |domain, numbers| {
+    fn all(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Basics>, Error> {
+        let mut all = BTreeMap::new();
+        self.domains.clear();
+        all_stats(&self.connect, ffi::VIR_DOMAIN_STATS_STATE, 0, |domain, numbers| {
             if let Some(name) = domain.name().ok().filter(|name| names.contains(name)) {
                 all.insert(name.clone(), basics(domain.id(), numbers));
-                domains.insert(name, domain);
+                self.domains.insert(name, domain);
             }
         })?;
-        for domain in self.watch.list_all_domains(ffi::VIR_CONNECT_LIST_DOMAINS_AUTOSTART)? {
+        for domain in self.connect.list_all_domains(ffi::VIR_CONNECT_LIST_DOMAINS_AUTOSTART)? {
             if let Some(basics) = domain.name().ok().and_then(|name| all.get_mut(&name)) {
                 basics.autostart = true;
             }
         }
-        *self.domains.lock().expect("no thread panics while it holds this") = domains;
         Ok(all)
     }
 
-    fn one(&self, name: &str) -> Result<Option<Look>, Error> {
-        let domain = match self.watch.lookup_domain_by_name(name) {
+    fn one(&mut self, name: &str) -> Result<Option<Look>, Error> {
+        let domain = match self.connect.lookup_domain_by_name(name) {
             Ok(domain) => domain,
             Err(error) if CallError::from_libvirt(&error, true) == CallError::NoDomain => return Ok(None),
             Err(error) => return Err(error),
@@ -108,13 +134,18 @@ impl Link {
             look.cpu_ns = vcpu_time(&domain).unwrap_or_default();
             look.cid = domain.xml_desc(0).ok().and_then(|xml| xml::vsock_cid(&xml));
         }
-        self.domains.lock().expect("no thread panics while it holds this").insert(name.to_owned(), domain);
+        self.domains.insert(name.to_owned(), domain);
         Ok(Some(look))
     }
 
-    fn known(&self, name: &str) -> Result<Known, CallError> {
-        let domains = self.domains.lock().expect("no thread panics while it holds this");
-        domains.get(name).cloned().map(Known).ok_or(CallError::NoDomain)
+    /// A domain as this connection last saw it; calls about it go by its UUID.
+    fn known(&mut self, name: &str) -> Result<Domain, Error> {
+        if let Some(domain) = self.domains.get(name) {
+            return Ok(domain.clone());
+        }
+        let domain = self.connect.lookup_domain_by_name(name)?;
+        self.domains.insert(name.to_owned(), domain.clone());
+        Ok(domain)
     }
 
     /// Carries an order out. `deadline` ends what goes on in steps; libvirt's calls know none.
@@ -123,7 +154,7 @@ impl Link {
             return self.define(&order.domain, xml);
         }
         let domain =
-            self.orders.lookup_domain_by_name(&order.domain).map_err(|error| failed(&self.orders, &error))?;
+            self.connect.lookup_domain_by_name(&order.domain).map_err(|error| self.failed(&error))?;
         let (done, wanted) = match &order.action {
             VmAction::Define { .. } => return Ok(()),
             VmAction::Start => (domain.create(), Some(true)),
@@ -134,7 +165,7 @@ impl Link {
             VmAction::Screenshot { file } => return self.screenshot(&domain, file, deadline),
         };
         let Err(error) = done else { return Ok(()) };
-        match failed(&self.orders, &error) {
+        match self.failed(&error) {
             CallError::State(_) if wanted.is_some() && domain.is_active().ok() == wanted => {
                 Err(CallError::AlreadySo)
             }
@@ -143,28 +174,28 @@ impl Link {
     }
 
     fn define(&self, name: &str, file: &Path) -> Result<(), CallError> {
-        if self.orders.lookup_domain_by_name(name).is_ok() {
+        if self.connect.lookup_domain_by_name(name).is_ok() {
             return Err(CallError::AlreadySo);
         }
         let xml = read_definition(name, file)?;
-        self.orders.define_domain_xml(&xml).map(drop).map_err(|error| match failed(&self.orders, &error) {
+        self.connect.define_domain_xml(&xml).map(drop).map_err(|error| match self.failed(&error) {
             CallError::Failed(words) => CallError::Failed(format!("'{}': {words}", file.display())),
             other => other,
         })
     }
 
     fn screenshot(&self, domain: &Domain, file: &Path, deadline: Instant) -> Result<(), CallError> {
-        let stream = Stream::new(&self.orders, 0).map_err(|error| failed(&self.orders, &error))?;
-        domain.screenshot(&stream, 0, 0).map_err(|error| failed(&self.orders, &error))?;
+        let stream = Stream::new(&self.connect, 0).map_err(|error| self.failed(&error))?;
+        domain.screenshot(&stream, 0, 0).map_err(|error| self.failed(&error))?;
         let part = with_suffix(file, ".part");
         let saved = save(&part, deadline, |buffer| {
-            let count = stream.recv(buffer).map_err(|error| failed(&self.orders, &error))?;
+            let count = stream.recv(buffer).map_err(|error| self.failed(&error))?;
             usize::try_from(count).map_err(|_| CallError::Failed("libvirt sent less than nothing".to_owned()))
         });
         // Whatever the end of the stream says, the picture is whole or it is not kept.
         let ended = if saved.is_ok() { stream.finish() } else { stream.abort() };
         let kept = saved.and_then(|()| {
-            ended.map_err(|error| failed(&self.orders, &error))?;
+            ended.map_err(|error| self.failed(&error))?;
             fs::rename(&part, file).map_err(|error| of_file("cannot keep", file, &error))
         });
         if kept.is_err() {
@@ -174,30 +205,16 @@ impl Link {
     }
 }
 
-/// A domain that was listed.
-struct Known(Domain);
-
-impl Known {
-    fn count(&self, connect: &Connect) -> Result<Answer, CallError> {
-        vcpu_time(&self.0).map(Answer::Count).map_err(|error| failed(connect, &error))
+fn probe(domain: &Domain, disks: Disks) -> Result<Answer, Error> {
+    let operation = job(domain)?;
+    let mut requests = None;
+    if disks == Disks::Due {
+        let flags = ffi::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
+        domain_stats(domain, ffi::VIR_DOMAIN_STATS_BLOCK, flags, |numbers| {
+            requests = disk_requests(numbers);
+        })?;
     }
-
-    fn probe(&self, connect: &Connect, disks: Disks) -> Result<Answer, CallError> {
-        let operation = job(&self.0).map_err(|error| failed(connect, &error))?;
-        let mut requests = None;
-        if disks == Disks::Due {
-            let flags = ffi::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
-            domain_stats(&self.0, ffi::VIR_DOMAIN_STATS_BLOCK, flags, |numbers| {
-                requests = disk_requests(numbers);
-            })
-            .map_err(|error| failed(connect, &error))?;
-        }
-        Ok(Answer::Probe(view::job(operation), requests))
-    }
-}
-
-fn failed(connect: &Connect, error: &Error) -> CallError {
-    CallError::from_libvirt(error, connect.is_alive().unwrap_or(false))
+    Ok(Answer::Probe(view::job(operation), requests))
 }
 
 fn basics(life: Option<u32>, numbers: Numbers<'_>) -> Basics {

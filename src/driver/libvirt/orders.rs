@@ -8,7 +8,7 @@ use crate::engine::vm::{ActionError, LibvirtInput, Order, VmAction};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 
-/// Calls under way at once. libvirtd stops reading from a client with five (see [`super::watch::SLOTS`]).
+/// Calls under way at once, each on a connection of its own that is made when it is first needed.
 pub const SLOTS: usize = 4;
 /// Calls under way at once that do not pull a plug.
 const MAX_ORDINARY: usize = SLOTS - 1;

@@ -3,7 +3,7 @@
 //! A worker that hangs in libvirt hangs alone. Workers are started when they are first needed, and there are never more
 //! than the manager has slots.
 
-use super::calls::Link;
+use super::calls::{Line, Link};
 use super::error::CallError;
 use super::manager::{Deed, Fact, LinkId, Manager};
 use super::outbox::Outbox;
@@ -107,7 +107,9 @@ impl Inbox {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What a worker has of its own: its connection, and to which link that belongs.
+type Own = Option<(LinkId, Line)>;
+type Job = Box<dyn FnOnce(&mut Own) + Send>;
 
 /// Threads that run one job at a time each.
 struct Crew {
@@ -127,10 +129,10 @@ impl Crew {
             None => {
                 let (jobs, todo) = channel::<Job>();
                 let name = format!("libvirt-{}{worker}", self.name);
-                thread::Builder::new()
-                    .name(name)
-                    .stack_size(STACK)
-                    .spawn(move || todo.iter().for_each(|job| job()))?;
+                thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
+                    let mut own = None;
+                    todo.iter().for_each(|job| job(&mut own));
+                })?;
                 self.workers[worker].insert(jobs)
             }
         };
@@ -146,6 +148,7 @@ struct Shell {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     link: Option<Arc<Link>>,
+    id: LinkId,
     openers: Crew,
     askers: Crew,
     actors: Crew,
@@ -160,6 +163,7 @@ pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>
         inbox,
         outbox,
         link: None,
+        id: LinkId(0),
         openers: Crew::new("open", 1),
         askers: Crew::new("ask", watch::SLOTS),
         actors: Crew::new("act", orders::SLOTS),
@@ -217,9 +221,10 @@ impl Shell {
 
     fn open(&mut self, id: LinkId) {
         let before = self.link.take();
+        self.id = id;
         let (uri, inbox) = (self.uri.clone(), Arc::clone(&self.inbox));
         let sink = self.sink(id);
-        let job = move || {
+        let job = move |_: &mut Own| {
             drop(before); // here, because it may take its time
             inbox.push(Message::Opened(Link::open(&uri, &sink).map(Arc::new)));
         };
@@ -239,9 +244,9 @@ impl Shell {
     }
 
     fn ask(&mut self, slot: usize, ask: watch::Ask) {
-        let (link, inbox) = (self.link.clone(), Arc::clone(&self.inbox));
-        let job = move || {
-            let answer = link.ok_or_else(no_link).and_then(|link| link.ask(&ask));
+        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
+        let job = move |own: &mut Own| {
+            let answer = way.follow(own, |line| line.ask(&ask));
             inbox.push(Message::Fact(Fact::Answer(slot, answer)));
         };
         if let Err(error) = self.askers.run(slot, Box::new(job)) {
@@ -250,22 +255,53 @@ impl Shell {
     }
 
     fn act(&mut self, slot: usize, order: Order) {
-        let (link, inbox) = (self.link.clone(), Arc::clone(&self.inbox));
+        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
         let deadline = clock::now() + order.limit;
-        let job = move || {
-            let result = link.ok_or_else(no_link).and_then(|link| link.act(&order, deadline));
+        let job = move |own: &mut Own| {
+            let result = way.follow(own, |line| line.act(&order, deadline));
             inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
         };
         if let Err(error) = self.actors.run(slot, Box::new(job)) {
             self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
         }
     }
+
+    fn way(&self) -> Way {
+        Way { uri: self.uri.clone(), id: self.id, link: self.link.clone() }
+    }
+}
+
+/// How a worker gets to libvirt.
+struct Way {
+    uri: String,
+    id: LinkId,
+    link: Option<Arc<Link>>,
+}
+
+impl Way {
+    /// Makes a call on the worker's own connection, which is opened for it if it has none to this libvirt.
+    fn follow<T>(
+        self,
+        own: &mut Own,
+        call: impl FnOnce(&mut Line) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let gone = || CallError::Gone("it was closed".to_owned());
+        let link = self.link.ok_or_else(gone)?;
+        if own.as_ref().is_none_or(|(id, _)| *id != self.id) {
+            *own = None; // the old one first, so that there is never one too many
+            let line = Line::open(&self.uri, &link).map_err(|error| CallError::Gone(error.to_string()))?;
+            *own = Some((self.id, line));
+        }
+        drop(link);
+        let (_, line) = own.as_mut().ok_or_else(gone)?;
+        let result = call(line);
+        if matches!(result, Err(CallError::Gone(_))) {
+            *own = None;
+        }
+        result
+    }
 }
 
 fn no_thread(error: &io::Error) -> CallError {
     CallError::Failed(format!("no thread could be started: {error}; raise the service's TasksMax"))
-}
-
-fn no_link() -> CallError {
-    CallError::Gone("it was closed".to_owned())
 }

@@ -16,8 +16,9 @@ use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Calls under way at once. libvirtd stops reading from a client with five (`max_client_requests` in libvirtd.conf, of
-/// which one is the call that it reads), and then the keepalive fails as well.
+/// Calls under way at once, each on a connection of its own that is made when it is first needed: one safe call, one
+/// probe, and two that may hang. With those of the orders they are less than half of the workers of a libvirtd as
+/// shipped (`max_workers = 20` in libvirtd.conf).
 pub const SLOTS: usize = 4;
 /// Probes under way at once: half of the slots, so that stuck domains leave room for safe calls.
 const MAX_PROBES: usize = 2;
@@ -46,7 +47,8 @@ pub enum Ask {
 }
 
 impl Ask {
-    const fn domain(&self) -> Option<&String> {
+    /// The domain that it is about.
+    pub const fn domain(&self) -> Option<&String> {
         match self {
             Self::One(name) | Self::Count(name) | Self::Probe(name, ..) => Some(name),
             Self::All(_) | Self::Ping => None,

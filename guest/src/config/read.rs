@@ -1,0 +1,218 @@
+//! From text to [`Config`]: TOML, then tables, keys and values, then what holds between them.
+
+use super::fields::{Fields, Mistakes, Placed, Read, absolute, quote};
+use super::{
+    CONTROLLER, Config, ConfigError, FILE, GROUP, Group, Link, MAX_FILE, MAX_SOCKET_PATH, RESOURCE, Resource,
+    kind, order, timing,
+};
+use core::time::Duration;
+use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES};
+use roost_proto::retry::Backoff;
+use roost_proto::text::nearest;
+use toml::de::DeTable;
+
+/// A resource before the names of its `needs` are known to mean something.
+struct Draft {
+    name_at: usize,
+    needs: Vec<Placed<String>>,
+    resource: Resource,
+}
+
+pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
+    let mut mistakes = Mistakes::new(text);
+    if text.len() > MAX_FILE {
+        mistakes.note(0, format!("the file has {} bytes, and may have {MAX_FILE}", text.len()));
+        mistakes.settle()?;
+    }
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        mistakes.note(at, error.message().replace('\n', ": "));
+    }
+    mistakes.settle()?;
+
+    let file = Fields::new(document.get_ref(), 0, "the file");
+    file.refuse_others(FILE.keys, &mut mistakes, &|_| None);
+    let link = controller(&file, &mut mistakes);
+    let tables = mistakes.take(file.tables("group", GROUP.header, MAX_GROUPS));
+    let mut groups: Vec<Group> = Vec::new();
+    for table in tables.unwrap_or_default() {
+        let fields = Fields::new(table.value, table.at, GROUP.header);
+        let Some((name_at, group)) = self::group(&fields, &mut mistakes) else { continue };
+        if groups.iter().any(|earlier| earlier.name == group.name) {
+            mistakes.note(name_at, format!("two groups are called '{}': give each its own name", group.name));
+        }
+        groups.push(group);
+    }
+    mistakes.settle()?;
+    Ok(Config { link: link.expect("a file without mistakes has a link"), groups })
+}
+
+fn controller(file: &Fields<'_>, mistakes: &mut Mistakes<'_>) -> Option<Link> {
+    let Some(value) = file.value("controller") else { return Some(Link::Vsock) };
+    let Some(table) = value.value.as_table() else {
+        mistakes
+            .note(value.at, format!("'controller' is no table: write {}, and below it", CONTROLLER.header));
+        return None;
+    };
+    let fields = Fields::new(table, value.at, CONTROLLER.header);
+    fields.refuse_others(CONTROLLER.keys, mistakes, &|_| None);
+    mistakes.take(link(&fields))
+}
+
+fn link(fields: &Fields<'_>) -> Read<Link> {
+    const EXAMPLE: &str = "\"vsock\", \"unix:/run/roost/guest.sock\" or \"none\"";
+    let Some(text) = fields.text("link", EXAMPLE)? else { return Ok(Link::Vsock) };
+    match text.value {
+        "vsock" => return Ok(Link::Vsock),
+        "none" => return Ok(Link::None),
+        _ => {}
+    }
+    let Some(path) = text.value.strip_prefix("unix:") else {
+        return text.wrong(format!("'link' is {}: write link = {EXAMPLE}", quote(text.value)));
+    };
+    if path.len() > MAX_SOCKET_PATH {
+        return text.wrong(format!(
+            "'link' names a socket of {} bytes: choose a path of at most {MAX_SOCKET_PATH}",
+            path.len()
+        ));
+    }
+    absolute("link", &Placed { at: text.at, value: path }).map(Link::Unix)
+}
+
+/// Reads a group with all its resources; with the place of its name. Nothing when there is a mistake in it.
+fn group(fields: &Fields<'_>, mistakes: &mut Mistakes<'_>) -> Option<(usize, Group)> {
+    fields.refuse_others(GROUP.keys, mistakes, &|key| {
+        // A key under the wrong header is the mistake to expect.
+        RESOURCE.keys.contains(&key).then(|| {
+            format!("'{key}' belongs to {}, not to {}: put it below that", RESOURCE.header, GROUP.header)
+        })
+    });
+    let head = mistakes.take(group_head(fields));
+    let tables = mistakes.take(resource_tables(fields))?;
+    let wanted = tables.len();
+    let mut drafts: Vec<Draft> = Vec::new();
+    for table in tables {
+        let fields = Fields::new(table.value, table.at, RESOURCE.header);
+        drafts.extend(resource(&fields, mistakes));
+    }
+    let (name, restarts, window) = head?;
+    if drafts.len() < wanted {
+        return None; // what needs a resource with a mistake is not itself mistaken
+    }
+    let resources = mistakes.take(in_order(&name.value, drafts))?;
+    let group = Group { name: name.value, restarts, window, resources };
+    mistakes.take(timing::group(&group, fields))?;
+    Some((name.at, group))
+}
+
+fn group_head(fields: &Fields<'_>) -> Read<(Placed<String>, u32, Duration)> {
+    let name = fields.name("\"site\"")?;
+    let restarts = fields.tries("restarts", 1)?;
+    let window = fields.span("window", Duration::from_secs(3600))?;
+    Ok((name, restarts, window))
+}
+
+fn resource_tables<'t>(fields: &Fields<'t>) -> Read<Vec<Placed<&'t DeTable<'t>>>> {
+    let tables = fields.tables("resource", RESOURCE.header, MAX_RESOURCES)?;
+    if tables.is_empty() {
+        let message = format!(
+            "a group without resources keeps nothing running: write {} below it, or leave it out",
+            RESOURCE.header
+        );
+        return Err(Placed { at: fields.at, value: message });
+    }
+    Ok(tables)
+}
+
+fn resource(fields: &Fields<'_>, mistakes: &mut Mistakes<'_>) -> Option<Draft> {
+    let (section, rest) = mistakes.take(kind::kind_of(fields))?;
+    let known: Vec<&str> = RESOURCE.keys.iter().chain(section.keys).copied().collect();
+    fields.refuse_others(&known, mistakes, &|key| kind::belongs_elsewhere(key, section));
+    mistakes.take(kind::read(section, &rest, fields).and_then(|kind| draft(kind, fields)))
+}
+
+fn draft(kind: super::Kind, fields: &Fields<'_>) -> Read<Draft> {
+    let name = fields.name("\"web\"")?;
+    let interval = interval(fields)?;
+    let resource = Resource {
+        name: name.value,
+        kind,
+        needs: Vec::new(), // filled in when every resource of the group is known
+        interval,
+        timeout: fields.span("timeout", Duration::from_secs(20))?,
+        start_timeout: fields.span("start_timeout", Duration::from_secs(60))?,
+        stop_timeout: fields.span("stop_timeout", Duration::from_secs(60))?,
+        attempts: fields.tries("attempts", 3)?,
+        window: fields.span("window", Duration::from_secs(600))?,
+        backoff: Backoff {
+            first: fields.span("backoff", Duration::from_secs(1))?,
+            max: fields.span("backoff_max", Duration::from_secs(60))?,
+        },
+    };
+    timing::resource(&resource, fields)?;
+    Ok(Draft { name_at: name.at, needs: fields.names("needs", "[\"data\"]")?, resource })
+}
+
+/// The time between monitors, which alone may be zero.
+fn interval(fields: &Fields<'_>) -> Read<Duration> {
+    const DEFAULT: Duration = Duration::from_secs(10);
+    match fields.any_span("interval", "\"10s\"")? {
+        Some(span) if span.value.is_zero() => Ok(Duration::ZERO),
+        _ => fields.span("interval", DEFAULT),
+    }
+}
+
+/// Resolves the names in `needs`, and sorts the resources so that each stands after all that it needs.
+fn in_order(group: &str, drafts: Vec<Draft>) -> Read<Vec<Resource>> {
+    let names: Vec<String> = drafts.iter().map(|draft| draft.resource.name.clone()).collect();
+    let mut needs: Vec<Vec<usize>> = Vec::new();
+    for (nth, draft) in drafts.iter().enumerate() {
+        if names[..nth].contains(&names[nth]) {
+            let message = format!(
+                "two resources of group '{group}' are called '{}': give each its own name",
+                names[nth]
+            );
+            return Err(Placed { at: draft.name_at, value: message });
+        }
+        needs.push(draft.needs.iter().map(|need| index_of(need, &names, group)).collect::<Read<_>>()?);
+    }
+    let order = order::order(&needs).map_err(|cycle| {
+        let mut circle: Vec<&str> = cycle.iter().map(|&r| names[r].as_str()).collect();
+        circle.push(circle[0]);
+        let first = &drafts[cycle[0]];
+        Placed {
+            at: first.needs.first().map_or(first.name_at, |need| need.at),
+            value: format!("'needs' goes in a circle: {}: take one of them out", circle.join(" -> ")),
+        }
+    })?;
+
+    let mut place = vec![0; order.len()];
+    for (to, &from) in order.iter().enumerate() {
+        place[from] = to;
+    }
+    let mut resources: Vec<(usize, Resource)> = drafts
+        .into_iter()
+        .zip(needs)
+        .enumerate()
+        .map(|(nth, (draft, needs))| {
+            let mut needs: Vec<usize> = needs.into_iter().map(|need| place[need]).collect();
+            needs.sort_unstable();
+            (place[nth], Resource { needs, ..draft.resource })
+        })
+        .collect();
+    resources.sort_by_key(|&(place, _)| place);
+    Ok(resources.into_iter().map(|(_, resource)| resource).collect())
+}
+
+fn index_of(need: &Placed<String>, names: &[String], group: &str) -> Read<usize> {
+    if let Some(index) = names.iter().position(|name| *name == need.value) {
+        return Ok(index);
+    }
+    let hint = nearest(&need.value, names.iter().map(String::as_str));
+    let hint = hint.map_or_else(
+        || format!("; there are {}", names.join(", ")),
+        |near| format!(" (did you mean '{near}'?)"),
+    );
+    need.wrong(format!("'needs' names '{}', and group '{group}' has no such resource{hint}", need.value))
+}

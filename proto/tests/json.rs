@@ -1,0 +1,134 @@
+//! What operators' scripts and files on disk rely on: these JSON texts never change within their version; fields are only
+//! added, and a reader passes over those that it does not know.
+
+use roost_proto::control::{
+    AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health, Intent, Level,
+    LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus, Status,
+};
+use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
+use roost_proto::retry::Attempts;
+use roost_proto::state::{STATE_VERSION, Saved, SavedGroup};
+use roost_proto::time::Instant;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+fn frozen<T: Serialize + DeserializeOwned + PartialEq + core::fmt::Debug>(value: &T, text: &str) {
+    assert_eq!(serde_json::to_string(value).expect("plain data"), text);
+    assert_eq!(&serde_json::from_str::<T>(text).expect("its own text"), value);
+}
+
+#[test]
+fn requests() {
+    let request = |ask| Request { version: CONTROL_VERSION, ask };
+    let group = || "web".to_owned();
+    frozen(&request(Ask::Status), r#"{"version":1,"ask":"status"}"#);
+    frozen(
+        &request(Ask::Events { after: 7, group: Some(group()), follow: true }),
+        r#"{"version":1,"ask":"events","after":7,"group":"web","follow":true}"#,
+    );
+    frozen(
+        &request(Ask::Intent { group: group(), intent: Intent::Offline }),
+        r#"{"version":1,"ask":"intent","group":"web","intent":"offline"}"#,
+    );
+    frozen(&request(Ask::Freeze { group: group() }), r#"{"version":1,"ask":"freeze","group":"web"}"#);
+    frozen(&request(Ask::Thaw { group: group() }), r#"{"version":1,"ask":"thaw","group":"web"}"#);
+    frozen(&request(Ask::Reload), r#"{"version":1,"ask":"reload"}"#);
+}
+
+#[test]
+fn replies() {
+    frozen(&Reply::End, r#"{"reply":"end"}"#);
+    frozen(&Reply::Done { text: "so be it".to_owned() }, r#"{"reply":"done","text":"so be it"}"#);
+    frozen(
+        &Reply::Refused { code: Refusal::UnknownGroup, reason: "no".to_owned() },
+        r#"{"reply":"refused","code":"unknown-group","reason":"no"}"#,
+    );
+    let event = Event {
+        seq: 3,
+        at_ms: 1_700_000_000_000,
+        level: Level::Warning,
+        kind: EventKind::VmLeftAlone,
+        group: Some("web".to_owned()),
+        text: "paused".to_owned(),
+        output: String::new(),
+    };
+    frozen(
+        &Reply::Event(event),
+        r#"{"reply":"event","seq":3,"at_ms":1700000000000,"level":"warning","kind":"vm-left-alone","group":"web","text":"paused"}"#,
+    );
+}
+
+#[test]
+fn status() {
+    let fault = Fault { resource: "db".into(), reason: "ended".into(), exit: Exit::Code(1), output: "x".into() };
+    let app = AppStatus {
+        name: "site".into(),
+        counts: true,
+        frozen: false,
+        state: GroupState::Faulted(fault),
+        not_running: vec![ResourceStatus { name: "db".into(), state: ResourceState::Failed, detail: "ended".into() }],
+    };
+    let group = GroupStatus {
+        name: "web".into(),
+        vm: "web1".into(),
+        intent: Intent::Online,
+        frozen: false,
+        condition: Condition::Recovering,
+        reason: "will reset".into(),
+        since_ms: 5,
+        controller: ControllerStatus::Connected,
+        apps: vec![app],
+        recoveries: Recoveries { reboot: 1, reset: 0, restart: 0 },
+        dangers: vec![],
+    };
+    let status = Status {
+        version: CONTROL_VERSION,
+        software: "roost 0.1.0".into(),
+        cluster: "lab".into(),
+        host: "hv1".into(),
+        health: Health::Degraded,
+        libvirt: LibvirtStatus::Lost { reason: "gone".into() },
+        groups: vec![group],
+        warnings: vec![],
+    };
+    frozen(
+        &status,
+        concat!(
+            r#"{"version":1,"software":"roost 0.1.0","cluster":"lab","host":"hv1","health":"degraded","#,
+            r#""libvirt":{"state":"lost","reason":"gone"},"groups":[{"name":"web","vm":"web1","intent":"online","#,
+            r#""frozen":false,"condition":"recovering","reason":"will reset","since_ms":5,"controller":"connected","#,
+            r#""apps":[{"name":"site","counts":true,"frozen":false,"state":{"faulted":{"resource":"db","reason":"ended","#,
+            r#""exit":{"code":1},"output":"x"}},"not_running":[{"name":"db","state":"failed","detail":"ended"}]}],"#,
+            r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[]}],"warnings":[]}"#
+        ),
+    );
+}
+
+#[test]
+fn unknown_fields_are_passed_over() {
+    let text = r#"{"version":1,"ask":"status","colour":"red"}"#;
+    assert_eq!(serde_json::from_str::<Request>(text).expect("a newer asker").ask, Ask::Status);
+    let text = r#"{"version":1,"ask":"events"}"#;
+    let events = Ask::Events { after: 0, group: None, follow: false };
+    assert_eq!(serde_json::from_str::<Request>(text).expect("an older asker").ask, events);
+}
+
+#[test]
+fn the_state_on_disk() {
+    let mut restarts = Attempts::default();
+    restarts.count(Instant::from_nanos(9), Duration::from_secs(1));
+    let group = SavedGroup { intent: Intent::Offline, had_controller: true, restarts, ..SavedGroup::default() };
+    let mut saved = Saved { version: STATE_VERSION, boot_id: "b".into(), ..Saved::default() };
+    saved.groups.insert("web".into(), group);
+    frozen(
+        &saved,
+        concat!(
+            r#"{"version":1,"boot_id":"b","groups":{"web":{"intent":"offline","frozen":false,"start_pending":true,"#,
+            r#""had_controller":true,"given_up":null,"recoveries":0,"reboots":[],"resets":[],"restarts":[9]}}}"#
+        ),
+    );
+    let older = r#"{"version":1,"boot_id":"b","groups":{"web":{"intent":"offline"}}}"#;
+    let group = &serde_json::from_str::<Saved>(older).expect("an older file").groups["web"];
+    assert_eq!(group.intent, Intent::Offline);
+}
