@@ -1,6 +1,6 @@
 //! `roostd`: the reactor that turns descriptors into the engine's inputs, and its outputs into deeds.
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
 use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
@@ -17,12 +17,10 @@ use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How often libvirt is asked for every domain, behind its events.
 const LIBVIRT_POLL: Duration = Duration::from_secs(2);
-/// The largest configuration file, in bytes.
-const MAX_CONFIG: u64 = 4 * 1024 * 1024;
 
 /// What `roostd` is told on its command line.
 #[derive(Clone, Debug)]
@@ -64,17 +62,6 @@ impl fmt::Display for StartError {
 }
 
 impl core::error::Error for StartError {}
-
-/// Reads and checks a configuration file.
-pub fn load_config(path: &Path) -> Result<Config, String> {
-    let unreadable = |why: String| format!("cannot read '{}': {why}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-    if size > MAX_CONFIG {
-        return Err(unreadable(format!("{size} bytes are too many for a configuration")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    config::parse(&text).map_err(|error: ConfigError| format!("'{}': {error}", path.display()))
-}
 
 /// This machine's entry in the configuration.
 fn host_name(options: &Options, config: &Config) -> Result<String, String> {
@@ -127,7 +114,7 @@ pub struct Daemon {
 impl Daemon {
     /// Sets everything up. Signals are blocked from here on, in every thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let config = load_config(&options.config).map_err(StartError::Config)?;
+        let config = config::load(&options.config).map_err(|error| StartError::Config(error.to_string()))?;
         let host = host_name(&options, &config).map_err(StartError::Config)?;
         let uri = config.hosts.iter().find(|h| h.name == host).map(|h| h.libvirt.clone()).unwrap_or_default();
         let screenshots = options.state_dir.join("screenshots");
@@ -391,7 +378,8 @@ impl Daemon {
     }
 
     fn reload(&mut self) -> Result<String, String> {
-        let loaded = load_config(&self.options.config)
+        let loaded = config::load(&self.options.config)
+            .map_err(|error| error.to_string())
             .and_then(|config| host_name(&self.options, &config).map(|host| (config, host)));
         let refused = match loaded {
             Ok((_, host)) if host != self.host => {

@@ -134,13 +134,13 @@ fn a_bad_configuration_is_refused_with_line_and_status() {
     let bed = Bed::new(&CONFIG.replace("vm =", "vmm ="));
     let (code, words) = fails(&bed);
     assert!(
-        code == 78 && words.contains("line 9") && words.contains("did you mean 'vm'?"),
+        code == 78 && words.contains("roost.toml:9:") && words.contains("did you mean 'vm'?"),
         "{code}: {words}"
     );
     let bed = Bed::new(CONFIG);
     std::fs::remove_file(bed.dir.join("roost.toml")).expect("ours");
     let (code, words) = fails(&bed);
-    assert!(code == 78 && words.contains("cannot read"), "{code}: {words}");
+    assert!(code == 78 && words.contains("cannot be read"), "{code}: {words}");
     let bed = Bed::new(&CONFIG.replace("\"hv1\"", "\"hv7\""));
     let (code, words) = fails(&bed);
     assert!(code == 78 && words.contains("hv7"), "{code}: {words}");
