@@ -12,6 +12,7 @@ use roost::engine::vm::{
 };
 use std::cell::Cell;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -142,7 +143,7 @@ fn fake_host(folder: &Folder) -> String {
         )
     };
     let up = domain("up", "<devices><vsock model='virtio'><cid auto='no' address='77'/></vsock></devices>");
-    let down = domain("down", "<test:domainstate>5</test:domainstate>");
+    let down = domain("down", "<test:runstate>5</test:runstate>");
     let node = folder.file("node.xml", &format!("<node>{up}{down}</node>"));
     format!("test://{}", node.display())
 }
@@ -289,19 +290,24 @@ namespaces = []
 remember_owner = 0
 "#;
 
-/// Runs libvirtd with private folders. The cache is shared by all tests: to ask QEMU what it can takes seconds.
+/// Runs a libvirtd with private folders for each line that it reads, one after another. It is the first process of a PID
+/// namespace: it reaps the QEMUs, as libvirt waits for somebody to do, and takes them with it when it ends. The cache is
+/// shared by all tests: to ask QEMU what it can takes seconds.
 const RUN_LIBVIRTD: &str = r#"
 set -e
 for pair in run:/run lib:/var/lib/libvirt log:/var/log/libvirt etc:/etc/libvirt cache:/var/cache/libvirt; do
     mkdir -p "$1/${pair%%:*}" "${pair#*:}"
     mount --bind "$1/${pair%%:*}" "${pair#*:}"
 done
-exec setpriv --pdeathsig KILL libvirtd -f "$1/libvirtd.conf" -p "$1/run/libvirtd.pid"
+while read -r line; do
+    libvirtd -f "$1/libvirtd.conf" -p "$1/run/libvirtd.pid" &
+    wait $! || true
+done
 "#;
 
 struct Libvirtd {
     folder: Folder,
-    process: Option<Child>,
+    namespace: Child,
 }
 
 impl Libvirtd {
@@ -331,7 +337,13 @@ impl Libvirtd {
         for name in domains {
             folder.file(&format!("etc/qemu/{name}.xml"), &guest(name));
         }
-        Self { folder, process: None }
+        let log = fs::File::create(folder.0.join("out.log")).expect("a log");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.args(["--mount", "--propagation", "private", "sh", "-c", RUN_LIBVIRTD, "sh"]).arg(&folder.0);
+        let out = log.try_clone().expect("a descriptor");
+        let namespace = command.stdin(Stdio::piped()).stdout(out).stderr(log).spawn().expect("a process");
+        Self { folder, namespace }
     }
 
     fn started(domains: &[&str]) -> Self {
@@ -341,57 +353,56 @@ impl Libvirtd {
     }
 
     fn start(&mut self) {
-        let log = fs::File::create(self.folder.0.join("out.log")).expect("a log");
-        let unshare = ["--mount", "--propagation", "private", "sh", "-c", RUN_LIBVIRTD, "sh"];
-        let mut command = Command::new("unshare");
-        command.args(unshare).arg(&self.folder.0).stdin(Stdio::null());
-        let out = log.try_clone().expect("a descriptor");
-        self.process = Some(command.stdout(out).stderr(log).spawn().expect("unshare is part of util-linux"));
+        self.namespace.stdin.as_mut().expect("it is a pipe").write_all(b"start\n").expect("the shell reads");
     }
 
     fn uri(&self) -> String {
         format!("qemu+unix:///system?socket={}/socket/libvirt-sock", self.folder.0.display())
     }
 
-    fn pid(&self) -> Pid {
-        pid_of(self.process.as_ref().expect("it runs").id())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("libvirtd runs");
+    fn signal(&self, signal: Signal) -> Pid {
+        let pid = self.pid("libvirtd.pid");
+        kill(pid, signal).expect("libvirtd runs");
+        pid
     }
 
     /// Kills libvirtd; guests run on.
     fn kill(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.process.take().expect("it runs").wait().expect("it was our child");
-        let _ = fs::remove_file(self.folder.0.join("run/libvirtd.pid"));
+        let pid = self.signal(Signal::SIGKILL);
+        while kill(pid, None).is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The QEMU of a domain that runs.
     fn qemu(&self, domain: &str) -> Pid {
-        let file = self.folder.0.join(format!("run/libvirt/qemu/{domain}.pid"));
-        let text = fs::read_to_string(file).expect("the domain runs");
-        pid_of(text.trim().parse().expect("a number"))
+        self.pid(&format!("libvirt/qemu/{domain}.pid"))
     }
-}
 
-fn pid_of(number: u32) -> Pid {
-    Pid::from_raw(number.cast_signed())
+    /// The process that a file names by its number in the namespace.
+    fn pid(&self, file: &str) -> Pid {
+        let inner = fs::read_to_string(self.folder.0.join("run").join(file)).expect("it runs");
+        let own = self.namespace.id();
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).expect("unshare runs");
+        let namespace = fs::read_link(format!("/proc/{}/ns/pid", children.trim())).expect("the shell runs");
+        let is_it = |pid: &Pid| {
+            fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns == namespace)
+                && fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
+                    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+                    ids.split_whitespace().last() == Some(inner.trim())
+                })
+        };
+        let all = fs::read_dir("/proc").expect("it is mounted").flatten();
+        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
+            .find(is_it)
+            .unwrap_or_else(|| panic!("there is no process {inner} in the namespace"))
+    }
 }
 
 impl Drop for Libvirtd {
     fn drop(&mut self) {
-        if self.process.is_some() {
-            self.kill();
-        }
-        let guests = fs::read_dir(self.folder.0.join("run/libvirt/qemu")).into_iter().flatten().flatten();
-        for file in
-            guests.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "pid"))
-        {
-            let pid = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
-            let _ = pid.map(|pid| kill(pid_of(pid), Signal::SIGKILL)); // it may be gone already
-        }
+        let _ = self.namespace.kill(); // all in it ends with it
+        let _ = self.namespace.wait();
         if std::thread::panicking() {
             let log = fs::read_to_string(self.folder.0.join("libvirtd.log")).unwrap_or_default();
             eprintln!("libvirtd said:\n{log}");
@@ -589,19 +600,18 @@ fn a_job_of_libvirts_is_seen() {
     let mut driver = running(&libvirtd, &["a"]);
     // A dump into a pipe that nobody reads does not end.
     let pipe = libvirtd.folder.0.join("pipe");
-    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is part of coreutils");
-    assert!(made.success());
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let reader = fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe can be opened so");
     let uri = libvirtd.uri();
     let dump = std::thread::spawn(move || {
         let other = virt::connect::Connect::open(Some(&uri)).expect("libvirtd runs");
         let domain = other.lookup_domain_by_name("a").expect("it runs");
         let live = virt::sys::VIR_DUMP_LIVE | virt::sys::VIR_DUMP_MEMORY_ONLY;
-        domain.core_dump(pipe.to_str().expect("a plain path"), live)
+        domain.core_dump(pipe.to_str().expect("a plain path"), live).is_err()
     });
-    driver.view("a", "a job", |view| view.job != Job::None);
-    kill(libvirtd.qemu("a"), Signal::SIGKILL).expect("QEMU runs");
-    let view = driver.view("a", "the end", |view| view.life.is_none());
-    assert_eq!(view.job, Job::None);
-    drop(libvirtd);
-    drop(dump);
+    let view = driver.view("a", "a job", |view| view.job != Job::None);
+    assert_eq!((view.job, view.run), (Job::Other, Run::Running));
+    drop(reader);
+    driver.view("a", "the end of the job", |view| view.job == Job::None);
+    assert!(dump.join().expect("it does not panic"), "the dump had nowhere to go");
 }

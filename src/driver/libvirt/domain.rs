@@ -88,6 +88,11 @@ impl Domain {
         self.disks
     }
 
+    /// Whether something happened to it that a closer look is to tell with.
+    pub fn awaits_look(&self) -> bool {
+        !self.causes.is_empty()
+    }
+
     /// What was seen does not hold any more.
     pub const fn unsee(&mut self) {
         self.seen = None;

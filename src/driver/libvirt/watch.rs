@@ -407,11 +407,18 @@ impl Watch {
         let Some(domain) = self.domains.get_mut(name) else { return };
         domain.count(cpu_ns);
         self.probes.insert(name.to_owned());
-        self.tell(name);
+        self.tell_counters(name);
     }
 
     fn probed(&mut self, name: &str, life: Option<u32>, job: Job, requests: Option<u64>) {
         if self.domains.get_mut(name).is_some_and(|domain| domain.probe(life, job, requests)) {
+            self.tell_counters(name);
+        }
+    }
+
+    /// Tells of a domain, unless something happened to it since: that goes with a view that was asked for after it.
+    fn tell_counters(&mut self, name: &str) {
+        if self.domains.get(name).is_some_and(|domain| !domain.awaits_look()) {
             self.tell(name);
         }
     }

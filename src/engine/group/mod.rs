@@ -224,7 +224,7 @@ impl Group {
     fn stopped(&mut self, now: Instant, why: Off, out: &mut Outbox) {
         self.remote.begin_life(now);
         let ours = matches!(self.order, Some((_, Doing::Shutdown | Doing::Destroy | Doing::Clear)))
-            || matches!(self.phase, Phase::Stopping { .. } | Phase::Waiting { .. });
+            || matches!(self.phase, Phase::Stopping { .. });
         if matches!(self.phase, Phase::Starting { .. } | Phase::Settling | Phase::Rebooting { .. }) {
             self.phase = Phase::Idle; // what was begun has failed; the next step judges anew
         }

@@ -75,12 +75,17 @@ impl Group {
 
     fn seen(&self, now: Instant, run: Run) -> (Condition, String) {
         match run {
+            Run::Undefined if self.config.xml.is_some() && self.held_until.is_none() => {
+                (Condition::Starting, "about to be defined".to_owned())
+            }
             Run::Undefined => {
-                let words = if self.config.xml.is_some() { "could not define" } else { "knows no" };
-                let text = format!(
-                    "libvirt {words} domain '{}'; define it, or name its file with 'xml'",
-                    self.config.vm
-                );
+                let vm = &self.config.vm;
+                let text = match &self.config.xml {
+                    Some(xml) => {
+                        format!("libvirt could not define '{vm}' from '{}'; see the events", xml.display())
+                    }
+                    None => format!("libvirt knows no domain '{vm}'; define it, or name its file with 'xml'"),
+                };
                 (Condition::GivenUp, text)
             }
             Run::Off(_) => (Condition::Starting, "about to be started".to_owned()),

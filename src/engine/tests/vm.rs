@@ -138,6 +138,7 @@ fn a_shutdown_from_inside_while_the_daemon_was_away_counts_the_same() {
 fn a_missing_domain_is_defined_if_its_file_is_named() {
     let mut world = World::new("xml = \"/etc/roost/vms/web1.xml\"");
     world.see(Run::Undefined);
+    assert_eq!(world.group().condition, Condition::Starting);
     world.done(&VmAction::Define { xml: PathBuf::from("/etc/roost/vms/web1.xml") }, Ok(()));
     world.see(Run::Off(Off::Unknown));
     world.start_works();
@@ -162,6 +163,7 @@ fn a_definition_that_fails_is_tried_again_in_a_while() {
     world.see(Run::Undefined);
     let define = VmAction::Define { xml: PathBuf::from("/x.xml") };
     world.done(&define, Err(ActionError::Failed("no such file".to_owned())));
+    assert_eq!(world.group().condition, Condition::GivenUp);
     world.pass(Duration::from_secs(29));
     assert_eq!(world.orders, []);
     world.pass(Duration::from_secs(2));

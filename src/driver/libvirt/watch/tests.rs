@@ -143,6 +143,22 @@ fn no_cause_is_lost_while_a_look_is_under_way() {
 }
 
 #[test]
+fn a_cause_does_not_come_with_a_view_from_before_it() {
+    let mut watch = watching(&[("a", up(Run::Running, 3))]);
+    watch.handle_timeout(at(2000));
+    let (slot, _) = ask(&mut watch, at(2000));
+    watch.answered(slot, all(&[("a", up(Run::Running, 3))]));
+    let (slot, _) = ask(&mut watch, at(2000));
+    let stopped = Happened::Stopped(Off::Failed);
+    watch.event("a", Cue::Happened(stopped));
+    watch.answered(slot, Ok(Answer::Count(99)));
+    assert_eq!(told(&mut watch), []);
+    let looked = asks(&mut watch, at(2000)).into_iter().find(|(_, ask)| *ask == one("a")).expect("a look");
+    watch.answered(looked.0, look(off(Off::Crashed)));
+    assert_eq!(told(&mut watch), [("a".to_owned(), Run::Off(Off::Crashed), None, Some(stopped))]);
+}
+
+#[test]
 fn causes_are_bounded() {
     let mut watch = watching(&[("a", up(Run::Running, 3))]);
     (0..100).for_each(|_| watch.event("a", Cue::Happened(Happened::Rebooted)));
