@@ -505,7 +505,9 @@ fn obeying(on_the_way: GroupStatus, ends: GroupStatus) -> Daemon {
         Ask::Events { after, .. } => {
             assert_eq!(*after, 5, "what was before the order is not shown");
             *reached.lock().expect("ours") = true;
-            say(stream, &Reply::Event(event(6, "on its way")));
+            let both = [event(6, "on its way"), event(7, "there")]
+                .map(|event| serde_json::to_string(&Reply::Event(event)).expect("plain data") + "\n");
+            let _ = stream.write_all(both.concat().as_bytes()); // at once, as they happened
             let _ = stream.read(&mut [0]); // until the other side hangs up
         }
         Ask::Status => {
@@ -522,6 +524,10 @@ fn waiting_ends_when_it_is_so() {
     let (exit, out, err) = run(daemon.roost(&["online", "web", "--wait"]));
     assert_eq!((exit, err.as_str()), (0, ""));
     assert!(out.starts_with("web: it is done\n") && out.ends_with("web is online\n"), "{out}");
+    assert!(
+        out.contains("on its way") && out.contains("there"),
+        "what happened together is shown together: {out}"
+    );
     assert!(!out.contains("long ago"), "{out}");
 }
 

@@ -159,6 +159,22 @@ fn every_flag_of_roostd_is_in_its_page() {
     assert_eq!(documented_flags("roostd.8"), flags_in_help(&help), "{help}");
 }
 
+#[test]
+fn every_flag_of_roost_guest_is_in_its_page() {
+    let help = roost_guest::HELP;
+    assert_eq!(documented_flags("roost-guest.8"), flags_in_help(help), "{help}");
+    let (_, commands) = help.split_once("commands:\n").expect("the commands");
+    let commands = commands.split("\n\n").next().unwrap_or_default().lines();
+    let page = source("roost-guest.8");
+    for command in commands.filter_map(|line| line.split_whitespace().next()) {
+        let item = format!(".It Cm {command}");
+        assert!(
+            page.lines().any(|line| line == item || line.starts_with(&format!("{item} "))),
+            "no '{item}'"
+        );
+    }
+}
+
 /// Keys of the page: `.It Ic key No = Ar type`, under the heading of their table.
 fn documented_keys(page: &str, heading: impl Fn(&str) -> bool) -> Vec<String> {
     let source = source(page);
@@ -228,6 +244,11 @@ fn the_examples_of_the_configurations_are_good() {
         };
         roost::config::parse(&format!("{start}{example}"))
             .unwrap_or_else(|error| panic!("{error}\n{example}"));
+    }
+    let guests = examples("roost-guest.toml.5");
+    assert_eq!(guests.len(), 2);
+    for example in guests {
+        roost_guest::config::parse(&example).unwrap_or_else(|error| panic!("{error}\n{example}"));
     }
 }
 

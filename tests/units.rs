@@ -14,7 +14,7 @@ impl Root {
         let root = std::env::temp_dir().join(format!("roost-units-{name}-{}", std::process::id()));
         let units = root.join("usr/lib/systemd/system");
         std::fs::create_dir_all(&units).expect("a new folder");
-        for program in ["usr/sbin/roostd", "usr/bin/roost", "usr/sbin/roost-guest", "bin/kill"] {
+        for program in ["usr/sbin/roostd", "usr/bin/roost", "usr/sbin/roost-guest", "bin/sh"] {
             let program = root.join(program);
             std::fs::create_dir_all(program.parent().expect("it has one")).expect("a new folder");
             std::fs::copy("/bin/true", program).expect("a copy");

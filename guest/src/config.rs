@@ -196,6 +196,13 @@ impl Kind {
     }
 }
 
+impl Group {
+    /// Whether it has a resource called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.resources.iter().any(|resource| resource.name == name)
+    }
+}
+
 impl Resource {
     /// A digest of what is started, and of nothing else: timings, and how it is watched or stopped, may change while it
     /// runs. A reload, or a controller of another version, restarts what has another digest than it was started with.

@@ -105,55 +105,50 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
     let mut group = Fields::open(table, at, &GROUP, mistakes);
     let name = group.name("name = \"web\"");
     let vm = read_vm(&mut group);
-    let xml = group.text("xml", "xml = \"/etc/roost/vms/web1.xml\"");
-    let xml = xml.and_then(|given| group.path("xml", given));
     let on = read_on(&mut group);
-    let apps = group.names("apps", MAX_APPS, "apps = [\"site\"]");
-    let apps =
-        apps.map_or(Apps::All, |names| Apps::Named(names.into_iter().map(|name| name.value).collect()));
-    let link = read_link(&mut group);
-    let on_guest_shutdown = group.choice(
-        "on_guest_shutdown",
-        &[("restart", OnGuestShutdown::Restart), ("offline", OnGuestShutdown::Offline)],
-        OnGuestShutdown::Restart,
-    );
-    let on_silence = group.choice(
-        "on_silence",
-        &[("recover", OnSilence::Recover), ("report", OnSilence::Report)],
-        OnSilence::Recover,
-    );
-    let silence = group.span("silence", MIN_SILENCE, Duration::from_secs(10));
-    let boot_grace = group.span("boot_grace", MIN_WAIT, Duration::from_secs(120));
-    let silence_patience = group.span("silence_patience", Duration::ZERO, Duration::from_secs(60));
-    let stop_timeout = group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120));
-    let recovery = read_recovery(&mut group);
+    let settings = read_settings(&mut group);
     let (name, vm) = (name?, vm?);
     let read = ReadGroup {
         at: name.at,
         vm_at: vm.at,
         link_at: group.place("link"),
         on,
-        group: Group {
-            name: name.value,
-            vm: vm.value,
-            xml,
-            on: Vec::new(), // filled in when every host is known
-            apps,
-            link,
-            on_guest_shutdown,
-            silence,
-            boot_grace,
-            on_silence,
-            silence_patience,
-            stop_timeout,
-            recovery,
-        },
+        group: Group { name: name.value, vm: vm.value, ..settings },
     };
     // Relations between settings mean something only when each of them was read well.
     if group.mistakes.count() == before {
         check::timing(&read.group, &mut group);
     }
     Some(read)
+}
+
+/// All of a group but its name and VM, and its hosts, which are filled in when every host is known.
+fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
+    let xml = group.text("xml", "xml = \"/etc/roost/vms/web1.xml\"");
+    let apps = group.names("apps", MAX_APPS, "apps = [\"site\"]");
+    Group {
+        name: String::new(),
+        vm: String::new(),
+        xml: xml.and_then(|given| group.path("xml", given)),
+        on: Vec::new(),
+        apps: apps.map_or(Apps::All, |names| Apps::Named(names.into_iter().map(|name| name.value).collect())),
+        link: read_link(group),
+        on_guest_shutdown: group.choice(
+            "on_guest_shutdown",
+            &[("restart", OnGuestShutdown::Restart), ("offline", OnGuestShutdown::Offline)],
+            OnGuestShutdown::Restart,
+        ),
+        silence: group.span("silence", MIN_SILENCE, Duration::from_secs(10)),
+        boot_grace: group.span("boot_grace", MIN_WAIT, Duration::from_secs(120)),
+        on_silence: group.choice(
+            "on_silence",
+            &[("recover", OnSilence::Recover), ("report", OnSilence::Report)],
+            OnSilence::Recover,
+        ),
+        silence_patience: group.span("silence_patience", Duration::ZERO, Duration::from_secs(60)),
+        stop_timeout: group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120)),
+        recovery: read_recovery(group),
+    }
 }
 
 fn read_vm(group: &mut Fields<'_, '_, '_>) -> Option<Placed<String>> {

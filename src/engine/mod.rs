@@ -93,7 +93,7 @@ pub enum Output {
     },
     /// Record an event.
     Event(EventDraft),
-    /// Cut a guest's controller off.
+    /// End the connection of a guest's controller.
     DropGuest {
         /// The group.
         group: String,

@@ -44,6 +44,8 @@ pub enum News {
         /// It is another boot of the guest than the one before.
         rebooted: bool,
     },
+    /// It speaks for a boot that recovery ends: it is to be cut off, and may try again.
+    Past,
     /// The connection ended.
     Lost {
         /// Why.
@@ -66,6 +68,9 @@ pub enum News {
 
 /// Changes of one guest that are recorded each minute, at most: a guest cannot fill the event file.
 pub const NEWS_PER_MINUTE: u32 = 60;
+/// How long a boot that recovery ends is not listened to. A guest that still speaks then has not gone down, or libvirt told so
+/// late that another boot was meant; either way what it says counts again.
+const CONDEMNED_FOR: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether the controller speaks.
@@ -102,7 +107,7 @@ pub struct RemoteAgent {
     heard: Instant,
     boot: Option<[u8; 16]>,
     /// A boot that recovery ends: what is still said in it counts for nothing.
-    condemned: Option<[u8; 16]>,
+    condemned: Option<([u8; 16], Instant)>,
     apps: BTreeMap<String, App>,
     snapshot: Snapshot,
     minute: (Instant, u32),
@@ -122,18 +127,13 @@ impl RemoteAgent {
         }
     }
 
-    /// A new life of the VM begins: everything that was said is past.
-    pub fn begin_life(&mut self, now: Instant) {
-        self.condemned = self.boot.or(self.condemned);
+    /// This life of the guest ends: what was said is past, and what its boot still says does not count.
+    pub fn end_life(&mut self, now: Instant) {
+        self.condemned = self.boot.map(|boot| (boot, now + CONDEMNED_FOR)).or(self.condemned);
         self.apps.clear();
         self.snapshot = Snapshot::Missing;
         self.heard = now;
         self.voice = Voice::Awaited;
-    }
-
-    /// Recovery ends the guest's present boot: until another boot speaks, nothing that is said counts.
-    pub fn condemn(&mut self, now: Instant) {
-        self.begin_life(now);
     }
 
     /// The VM stood still, or libvirt was busy with it: silence counts from now on.
@@ -162,8 +162,8 @@ impl RemoteAgent {
     }
 
     fn connected(&mut self, now: Instant, boot_id: [u8; 16], software: String) -> Vec<News> {
-        if self.condemned == Some(boot_id) {
-            return Vec::new(); // it has not gone down yet
+        if self.condemned.is_some_and(|(boot, until)| boot == boot_id && now < until) {
+            return vec![News::Past];
         }
         self.condemned = None;
         let rebooted = self.boot.is_some_and(|boot| boot != boot_id);

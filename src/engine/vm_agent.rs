@@ -4,6 +4,7 @@
 //! does not believe a view of a life that it saw end.
 
 use super::vm::{DomainView, Happened, Job, Off, Progress, Run};
+use core::time::Duration;
 use roost_proto::time::Instant;
 
 /// What libvirt knows of one VM.
@@ -13,7 +14,11 @@ pub struct VmAgent {
     ended_life: Option<u32>,
     /// When its counters last grew, and what they were.
     progressed: Option<(Instant, Progress)>,
+    rebooted: Option<Instant>,
 }
+
+/// QEMU resets a machine several times while its firmware comes up; within this time that is one reboot.
+const ECHO: Duration = Duration::from_secs(5);
 
 impl VmAgent {
     /// Takes in a view, and returns what happened since the last, oldest first. The first view after libvirt was lost
@@ -43,6 +48,13 @@ impl VmAgent {
         }
         match happened {
             None | Some(Happened::Started | Happened::Stopped(_)) => {}
+            Some(Happened::Rebooted) => {
+                let echo = self.rebooted.is_some_and(|at| now.since(at) < ECHO);
+                self.rebooted = Some(now);
+                if !echo {
+                    news.push(Happened::Rebooted);
+                }
+            }
             Some(other) => news.push(other),
         }
         if self.progressed.is_none_or(|(_, progress)| progress != view.progress) && view.life.is_some() {

@@ -370,12 +370,13 @@ pub fn all_stats(
     Ok(())
 }
 
-/// Visits the statistics `groups` (`virDomainStatsTypes`) of one domain.
+/// Visits the statistics `groups` (`virDomainStatsTypes`) of one domain, which comes with them as it was when libvirt
+/// gathered them.
 pub fn domain_stats(
     domain: &Domain,
     groups: u32,
     flags: u32,
-    mut visit: impl FnMut(Numbers<'_>),
+    visit: impl FnMut(Domain, Numbers<'_>),
 ) -> Result<(), Error> {
     let mut list = ptr::null_mut();
     // SAFETY: the pointer is used while `domain` is borrowed.
@@ -384,7 +385,7 @@ pub fn domain_stats(
     // SAFETY: the domain is valid, the array ends with a null, and `list` takes what libvirt returns.
     let length = unsafe { ffi::virDomainListGetStats(domains.as_mut_ptr(), groups, &raw mut list, flags) };
     let length = usize::try_from(length).map_err(|_| Error::last_error())?;
-    Records { list, length }.visit(|_, numbers| visit(numbers));
+    Records { list, length }.visit(visit);
     Ok(())
 }
 

@@ -1,4 +1,5 @@
 //! The only unsafe code of the host: calls of the system's and of libvirt's that nobody wraps.
 
 pub mod libvirt;
+pub mod memory;
 pub mod socket;

@@ -3,9 +3,27 @@
 //! A pure machine. The shell tells it what happened ([`Input`]) and does what it says ([`Output`]); it opens nothing,
 //! starts nothing, and reads no clock. It has at most one operation under way for each resource.
 
+mod desk;
+mod group;
+mod order;
+mod outcome;
+mod reload;
+mod report;
+mod resource;
+mod restart;
+mod watch;
+
+use crate::config::{self, Config};
 use core::time::Duration;
+use desk::{Desk, Hold, Turn};
+use group::Group;
+use reload::Reload;
+use resource::{Arrival, Resource};
 use roost_proto::link::{Exit, GroupReport};
-use roost_proto::local::Runtime;
+use roost_proto::local::{RUNTIME_VERSION, Runtime};
+use roost_proto::time::Instant;
+use std::sync::Arc;
+use watch::TOGETHER;
 
 /// A resource: indices of its group in the configuration and of itself in the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +38,7 @@ pub struct ResourceId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpId(pub u64);
 
-/// What can be done with a resource.
+/// What can be done with a resource. A probe is only ever monitored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Bring it up.
@@ -43,7 +61,8 @@ pub enum Outcome {
     Stopped,
     /// It failed.
     Failed(Cause),
-    /// The limit was over; whatever was started for the operation has been killed.
+    /// The limit was over; whatever was started for the operation has been killed. When the machine stood still meanwhile
+    /// (suspended), the shell need not know: an answer that is late by more than a busy machine explains is not believed.
     TimedOut(Cause),
     /// It is set up wrongly (OCF 2, 3, 4, 5, 6; no such program, agent, unit or user): no restart mends that.
     Misconfigured(Cause),
@@ -71,6 +90,8 @@ pub enum Input {
         outcome: Outcome,
     },
     /// A resource that was running was seen to end, by an event of the kernel: its process died, its mount went away.
+    /// What a `process` left of its process group the shell has killed already, here and when its monitor ends in
+    /// [`Outcome::Stopped`]: such a resource is started next, without a stop.
     Gone {
         /// Which.
         id: ResourceId,
@@ -119,47 +140,174 @@ pub enum Output {
     Log(String),
 }
 
-/// The machine.
+/// The machine. The shell gives it each event by [`SubCluster::handle`], calls [`SubCluster::handle_timeout`] when
+/// [`SubCluster::poll_timeout`] says, and after either takes every [`Output`] before it does anything else.
 #[derive(Debug)]
-pub struct SubCluster {}
+pub struct SubCluster {
+    config: Arc<Config>,
+    groups: Vec<Group>,
+    reload: Option<Reload>,
+    life: Life,
+    now: Instant,
+    desk: Desk,
+}
+
+/// Whether the machine's groups are to run at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    ShuttingDown,
+    Down,
+}
 
 impl SubCluster {
-    /// A machine that begins to look after `config`; `saved` is empty on a fresh boot.
-    pub fn new(
-        _config: std::sync::Arc<crate::config::Config>,
-        _saved: &Runtime,
-        _seed: u64,
-        _now: roost_proto::time::Instant,
-    ) -> Self {
-        Self {}
+    /// Begins to look after `config`. `saved` is what the controller before this one kept in the same boot of the
+    /// machine, or empty; `seed` should be drawn at random, and serves only to spread moments.
+    pub fn new(config: Arc<Config>, saved: &Runtime, seed: u64, now: Instant) -> Self {
+        let group = |plan: &config::Group| {
+            let saved = saved.groups.iter().find(|saved| saved.name == plan.name);
+            Group::new(plan, saved, Arrival::WithOthers, now)
+        };
+        let groups = config.groups.iter().map(group).collect();
+        let mut machine =
+            Self { config, groups, reload: None, life: Life::Running, now, desk: Desk::new(seed) };
+        machine.settle();
+        machine
     }
+
     /// Takes in what happened.
-    pub fn handle(&mut self, _now: roost_proto::time::Instant, _input: Input) {}
-    /// Changes to another configuration.
-    pub fn reload(
-        &mut self,
-        _now: roost_proto::time::Instant,
-        _config: std::sync::Arc<crate::config::Config>,
-    ) {
+    ///
+    /// # Panics
+    /// If `input` names a group or resource that the configuration does not have.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        self.advance(now);
+        match input {
+            Input::Done { op, outcome } => self.done(op, outcome),
+            Input::Gone { id, cause } => {
+                self.with(id.group, |group, turn| group.gone(turn, id.resource, cause));
+            }
+            Input::Freeze { group } => self.with(group, Group::freeze),
+            Input::Thaw { group } => self.with(group, Group::thaw),
+        }
+        self.settle();
     }
-    /// Stops all groups, in reverse order, for good.
-    pub fn shut_down(&mut self, _now: roost_proto::time::Instant) {}
-    /// Whether, after `shut_down`, nothing runs any more.
+
+    /// Changes to `config`. What is removed or starts otherwise than before is stopped first, with all that depends on
+    /// it, and when nothing but monitors is under way, [`Output::Switch`] is put out. A reload that comes while another
+    /// waits replaces it; one that comes after [`SubCluster::shut_down`] is ignored.
+    pub fn reload(&mut self, now: Instant, config: Arc<Config>) {
+        self.advance(now);
+        if self.life == Life::Running {
+            self.begin_reload(config);
+        }
+        self.settle();
+    }
+
+    /// Stops every group that is not frozen, for good: the groups at once, in each what depends on something before
+    /// that. A reload that waits is given up.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.advance(now);
+        if self.life == Life::Running {
+            self.life = Life::ShuttingDown;
+            self.reload = None;
+            self.groups.iter_mut().for_each(Group::shut_down);
+        }
+        self.settle();
+    }
+
+    /// Whether [`SubCluster::shut_down`] was called and has nothing more to do. What could not be stopped, and what is
+    /// frozen, may still run.
     pub fn is_down(&self) -> bool {
-        false
+        self.life == Life::Down
     }
+
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: roost_proto::time::Instant) {}
-    /// The next thing to do.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        let mut begun = 0;
+        for group in 0..self.groups.len() {
+            begun += self.with(group, Group::begin_due);
+        }
+        for group in 0..self.groups.len() {
+            if begun > 0 && begun < TOGETHER {
+                begun += self.with(group, |group, turn| group.begin_early(turn, TOGETHER - begun));
+            }
+        }
+        self.settle();
+    }
+
+    /// The next thing to do; `None` when nothing is left.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.desk.take()
     }
-    /// When `handle_timeout` is due.
-    pub fn poll_timeout(&self) -> Option<roost_proto::time::Instant> {
-        None
+
+    /// When [`SubCluster::handle_timeout`] is to be called, if nothing happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let groups = self.groups.iter().zip(&self.config.groups);
+        groups.filter_map(|(group, plan)| group.next_timeout(plan, self.now)).min()
     }
-    /// Every group as it is now.
+
+    /// Every group as it is now, in the order of the configuration.
     pub fn reports(&self) -> Vec<GroupReport> {
-        Vec::new()
+        let groups = self.groups.iter().zip(&self.config.groups);
+        groups.map(|(group, plan)| group.report(plan, self.now)).collect()
+    }
+
+    /// The clock never goes back, whatever the caller says.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn done(&mut self, op: OpId, outcome: Outcome) {
+        let is_its = |resource: &Resource| resource.flight.is_some_and(|flight| flight.op == op);
+        for group in 0..self.groups.len() {
+            let Some(r) = self.groups[group].resources.iter().position(is_its) else { continue };
+            self.with(group, |group, turn| {
+                let flight = group.resources[r].flight.take().expect("it was just found");
+                group.done(turn, r, flight, outcome);
+            });
+            return;
+        }
+        // It was cancelled while its answer was on the way.
+    }
+
+    /// Lets group `index` act.
+    fn with<T>(&mut self, index: usize, act: impl FnOnce(&mut Group, &mut Turn<'_>) -> T) -> T {
+        let hold = self.reload.as_ref().map_or(Hold::Nothing, |reload| reload.hold(index));
+        let mut turn = Turn {
+            now: self.now,
+            group: index,
+            plan: &self.config.groups[index],
+            hold,
+            desk: &mut self.desk,
+        };
+        act(&mut self.groups[index], &mut turn)
+    }
+
+    /// After every input: begins what may begin now, and tells what changed.
+    fn settle(&mut self) {
+        self.step();
+        if self.may_switch() {
+            self.switch();
+            self.step();
+        }
+        if self.life == Life::ShuttingDown && self.groups.iter().all(Group::is_down) {
+            self.life = Life::Down;
+            self.desk.log("all groups are stopped".to_owned());
+        }
+        let groups = self.groups.iter_mut().zip(&self.config.groups);
+        let reports = groups.filter_map(|(group, plan)| group.news(plan, self.now)).collect();
+        let groups = self.groups.iter().zip(&self.config.groups);
+        self.desk.close(reports, || Runtime {
+            version: RUNTIME_VERSION,
+            groups: groups.map(|(group, plan)| group.runtime(plan)).collect(),
+            ..Runtime::default() // the rest is the shell's to fill in
+        });
+    }
+
+    fn step(&mut self) {
+        for group in 0..self.groups.len() {
+            self.with(group, Group::step);
+        }
     }
 }

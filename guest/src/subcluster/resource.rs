@@ -168,6 +168,11 @@ impl Resource {
         matches!(self.phase, Phase::Up(_))
     }
 
+    /// Whether it runs, and is not about to be stopped.
+    pub(super) const fn stays_up(&self) -> bool {
+        self.is_up() && matches!(self.wish, Wish::Up)
+    }
+
     /// Whether what it needs may be stopped without pulling it away from under it.
     pub(super) const fn is_at_rest(&self) -> bool {
         match self.phase {

@@ -1,10 +1,10 @@
 //! The ladder: restart the resource, restart the group, give up.
 
+use super::Cause;
 use super::desk::Turn;
 use super::group::{Course, Group};
 use super::order::Set;
 use super::resource::{Phase, Wish};
-use super::Cause;
 use core::time::Duration;
 use roost_proto::link::{Fault, MAX_OUTPUT, MAX_REASON};
 use roost_proto::text::{clip, tail};

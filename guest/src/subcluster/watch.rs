@@ -3,6 +3,7 @@
 use super::desk::Turn;
 use super::group::{Goal, Group};
 use super::resource::{Phase, Purpose, Wish};
+use crate::config;
 use core::time::Duration;
 use roost_proto::time::Instant;
 
@@ -12,8 +13,8 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The least limit of a try, so that the last one before the deadline has a chance.
 const SHORTEST_TRY: Duration = Duration::from_millis(100);
-/// A check may be made this part of its interval early, or [`EARLIEST`], when the controller is awake for another:
-/// an idle controller then wakes for several at once.
+/// A check may be made this part of its interval early, but no more than [`EARLIEST`], when the controller is awake for
+/// another: an idle controller then wakes once for several.
 const EARLY_PART: u32 = 10;
 const EARLIEST: Duration = Duration::from_secs(1);
 /// Checks that are made in one go, at most, unless more are overdue: sixty agents started at once would be felt.
@@ -21,8 +22,9 @@ pub(super) const TOGETHER: usize = 4;
 
 impl Group {
     /// When there is something to do, if nothing happens before.
-    pub(super) fn next_timeout(&self, turn_now: Instant, intervals: &[Duration]) -> Option<Instant> {
-        (0..self.resources.len()).filter_map(|r| self.next_of(r, turn_now, intervals[r])).min()
+    pub(super) fn next_timeout(&self, plan: &config::Group, now: Instant) -> Option<Instant> {
+        let resources = plan.resources.iter().enumerate();
+        resources.filter_map(|(r, plan)| self.next_of(r, now, plan.interval)).min()
     }
 
     fn next_of(&self, r: usize, now: Instant, interval: Duration) -> Option<Instant> {
@@ -49,16 +51,17 @@ impl Group {
             }
     }
 
-    /// Begins the tries and checks that are due; says how many.
+    /// Begins the tries and checks that are due; says how many checks.
     pub(super) fn begin_due(&mut self, turn: &mut Turn<'_>) -> usize {
         let mut begun = 0;
         for r in 0..self.resources.len() {
-            match self.resources[r].phase {
-                Phase::Trying(trial) if self.resources[r].flight.is_none() && trial.next <= turn.now => {
+            let resource = &self.resources[r];
+            match resource.phase {
+                Phase::Trying(trial) if resource.flight.is_none() && trial.next <= turn.now => {
                     self.try_now(turn, r);
                 }
-                _ if self.is_checked(r, turn.plan.resources[r].interval)
-                    && self.resources[r].next_check <= turn.now =>
+                _ if resource.next_check <= turn.now
+                    && self.is_checked(r, turn.plan.resources[r].interval) =>
                 {
                     self.begin(turn, r, Purpose::Check);
                     begun += 1;
@@ -75,10 +78,8 @@ impl Group {
         for r in 0..self.resources.len() {
             let interval = turn.plan.resources[r].interval;
             let early = (interval / EARLY_PART).min(EARLIEST);
-            if begun < room
-                && self.is_checked(r, interval)
-                && self.resources[r].next_check <= turn.now + early
-            {
+            let is_nearly_due = self.resources[r].next_check <= turn.now + early;
+            if begun < room && is_nearly_due && self.is_checked(r, interval) {
                 self.begin(turn, r, Purpose::Check);
                 begun += 1;
             }
@@ -109,7 +110,7 @@ impl Group {
         let Phase::Trying(trial) = &mut self.resources[r].phase else {
             unreachable!("only what is tried is tried again")
         };
-        trial.next = (now + trial.pause).min(trial.until.max(now + SHORTEST_TRY));
+        trial.next = (now + trial.pause).min(trial.until);
         trial.pause = (trial.pause * 2).min(LONGEST_PAUSE);
     }
 

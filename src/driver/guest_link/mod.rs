@@ -161,11 +161,10 @@ impl GuestLinks {
         }
     }
 
-    /// Cuts the group's controller off.
+    /// Ends the connection of the group's controller.
     pub fn drop_guest(&mut self, group: &str) {
         if let Some(token) = self.current.get(group).copied() {
-            self.offences.note(group, Offence::Protocol, clock::now()); // told by whoever found it
-            self.close(token, "it broke the protocol");
+            self.close(token, "roostd ended it");
         }
     }
 

@@ -26,8 +26,6 @@ pub enum Offence {
     Deaf,
     /// It connected again and again without a greeting.
     TooMany,
-    /// It said what no honest controller says.
-    Protocol,
     /// It belongs to no group, or is not root.
     Stranger,
     /// Its connection failed.
@@ -46,7 +44,6 @@ impl Offence {
             Self::Version => "it speaks another version of the protocol; update roost-guest or roostd",
             Self::Deaf => "it does not read what it is sent",
             Self::TooMany => "it opens connections without a greeting",
-            Self::Protocol => "it broke the protocol",
             Self::Stranger => "it belongs to no group",
             Self::Broken => "its connection failed",
         }

@@ -87,16 +87,14 @@ impl Line {
         let answer = match ask {
             Ask::All(names) => self.all(names).map(Answer::All),
             Ask::One(name) => self.one(name).map(Answer::One),
-            Ask::Count(name) => self.known(name).and_then(|domain| vcpu_time(&domain)).map(Answer::Count),
+            Ask::Count(names) => return self.count(names),
             Ask::Ping => self.connect.lib_version().map(|_| Answer::Ping),
-            Ask::Probe(name, _, disks) => self.known(name).and_then(|domain| probe(&domain, *disks)),
-        };
-        answer.map_err(|error| {
-            if let Some(name) = ask.domain() {
-                self.domains.remove(name); // it may have been defined anew
+            Ask::Probe(name, _, disks) => {
+                let answer = self.known(name).and_then(|domain| probe(&domain, *disks));
+                self.forget_if_failed(name, answer)
             }
-            self.failed(&error)
-        })
+        };
+        answer.map_err(|error| self.failed(&error))
     }
 
     fn all(&mut self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Basics>, Error> {
@@ -123,8 +121,8 @@ impl Line {
             Err(error) => return Err(error),
         };
         let mut seen = None;
-        domain_stats(&domain, ffi::VIR_DOMAIN_STATS_STATE, 0, |numbers| {
-            seen = Some(basics(domain.id(), numbers));
+        domain_stats(&domain, ffi::VIR_DOMAIN_STATS_STATE, 0, |now, numbers| {
+            seen = Some(basics(now.id(), numbers));
         })?;
         let Some(mut basics) = seen else { return Ok(None) };
         basics.autostart = domain.autostart()?;
@@ -136,6 +134,30 @@ impl Line {
         }
         self.domains.insert(name.to_owned(), domain);
         Ok(Some(look))
+    }
+
+    fn count(&mut self, names: &[String]) -> Result<Answer, CallError> {
+        let mut times = Vec::new();
+        for name in names {
+            let time = self.known(name).and_then(|domain| vcpu_time(&domain));
+            match self.forget_if_failed(name, time) {
+                Ok(time) => times.push((name.clone(), time)),
+                // It may have stopped; only a connection that is gone fails them all.
+                Err(error) => match self.failed(&error) {
+                    CallError::Gone(words) => return Err(CallError::Gone(words)),
+                    _ => {}
+                },
+            }
+        }
+        Ok(Answer::Count(times))
+    }
+
+    /// A domain that a call failed for may have been defined anew, with another UUID.
+    fn forget_if_failed<T>(&mut self, name: &str, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            self.domains.remove(name);
+        }
+        result
     }
 
     /// A domain as this connection last saw it; calls about it go by its UUID.
@@ -166,7 +188,9 @@ impl Line {
         };
         let Err(error) = done else { return Ok(()) };
         match self.failed(&error) {
-            CallError::State(_) if wanted.is_some() && domain.is_active().ok() == wanted => {
+            CallError::State(_) | CallError::Failed(_)
+                if wanted.is_some() && domain.is_active().ok() == wanted =>
+            {
                 Err(CallError::AlreadySo)
             }
             other => Err(other),
@@ -210,7 +234,7 @@ fn probe(domain: &Domain, disks: Disks) -> Result<Answer, Error> {
     let mut requests = None;
     if disks == Disks::Due {
         let flags = ffi::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
-        domain_stats(domain, ffi::VIR_DOMAIN_STATS_BLOCK, flags, |numbers| {
+        domain_stats(domain, ffi::VIR_DOMAIN_STATS_BLOCK, flags, |_, numbers| {
             requests = disk_requests(numbers);
         })?;
     }

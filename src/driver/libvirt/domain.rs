@@ -1,11 +1,20 @@
 //! One domain: what was seen of it, put together from answers that come apart.
 
 use super::view::Cue;
-use crate::engine::vm::{DomainView, Happened, Job, LibvirtInput, Off, Progress, Run};
+use crate::engine::vm::{DomainView, Happened, Job, LibvirtInput, Off, Paused, Progress, Run};
 use std::collections::VecDeque;
 
 /// Causes kept until the domain could be looked at; a guest that reboots in a loop leaves its newest.
 const MAX_CAUSES: usize = 16;
+
+/// Polls between two questions about a domain's job, unless something asks for one at once. That it is busy with a job is
+/// an excuse for a guest that is silent, and silence lasts for longer than these before it counts; each question costs
+/// as much as all else that a poll asks about a domain.
+const POLLS_PER_PROBE: u32 = 3;
+
+/// Polls in a row for which a domain's vCPUs stand still before its disks are asked about as well: an idle guest can be
+/// still for one. The engine calls a VM stuck after three.
+const STILL_POLLS: u32 = 2;
 
 /// Whether a domain's disks' counters are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +50,21 @@ pub struct Look {
     pub cid: Option<u32>,
 }
 
-/// Who ended QEMU, as far as an event told.
+/// libvirt starts a guest's vCPUs as its last step, and calls that a resumption.
+const fn is_starting(run: Run) -> bool {
+    matches!(run, Run::Off(_) | Run::Undefined | Run::Paused(Paused::Starting))
+}
+
+/// How QEMU ended, as far as events told; they know more than the state that libvirt keeps, by which a QEMU that was
+/// killed is a guest that crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Nobody, or it was not said.
+    /// It did not, or it was not said.
     Unsaid,
-    /// A signal from the host.
+    /// It is about to, told so by a signal from the host.
     FromHost,
+    /// So.
+    Told(Off),
 }
 
 /// One domain.
@@ -58,7 +75,14 @@ pub struct Domain {
     disks: Disks,
     job: Job,
     cid: Option<u32>,
+    /// What happened and was not told, oldest first.
     causes: VecDeque<Happened>,
+    /// How many of them had happened when the look that is under way began; it shows nothing of later ones.
+    covered: usize,
+    /// Polls since it was last probed.
+    unprobed: u32,
+    /// Polls in a row for which its vCPUs stood still.
+    still: u32,
     end: End,
 }
 
@@ -72,6 +96,9 @@ impl Default for Domain {
             job: Job::None,
             cid: None,
             causes: VecDeque::new(),
+            covered: 0,
+            unprobed: 0,
+            still: 0,
             end: End::Unsaid,
         }
     }
@@ -93,6 +120,11 @@ impl Domain {
         !self.causes.is_empty()
     }
 
+    /// A closer look begins.
+    pub fn begin_look(&mut self) {
+        self.covered = self.causes.len();
+    }
+
     /// What was seen does not hold any more.
     pub const fn unsee(&mut self) {
         self.seen = None;
@@ -103,14 +135,18 @@ impl Domain {
         match cue {
             Cue::Changed => {}
             Cue::EndedFromHost => self.end = End::FromHost,
+            Cue::Happened(Happened::Resumed) if self.seen.is_some_and(|seen| is_starting(seen.run)) => {}
             Cue::Happened(happened) => {
                 if self.causes.len() == MAX_CAUSES {
                     self.causes.pop_front();
+                    self.covered = self.covered.saturating_sub(1);
                 }
-                self.causes.push_back(match happened {
-                    Happened::Stopped(why) => Happened::Stopped(self.corrected(why)),
-                    other => other,
-                });
+                let mut happened = happened;
+                if let Happened::Stopped(why) = &mut happened {
+                    *why = self.corrected(*why);
+                    self.end = End::Told(*why);
+                }
+                self.causes.push_back(happened);
             }
         }
     }
@@ -120,6 +156,7 @@ impl Domain {
         if self.seen.is_none_or(|seen| seen.life != basics.life) {
             self.progress = Progress::default();
             self.disks = Disks::Due;
+            self.still = 0;
             self.job = Job::None;
             self.cid = None;
             if self.seen.is_some() && basics.life.is_some() {
@@ -136,12 +173,15 @@ impl Domain {
         self.cid = look.cid;
     }
 
-    /// Takes in its vCPUs' time.
-    pub fn count(&mut self, cpu_ns: u64) {
-        if self.progress.cpu_ns == cpu_ns {
+    /// Takes in its vCPUs' time; whether it is to be probed next.
+    pub fn count(&mut self, cpu_ns: u64) -> bool {
+        self.still = if self.progress.cpu_ns == cpu_ns { self.still + 1 } else { 0 };
+        if self.still >= STILL_POLLS {
             self.disks = Disks::Due;
         }
         self.progress.cpu_ns = cpu_ns;
+        self.unprobed += 1;
+        self.disks == Disks::Due || self.job != Job::None || self.unprobed >= POLLS_PER_PROBE
     }
 
     /// Takes in its job and, if libvirt told, its disks' requests. They belong to `life`; whether that made a difference.
@@ -149,12 +189,11 @@ impl Domain {
         if self.seen.is_none_or(|seen| seen.life != life) {
             return false;
         }
+        self.unprobed = 0;
         let before = (self.job, self.progress.disk_requests);
         self.job = job;
-        if let Some(requests) = requests {
-            self.progress.disk_requests = requests;
-            self.disks = Disks::Known;
-        }
+        self.disks = Disks::Known; // libvirt tells nothing while another call holds the domain; there is a next time
+        self.progress.disk_requests = requests.unwrap_or(self.progress.disk_requests);
         before != (self.job, self.progress.disk_requests)
     }
 
@@ -165,19 +204,29 @@ impl Domain {
 
     fn view(&self, basics: Basics) -> DomainView {
         let run = match basics.run {
-            Run::Off(why) => Run::Off(self.corrected(why)),
+            Run::Off(why) => {
+                Run::Off(if let End::Told(told) = self.end { told } else { self.corrected(why) })
+            }
             run => run,
         };
         let Basics { life, autostart, .. } = basics;
         DomainView { run, life, autostart, progress: self.progress, job: self.job, cid: self.cid }
     }
 
-    /// What is known of it, once for each thing that happened to it, and at least once if it was seen.
-    pub fn tell(&mut self, name: &str) -> Vec<LibvirtInput> {
+    /// What is known of it, if it was seen.
+    pub fn tell(&self, name: &str) -> Option<LibvirtInput> {
+        let view = self.view(self.seen?);
+        Some(LibvirtInput::Domain { name: name.to_owned(), view, happened: None })
+    }
+
+    /// What a closer look showed, once for each thing that had happened when it began, and at least once.
+    pub fn tell_look(&mut self, name: &str) -> Vec<LibvirtInput> {
         let Some(basics) = self.seen else { return Vec::new() };
         let view = self.view(basics);
-        let happened =
-            if self.causes.is_empty() { vec![None] } else { self.causes.drain(..).map(Some).collect() };
+        let covered = self.covered.min(self.causes.len());
+        self.covered = 0;
+        let happened: Vec<_> =
+            if covered == 0 { vec![None] } else { self.causes.drain(..covered).map(Some).collect() };
         let input = |happened| LibvirtInput::Domain { name: name.to_owned(), view: view.clone(), happened };
         happened.into_iter().map(input).collect()
     }

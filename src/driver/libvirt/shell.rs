@@ -12,6 +12,7 @@ use super::{orders, watch};
 use crate::driver::clock;
 use crate::engine::vm::{ActionError, Order};
 use crate::sys::libvirt::{Notice, Sink};
+use crate::sys::memory::release_code;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io;
@@ -141,6 +142,17 @@ impl Crew {
     }
 }
 
+/// How far the process came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StartUp {
+    /// Nothing was asked yet.
+    Begun,
+    /// Everything was asked for once.
+    Asked,
+    /// What the start alone needed was let go.
+    Over,
+}
+
 /// Carries the manager's decisions out.
 struct Shell {
     uri: String,
@@ -149,6 +161,7 @@ struct Shell {
     outbox: Arc<Outbox>,
     link: Option<Arc<Link>>,
     id: LinkId,
+    start_up: StartUp,
     openers: Crew,
     askers: Crew,
     actors: Crew,
@@ -164,6 +177,7 @@ pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>
         outbox,
         link: None,
         id: LinkId(0),
+        start_up: StartUp::Begun,
         openers: Crew::new("open", 1),
         askers: Crew::new("ask", watch::SLOTS),
         actors: Crew::new("act", orders::SLOTS),
@@ -244,6 +258,9 @@ impl Shell {
     }
 
     fn ask(&mut self, slot: usize, ask: watch::Ask) {
+        if matches!(ask, watch::Ask::All(_)) {
+            self.start_up = self.start_up.next();
+        }
         let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
         let job = move |own: &mut Own| {
             let answer = way.follow(own, |line| line.ask(&ask));
@@ -268,6 +285,22 @@ impl Shell {
 
     fn way(&self) -> Way {
         Way { uri: self.uri.clone(), id: self.id, link: self.link.clone() }
+    }
+}
+
+impl StartUp {
+    /// A poll begins.
+    fn next(self) -> Self {
+        match self {
+            Self::Begun => Self::Asked,
+            Self::Asked => {
+                if let Err(error) = release_code() {
+                    log::debug!("code that is not needed stays in memory: {error}");
+                }
+                Self::Over
+            }
+            Self::Over => Self::Over,
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub const SAFE_LIMIT: Duration = Duration::from_secs(1);
 /// 2 s, a libvirtd that hangs is told of within 5 s of its last answer: sooner than the engine calls a VM stuck whose
 /// counters did not move.
 pub const PING_LIMIT: Duration = Duration::from_secs(2);
+/// Domains whose vCPU times are asked for at once. Each takes a call, and an event waits for no more than these: 1 ms.
+const COUNTED_AT_ONCE: usize = 8;
 /// The time that a probe may take; QEMU answers within milliseconds, or seconds while it writes to a slow disk.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -38,8 +40,8 @@ pub enum Ask {
     All(Arc<BTreeSet<String>>),
     /// All that can be had safely about one domain.
     One(String),
-    /// The vCPU time of one domain.
-    Count(String),
+    /// The vCPU times of these domains.
+    Count(Vec<String>),
     /// Nothing; only whether libvirt answers.
     Ping,
     /// The job of a domain in this life, and its disks' counters if they are due.
@@ -48,10 +50,10 @@ pub enum Ask {
 
 impl Ask {
     /// The domain that it is about.
-    pub const fn domain(&self) -> Option<&String> {
+    const fn domain(&self) -> Option<&String> {
         match self {
-            Self::One(name) | Self::Count(name) | Self::Probe(name, ..) => Some(name),
-            Self::All(_) | Self::Ping => None,
+            Self::One(name) | Self::Probe(name, ..) => Some(name),
+            Self::All(_) | Self::Count(_) | Self::Ping => None,
         }
     }
 
@@ -75,8 +77,8 @@ pub enum Answer {
     All(BTreeMap<String, Basics>),
     /// The domain, if it exists.
     One(Option<Look>),
-    /// Nanoseconds.
-    Count(u64),
+    /// Nanoseconds, of those that run.
+    Count(Vec<(String, u64)>),
     /// libvirt answers.
     Ping,
     /// The job, and the disks' requests if they were asked for and libvirt told.
@@ -268,6 +270,7 @@ impl Watch {
             while let Some(name) = self.looks.pop_first() {
                 let ask = Ask::One(name);
                 if !self.is_engaged(&ask) {
+                    ask.domain().and_then(|name| self.domains.get_mut(name)).map(Domain::begin_look);
                     return Some(ask);
                 }
             }
@@ -275,13 +278,16 @@ impl Watch {
         if !self.is_engaged(&Ask::All(Arc::default())) && self.whole.remove(&Whole::All) {
             return Some(Ask::All(Arc::clone(&self.names)));
         }
-        while let Some(name) = self.counts.pop_first() {
-            let ask = Ask::Count(name);
-            if !self.is_engaged(&ask) {
-                return Some(ask);
+        let mut names = Vec::new();
+        while names.len() < COUNTED_AT_ONCE
+            && let Some(name) = self.counts.pop_first()
+        {
+            let ask = Ask::One(name);
+            if let (false, Ask::One(name)) = (self.is_engaged(&ask), ask) {
+                names.push(name);
             }
         }
-        None
+        (!names.is_empty()).then_some(Ask::Count(names))
     }
 
     fn next_probe(&mut self) -> Option<Ask> {
@@ -330,7 +336,9 @@ impl Watch {
                 // It is looked at again with the next poll.
                 self.domains.entry(name).and_modify(Domain::unsee);
             }
-            (Ask::Count(name), Ok(Answer::Count(cpu_ns))) => self.counted(&name, cpu_ns),
+            (Ask::Count(_), Ok(Answer::Count(times))) => {
+                times.iter().for_each(|(name, cpu_ns)| self.counted(name, *cpu_ns));
+            }
             (Ask::Probe(name, life, _), Ok(Answer::Probe(job, requests))) => {
                 self.probed(&name, life, job, requests);
             }
@@ -348,7 +356,7 @@ impl Watch {
             Ask::Ping => {
                 self.whole.insert(Whole::Ping);
             }
-            Ask::One(name) | Ask::Count(name) if self.domains.contains_key(&name) => {
+            Ask::One(name) if self.domains.contains_key(&name) => {
                 self.looks.insert(name);
             }
             _ => {}
@@ -364,20 +372,23 @@ impl Watch {
 
     fn all_seen(&mut self, mut all: BTreeMap<String, Basics>) {
         self.answers();
+        let one_by_one = self.is_engaged(&Ask::Count(Vec::new()));
         for name in Arc::clone(&self.names).iter() {
             let now = all.remove(name).unwrap_or(UNDEFINED);
             let Some(domain) = self.domains.get_mut(name) else { continue };
             let news = match domain.seen() {
-                Some(before) => before.run != now.run || before.life != now.life || self.looks.contains(name),
-                None => now.life.is_some() || self.looks.contains(name),
+                Some(before) => before.run != now.run || before.life != now.life,
+                None => now.life.is_some(),
             };
-            if news {
+            if news || domain.awaits_look() || self.looks.contains(name) {
                 // A closer look lets the event that tells the cause arrive before.
                 self.looks.insert(name.clone());
                 continue;
             }
             domain.see(now);
-            if now.life.is_some() {
+            if now.life.is_some() && one_by_one {
+                self.looks.insert(name.clone());
+            } else if now.life.is_some() {
                 self.counts.insert(name.clone());
             } else {
                 self.tell(name);
@@ -400,33 +411,26 @@ impl Watch {
         if look.basics.life.is_some() {
             self.probes.insert(name.to_owned());
         }
-        self.tell(name);
+        self.out.extend(domain.tell_look(name).into_iter().map(Output::Domain));
     }
 
     fn counted(&mut self, name: &str, cpu_ns: u64) {
         let Some(domain) = self.domains.get_mut(name) else { return };
-        domain.count(cpu_ns);
-        self.probes.insert(name.to_owned());
-        self.tell_counters(name);
+        if domain.count(cpu_ns) {
+            self.probes.insert(name.to_owned());
+        }
+        self.tell(name);
     }
 
     fn probed(&mut self, name: &str, life: Option<u32>, job: Job, requests: Option<u64>) {
         if self.domains.get_mut(name).is_some_and(|domain| domain.probe(life, job, requests)) {
-            self.tell_counters(name);
-        }
-    }
-
-    /// Tells of a domain, unless something happened to it since: that goes with a view that was asked for after it.
-    fn tell_counters(&mut self, name: &str) {
-        if self.domains.get(name).is_some_and(|domain| !domain.awaits_look()) {
             self.tell(name);
         }
     }
 
     fn tell(&mut self, name: &str) {
-        if let Some(domain) = self.domains.get_mut(name) {
-            self.out.extend(domain.tell(name).into_iter().map(Output::Domain));
-        }
+        let told = self.domains.get(name).and_then(|domain| domain.tell(name));
+        self.out.extend(told.map(Output::Domain));
     }
 
     /// Time passed.
@@ -460,7 +464,11 @@ impl Watch {
                 self.whole.insert(Whole::Ping);
                 self.missed();
             }
-            Ask::One(name) | Ask::Count(name) => {
+            Ask::Count(names) => {
+                self.whole.insert(Whole::Ping);
+                self.looks.extend(names.iter().cloned());
+            }
+            Ask::One(name) => {
                 self.whole.insert(Whole::Ping);
                 let text =
                     format!("libvirt does not say how domain '{name}' is; what is known of it grows old");

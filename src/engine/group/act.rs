@@ -1,7 +1,9 @@
 //! Acting: orders to libvirt, and what follows from their ends.
 
 use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
-use super::{Count, Doing, Duration, EventKind, Failure, Group, Instant, Level, Outbox, Output, Phase, Rung};
+use super::{
+    Count, Doing, Duration, EventKind, Failure, Group, Instant, Level, Outbox, Output, Phase, Rise, Rung,
+};
 use super::{ladder, seconds};
 
 /// The longest a start may take: QEMU has to open its disks, perhaps over a slow network.
@@ -51,7 +53,7 @@ impl Group {
     pub(super) fn order_start(&mut self, now: Instant, out: &mut Outbox) -> bool {
         let text = format!("starting VM '{}'", self.config.vm);
         self.event(out, Level::Info, EventKind::Recovery, text);
-        self.phase = Phase::Starting { until: now + START_LIMIT };
+        self.phase = Phase::Starting { until: now + START_LIMIT, rise: Rise::First };
         self.order(Doing::Start, out)
     }
 
@@ -112,7 +114,7 @@ impl Group {
             Err(ActionError::NotConnected | ActionError::Busy) => self.hold(now, AGAIN_AFTER, doing),
             Ok(()) | Err(ActionError::AlreadySo) => self.succeeded(now, doing, out),
             Err(ActionError::TimedOut) if matches!(doing, Doing::Start | Doing::Restart) => {
-                self.phase = Phase::Starting { until: now + RETRY_AFTER }; // it may still come up
+                self.phase = Phase::Starting { until: now + RETRY_AFTER, rise: rise(doing) }; // it may still come up
             }
             Err(error) => self.refused(now, doing, &error, out),
         }
@@ -134,7 +136,9 @@ impl Group {
         match doing {
             Doing::Define => self.vm.lose(), // what was known of it is past; the next view tells
             Doing::Shutdown | Doing::Destroy => {}
-            Doing::Start | Doing::Restart => self.phase = Phase::Starting { until: now + SEEN_WITHIN },
+            Doing::Start | Doing::Restart => {
+                self.phase = Phase::Starting { until: now + SEEN_WITHIN, rise: rise(doing) };
+            }
             _ if !wanted => self.phase = Phase::Idle,
             Doing::Screenshot(rung) => {
                 let slot = self.saved.recoveries % SCREENSHOTS;
@@ -144,12 +148,12 @@ impl Group {
                 self.after_screenshot(rung, out);
             }
             Doing::Reboot => {
-                self.remote.condemn(now);
+                self.end_life(now, out);
                 self.phase = Phase::Rebooting { until: now + self.config.recovery.reboot_timeout };
             }
             Doing::Reset => {
-                self.remote.condemn(now);
-                self.phase = Phase::Settling;
+                self.end_life(now, out);
+                self.phase = Phase::Settling { rise: Rise::Again };
             }
             Doing::Clear => {
                 self.order(Doing::Restart, out);
@@ -211,4 +215,8 @@ impl Group {
             self.phase = Phase::Idle;
         }
     }
+}
+
+fn rise(doing: Doing) -> Rise {
+    if doing == Doing::Start { Rise::First } else { Rise::Again }
 }

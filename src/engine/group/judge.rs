@@ -96,7 +96,7 @@ impl Group {
         let (app, fault) = self.remote.fault(|app| self.counts(app))?;
         let text =
             format!("the guest gave up on '{app}': {}: {} ({})", fault.resource, fault.reason, fault.exit);
-        Some(Failure::new(Rung::Reboot, EventKind::VmFailed, printable(&text)))
+        Some(Failure::new(Rung::Reboot, EventKind::Fault, printable(&text)))
     }
 
     fn hang(&self, now: Instant) -> Option<Failure> {
@@ -118,10 +118,23 @@ impl Group {
         ))
     }
 
+    /// Whether a controller is waited for.
+    pub(super) fn expects_controller(&self) -> bool {
+        self.saved.had_controller || self.config.apps != super::Apps::All
+    }
+
+    /// A controller is expected, and there never was one, though there was time enough.
+    pub(super) fn lacks_controller(&self, now: Instant) -> bool {
+        self.vm.run() == Some(Run::Running)
+            && self.expects_controller()
+            && !self.saved.had_controller
+            && now.since(self.remote.heard()) >= self.config.boot_grace
+    }
+
     /// Whether all that counts runs.
     pub(super) fn is_well(&self, now: Instant, run: Run) -> bool {
         run == Run::Running
-            && (!self.saved.had_controller
+            && (!self.expects_controller()
                 || self.silent_for(now).is_none()
                     && self.remote.is_told()
                     && self.remote.is_up(|app| self.counts(app))

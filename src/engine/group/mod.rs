@@ -36,11 +36,20 @@ enum Phase {
     /// The guest was asked to reboot; the next rung is taken when the time is over.
     Rebooting { until: Instant },
     /// libvirt said that it started the VM, and it is not seen running yet.
-    Starting { until: Instant },
+    Starting { until: Instant, rise: Rise },
     /// It is up, and has yet to become well.
-    Settling,
+    Settling { rise: Rise },
     /// Every rung was spent.
     GivenUp,
+}
+
+/// Why a VM comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rise {
+    /// It was wanted.
+    First,
+    /// It had failed.
+    Again,
 }
 
 /// Whether taking a rung is still to be counted.
@@ -56,7 +65,6 @@ struct Failure {
     gentlest: Rung,
     kind: EventKind,
     text: String,
-    output: String,
 }
 
 /// The order that libvirt is carrying out.
@@ -174,19 +182,21 @@ impl Group {
             self.cid = self.vm.cid();
             out.push(Output::Cid { group: self.config.name.clone(), cid: self.cid });
         }
-        self.look_for_dangers(out);
+        self.look_for_dangers(now, out);
     }
 
     fn happened(&mut self, now: Instant, happened: Happened, out: &mut Outbox) {
         match happened {
             Happened::Started => {
-                self.remote.begin_life(now);
+                if self.remote.voice() != Voice::Connected {
+                    self.remote.excuse(now); // else libvirt tells late, and the guest was faster
+                }
                 self.event(out, Level::Info, EventKind::VmRunning, format!("VM '{}' runs", self.config.vm));
                 self.begun_anew();
             }
             Happened::Stopped(why) => self.stopped(now, why, out),
             Happened::Rebooted => {
-                self.remote.begin_life(now);
+                self.end_life(now, out);
                 self.event(out, Level::Info, EventKind::VmRunning, "the guest rebooted".to_owned());
                 self.begun_anew();
             }
@@ -216,16 +226,24 @@ impl Group {
         if matches!(self.phase, Phase::Rebooting { .. } | Phase::Waiting { .. } | Phase::GivenUp)
             && self.order.is_none()
         {
-            self.phase = Phase::Settling;
+            self.phase = Phase::Settling { rise: Rise::Again };
         }
+    }
+
+    /// What the guest said is past, and its connection leads nowhere.
+    fn end_life(&mut self, now: Instant, out: &mut Outbox) {
+        if self.remote.voice() == Voice::Connected {
+            out.push(Output::DropGuest { group: self.config.name.clone() });
+        }
+        self.remote.end_life(now);
     }
 
     /// The VM was seen to stop.
     fn stopped(&mut self, now: Instant, why: Off, out: &mut Outbox) {
-        self.remote.begin_life(now);
+        self.end_life(now, out);
         let ours = matches!(self.order, Some((_, Doing::Shutdown | Doing::Destroy | Doing::Clear)))
             || matches!(self.phase, Phase::Stopping { .. });
-        if matches!(self.phase, Phase::Starting { .. } | Phase::Settling | Phase::Rebooting { .. }) {
+        if matches!(self.phase, Phase::Starting { .. } | Phase::Settling { .. } | Phase::Rebooting { .. }) {
             self.phase = Phase::Idle; // what was begun has failed; the next step judges anew
         }
         if self.saved.intent == Intent::Offline {
@@ -286,6 +304,7 @@ impl Group {
                 let text = format!("the guest's controller is connected{after} ({software})");
                 self.event(out, Level::Info, EventKind::ControllerConnected, text);
             }
+            News::Past => out.push(Output::DropGuest { group: self.config.name.clone() }),
             News::Lost { reason } => {
                 let text = format!("the link to the guest's controller ended: {reason}");
                 self.event(out, Level::Warning, EventKind::ControllerLost, text);
@@ -399,7 +418,7 @@ impl Group {
             }
             Phase::Waiting { count: Count::Due, .. } if self.is_well(now, run) => self.recovered(out),
             Phase::Waiting { .. } if run.is_left_alone() => {
-                self.phase = Phase::Settling; // judged anew when it runs again
+                self.phase = Phase::Settling { rise: Rise::Again }; // judged anew when it runs again
                 true
             }
             Phase::Waiting { until, .. } if now < until => false,
@@ -412,17 +431,17 @@ impl Group {
                 let text = format!("the guest did not reboot within {waited} of being asked to");
                 self.fail(now, Failure::new(Rung::Reset, EventKind::RecoveryFailed, text), out)
             }
-            Phase::Starting { .. } if lives => {
-                self.phase = Phase::Settling;
+            Phase::Starting { rise, .. } if lives => {
+                self.phase = Phase::Settling { rise };
                 true
             }
-            Phase::Starting { until } if now < until => false,
+            Phase::Starting { until, .. } if now < until => false,
             Phase::Starting { .. } => {
                 let text = format!("VM '{}' was started and is not running", self.config.vm);
                 self.fail(now, Failure::new(Rung::Restart, EventKind::RecoveryFailed, text), out)
             }
             Phase::GivenUp => self.is_well(now, run) && self.recovered(out),
-            Phase::Settling | Phase::Idle => self.watch(now, run, out),
+            Phase::Settling { .. } | Phase::Idle => self.watch(now, run, out),
         }
     }
 
@@ -438,7 +457,7 @@ impl Group {
                 if let Some(failure) = self.failure(now, run) {
                     return self.fail(now, failure, out);
                 }
-                self.phase == Phase::Settling && self.is_well(now, run) && self.recovered(out)
+                matches!(self.phase, Phase::Settling { .. }) && self.is_well(now, run) && self.recovered(out)
             }
         }
     }
@@ -454,10 +473,9 @@ impl Group {
 
     /// Something is wrong: which rung, and when?
     fn fail(&mut self, now: Instant, failure: Failure, out: &mut Outbox) -> bool {
-        let mut event =
-            draft(Level::Error, failure.kind, Some(self.config.name.clone()), failure.text.clone());
-        event.output.clone_from(&failure.output);
-        out.push(Output::Event(event));
+        if failure.kind != EventKind::Fault {
+            self.event(out, Level::Error, failure.kind, failure.text.clone()); // a fault was told when it came
+        }
         match ladder::next(&self.config.recovery, &self.saved, failure.gentlest, now, &mut self.jitter) {
             Step::Take(rung, wait) => {
                 if !wait.is_zero() {
@@ -485,8 +503,8 @@ impl Group {
             Phase::Stopping { until }
             | Phase::Waiting { until, .. }
             | Phase::Rebooting { until }
-            | Phase::Starting { until } => Some(until),
-            Phase::Idle | Phase::Settling | Phase::GivenUp => None,
+            | Phase::Starting { until, .. } => Some(until),
+            Phase::Idle | Phase::Settling { .. } | Phase::GivenUp => None,
         };
         let free = self.order.is_none() && !self.saved.frozen && self.vm.run().is_some();
         [phase.filter(|_| free), self.held_until, self.next_judgement()].into_iter().flatten().min()
@@ -495,7 +513,7 @@ impl Group {
 
 impl Failure {
     fn new(gentlest: Rung, kind: EventKind, text: String) -> Self {
-        Self { gentlest, kind, text, output: String::new() }
+        Self { gentlest, kind, text }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::vm::{Paused, Run};
 use super::{
-    Apps, Condition, EventKind, Group, Instant, Intent, Level, Outbox, Phase, Rung, Span, Voice, ladder,
+    Condition, EventKind, Group, Instant, Intent, Level, Outbox, Phase, Rise, Rung, Span, Voice, ladder,
 };
 use roost_proto::control::{ControllerStatus, GroupStatus};
 
@@ -65,11 +65,16 @@ impl Group {
             (Intent::Online, Phase::Starting { .. }) => {
                 (Condition::Starting, "the VM is being started".to_owned())
             }
-            (Intent::Online, Phase::Settling) if run == Run::Running && !self.is_well(now, run) => {
-                let (_, reason) = self.inside(now);
-                (Condition::Recovering, reason)
+            (Intent::Online, Phase::Settling { rise })
+                if run == Run::Running && !self.lacks_controller(now) =>
+            {
+                match (self.is_well(now, run), rise) {
+                    (true, _) => self.inside(now),
+                    (false, Rise::First) => (Condition::Starting, self.inside(now).1),
+                    (false, Rise::Again) => (Condition::Recovering, self.inside(now).1),
+                }
             }
-            (Intent::Online, Phase::Idle | Phase::Settling) => self.seen(now, run),
+            (Intent::Online, Phase::Idle | Phase::Settling { .. }) => self.seen(now, run),
         }
     }
 
@@ -113,7 +118,10 @@ impl Group {
             );
         }
         match self.remote.voice() {
-            Voice::Awaited if self.saved.had_controller => {
+            Voice::Awaited if self.lacks_controller(now) => {
+                (Condition::Degraded, "the guest has no controller; what is inside is not watched".to_owned())
+            }
+            Voice::Awaited if self.expects_controller() => {
                 (Condition::Starting, "waiting for the guest's controller".to_owned())
             }
             Voice::Awaited => (Condition::Online, String::new()),
@@ -139,7 +147,7 @@ impl Group {
     }
 
     /// Notes what endangers the group, and tells of what is new.
-    pub(super) fn look_for_dangers(&mut self, out: &mut Outbox) {
+    pub(super) fn look_for_dangers(&mut self, now: Instant, out: &mut Outbox) {
         let mut dangers = Vec::new();
         if self.vm.autostart() {
             let vm = &self.config.vm;
@@ -147,8 +155,7 @@ impl Group {
                 "libvirt starts '{vm}' by itself when the host boots, whatever is wanted: `virsh autostart --disable {vm}`"
             ));
         }
-        if self.config.apps != Apps::All && !self.saved.had_controller && self.vm.run() == Some(Run::Running)
-        {
+        if self.lacks_controller(now) {
             dangers.push(
                 "'apps' are named, but its guest never had a controller: install roost-guest in it"
                     .to_owned(),

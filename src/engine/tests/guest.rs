@@ -182,6 +182,46 @@ fn a_guest_that_never_had_a_controller_is_not_silent() {
 }
 
 #[test]
+fn named_applications_want_a_controller_and_their_absence_is_a_danger_after_the_boot_grace() {
+    let mut world = World::new("apps = [\"site\"]");
+    world.see(Run::Off(Off::Unknown));
+    world.start_works();
+    world.pass(Duration::from_secs(110));
+    assert_eq!((world.group().condition, world.count(EventKind::Danger)), (Condition::Starting, 0));
+    world.pass(Duration::from_secs(20));
+    assert_eq!((world.group().condition, world.count(EventKind::Danger)), (Condition::Degraded, 1));
+    world.pass(Duration::from_secs(3600));
+    assert_eq!(world.orders, [], "what is not known to have a controller is not restarted for its silence");
+    world.guest_boots(1);
+    world.report("site", GroupState::Online);
+    world.pass(Duration::from_secs(1));
+    assert_eq!((world.group().condition, world.group().dangers.len()), (Condition::Online, 0));
+}
+
+#[test]
+fn a_guest_that_is_faster_than_libvirt_tells_is_believed() {
+    let mut world = World::well("");
+    world.stops(Off::Failed);
+    world.guest_boots(2); // libvirt has not told yet that the VM runs again
+    world.report("site", GroupState::Online);
+    world.start_works();
+    assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Online));
+}
+
+#[test]
+fn a_boot_that_was_condemned_by_mistake_is_believed_again() {
+    let mut world = World::well("");
+    world.life += 1;
+    world.see(Run::Running); // a stop and a start that libvirt told in one
+    world.guest_boots(1);
+    assert_eq!(world.group().controller, ControllerStatus::Awaited);
+    world.pass(Duration::from_secs(31));
+    world.guest_boots(1);
+    world.report("site", GroupState::Online);
+    assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Online));
+}
+
+#[test]
 fn a_guest_that_once_had_a_controller_gets_its_boot_grace_then_is_judged() {
     let mut world = World::well("");
     let mut world = World::with("", world.stored.take().expect("stored"));

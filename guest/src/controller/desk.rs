@@ -1,0 +1,47 @@
+//! Answers to what a person in the guest asks.
+
+use crate::config::Config;
+use crate::control::Answer;
+use crate::subcluster::{Input, SubCluster};
+use roost_proto::local::{LinkStatus, Reply, Request};
+use roost_proto::text::{clip, nearest};
+use roost_proto::time::Instant;
+
+/// What it takes to answer.
+pub(super) struct Desk<'a> {
+    pub(super) now: Instant,
+    pub(super) config: &'a Config,
+    pub(super) machine: &'a mut SubCluster,
+    pub(super) link: Option<LinkStatus>,
+}
+
+impl Answer for Desk<'_> {
+    fn answer(&mut self, request: Request) -> Vec<Reply> {
+        match request {
+            Request::Status => {
+                let groups = self.machine.reports().into_iter().map(Reply::Group);
+                let end = Reply::End(self.link.clone().unwrap_or(LinkStatus::None));
+                groups.chain([end]).collect()
+            }
+            Request::Freeze { group } => self.tell(&group, |group| Input::Freeze { group }),
+            Request::Thaw { group } => self.tell(&group, |group| Input::Thaw { group }),
+        }
+    }
+}
+
+impl Desk<'_> {
+    fn tell(&mut self, name: &str, input: impl FnOnce(usize) -> Input) -> Vec<Reply> {
+        let names = || self.config.groups.iter().map(|group| group.name.as_str());
+        match names().position(|group| group == name) {
+            Some(group) => {
+                self.machine.handle(self.now, input(group));
+                vec![Reply::Done]
+            }
+            None => {
+                let meant = nearest(name, names()).map(|name| format!(" (did you mean '{name}'?)"));
+                let reason = format!("there is no group '{}'{}", clip(name, 64), meant.unwrap_or_default());
+                vec![Reply::Refused { reason }]
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! When to connect, what to say when, and when to give a connection up. A pure machine.
+
+use core::time::Duration;
+use roost_proto::link::{BEAT, HostMessage};
+use roost_proto::local::LinkStatus;
+use roost_proto::retry::{Backoff, Jitter};
+use roost_proto::time::Instant;
+use std::collections::VecDeque;
+
+/// The wait before a second try to connect, doubled up to the longest: a host that comes back is found within seconds, and one
+/// that stays away costs next to nothing.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+
+/// The wait after a host that speaks no common version; one of the two has to be upgraded first.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// A host that says nothing for this long, or reads nothing, is not there: it beats each second.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long the guest is quiet at most. A host beats each [`BEAT`] and is answered, so this is only for a host that does not: it
+/// is longer than a beat, or the guest would wake for its own beat just before the host's comes.
+const QUIET: Duration = Duration::from_millis(1250);
+
+/// What happened to the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It stands.
+    Connected,
+    /// It could not be made, or it ended.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// The host said something.
+    Heard(HostMessage),
+    /// Something was sent whole.
+    Sent,
+    /// Something could not be sent whole: the host does not read.
+    Blocked,
+}
+
+/// What is to be done with the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make one.
+    Connect,
+    /// End it.
+    Disconnect,
+    /// Send the greeting.
+    Hello,
+    /// Send a snapshot of all groups; from now on changes are wanted too.
+    Snapshot,
+    /// Send a beat.
+    Beat,
+    /// Something that a person would want to read in the log.
+    Log(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing to do before then.
+    Waiting {
+        until: Instant,
+    },
+    Connecting {
+        since: Instant,
+    },
+    /// Connected and greeted; the host owes an answer.
+    Greeting {
+        since: Instant,
+    },
+    Up {
+        host: String,
+        group: String,
+        heard: Instant,
+        sent: Instant,
+    },
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Machine {
+    state: State,
+    /// Since when something waits to be sent.
+    blocked: Option<Instant>,
+    /// Tries that failed in a row.
+    failures: u32,
+    jitter: Jitter,
+    reason: String,
+    commands: VecDeque<Command>,
+}
+
+impl Machine {
+    /// A link that connects at once.
+    pub fn new(seed: u64, now: Instant) -> Self {
+        Self {
+            state: State::Waiting { until: now },
+            blocked: None,
+            failures: 0,
+            jitter: Jitter::new(seed),
+            reason: "not tried yet".to_owned(),
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Whether something is to be done.
+    pub fn has_output(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    /// Whether a connection is being made.
+    pub const fn is_connecting(&self) -> bool {
+        matches!(self.state, State::Connecting { .. })
+    }
+
+    /// How it is, for people.
+    pub fn status(&self) -> LinkStatus {
+        match &self.state {
+            State::Up { host, group, .. } => LinkStatus::Up { host: host.clone(), group: group.clone() },
+            _ => LinkStatus::Down { reason: self.reason.clone() },
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => {
+                self.state = State::Greeting { since: now };
+                self.commands.push_back(Command::Hello);
+            }
+            Event::Lost { reason } => self.lose(now, reason, None),
+            Event::Blocked => self.blocked = self.blocked.or(Some(now)),
+            Event::Sent => {
+                self.blocked = None;
+                if let State::Up { sent, .. } = &mut self.state {
+                    *sent = now;
+                }
+            }
+            Event::Heard(message) => self.hear(now, message),
+        }
+    }
+
+    fn hear(&mut self, now: Instant, message: HostMessage) {
+        match (&mut self.state, message) {
+            (State::Greeting { .. }, HostMessage::Welcome { host, group, .. }) => {
+                self.failures = 0;
+                self.commands.push_back(Command::Snapshot);
+                self.commands
+                    .push_back(Command::Log(format!("connected to host '{host}' as group '{group}'")));
+                self.reason.clear();
+                self.state = State::Up { host, group, heard: now, sent: now };
+            }
+            (State::Greeting { .. }, HostMessage::Refused { versions }) => {
+                let reason = format!(
+                    "the host speaks versions {} to {} of the link, and none that this controller does: upgrade one of them",
+                    versions.oldest, versions.newest
+                );
+                self.lose(now, reason, Some(REFUSED_RETRY));
+            }
+            (State::Up { heard, sent, .. }, HostMessage::Beat) => {
+                *heard = now;
+                // A beat is due soon: sent now, one wakeup serves for both.
+                if now.since(*sent) >= BEAT / 2 && self.blocked.is_none() {
+                    self.commands.push_back(Command::Beat);
+                }
+            }
+            (State::Greeting { .. }, HostMessage::Beat) => {}
+            (State::Up { .. }, _) | (State::Waiting { .. } | State::Connecting { .. }, _) => {
+                self.lose(now, "the host broke the protocol".to_owned(), None);
+            }
+        }
+    }
+
+    fn lose(&mut self, now: Instant, reason: String, retry: Option<Duration>) {
+        if matches!(self.state, State::Waiting { .. }) {
+            return; // it is lost already
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = retry.unwrap_or_else(|| RETRY.wait(self.failures, self.jitter.draw()));
+        if reason != self.reason {
+            self.commands.push_back(Command::Log(format!("no link to the host: {reason}")));
+        }
+        self.reason = reason;
+        self.blocked = None;
+        self.state = State::Waiting { until: now + wait };
+        self.commands.push_back(Command::Disconnect);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.blocked.is_some_and(|since| now.since(since) >= SILENCE) {
+            self.lose(now, format!("the host has read nothing for {} s", SILENCE.as_secs()), None);
+            return;
+        }
+        match &self.state {
+            State::Waiting { until } if *until <= now => {
+                self.state = State::Connecting { since: now };
+                self.commands.push_back(Command::Connect);
+            }
+            State::Connecting { since } if now.since(*since) >= SILENCE => {
+                self.lose(now, format!("no connection within {} s", SILENCE.as_secs()), None);
+            }
+            State::Greeting { since } if now.since(*since) >= SILENCE => {
+                self.lose(now, format!("the host has not answered within {} s", SILENCE.as_secs()), None);
+            }
+            State::Up { heard, .. } if now.since(*heard) >= SILENCE => {
+                self.lose(now, format!("the host has said nothing for {} s", SILENCE.as_secs()), None);
+            }
+            State::Up { sent, .. } if now.since(*sent) >= QUIET && self.blocked.is_none() => {
+                self.commands.push_back(Command::Beat);
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Machine::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        let due = match &self.state {
+            State::Waiting { until } => *until,
+            State::Connecting { since } | State::Greeting { since } => *since + SILENCE,
+            State::Up { heard, sent, .. } if self.blocked.is_none() => (*heard + SILENCE).min(*sent + QUIET),
+            State::Up { heard, .. } => *heard + SILENCE,
+        };
+        self.blocked.map_or(due, |since| due.min(since + SILENCE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roost_proto::link::Versions;
+
+    fn ms(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn drain(machine: &mut Machine) -> Vec<Command> {
+        let commands = core::iter::from_fn(|| machine.poll_output());
+        commands.filter(|command| !matches!(command, Command::Log(_))).collect()
+    }
+
+    fn welcome() -> Event {
+        Event::Heard(HostMessage::Welcome { version: 1, host: "hv1".to_owned(), group: "web".to_owned() })
+    }
+
+    fn up(now: Instant) -> Machine {
+        let mut machine = Machine::new(1, now);
+        machine.handle_timeout(now);
+        assert_eq!(drain(&mut machine), [Command::Connect]);
+        machine.handle(now, Event::Connected);
+        assert_eq!(drain(&mut machine), [Command::Hello]);
+        machine.handle(now, welcome());
+        assert_eq!(drain(&mut machine), [Command::Snapshot]);
+        machine
+    }
+
+    #[test]
+    fn it_greets_and_tells_all_when_welcome() {
+        let machine = up(ms(5));
+        assert_eq!(machine.status(), LinkStatus::Up { host: "hv1".to_owned(), group: "web".to_owned() });
+    }
+
+    #[test]
+    fn tries_come_ever_later_up_to_five_seconds() {
+        let mut machine = Machine::new(1, ms(0));
+        let mut now = ms(0);
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            machine.handle_timeout(now);
+            assert_eq!(drain(&mut machine), [Command::Connect]);
+            machine.handle(now, Event::Lost { reason: "refused".to_owned() });
+            assert_eq!(drain(&mut machine), [Command::Disconnect]);
+            let due = machine.poll_timeout();
+            machine.handle_timeout(now);
+            assert_eq!(drain(&mut machine), [], "not before it is due");
+            waits.push(due.since(now).as_millis());
+            now = due;
+        }
+        assert!(waits[0] >= 80 && waits[0] <= 100, "{waits:?}");
+        assert!(waits[9] >= 4000 && waits[9] <= 5000, "{waits:?}");
+    }
+
+    #[test]
+    fn one_cause_is_logged_once() {
+        let mut machine = Machine::new(1, ms(0));
+        let mut logs = 0;
+        let mut now = ms(0);
+        for _ in 0..5 {
+            machine.handle_timeout(now);
+            machine.handle(now, Event::Lost { reason: "refused".to_owned() });
+            let commands = core::iter::from_fn(|| machine.poll_output());
+            logs += commands.filter(|command| matches!(command, Command::Log(_))).count();
+            now = machine.poll_timeout();
+        }
+        assert_eq!(logs, 1);
+    }
+
+    #[test]
+    fn a_hosts_beat_is_answered_so_that_one_wakeup_serves_both() {
+        let mut machine = up(ms(0));
+        for second in 1..20 {
+            let now = ms(second * 1000 + second % 3); // it is never quite on time
+            machine.handle_timeout(now);
+            assert_eq!(drain(&mut machine), [], "nothing is due of itself");
+            machine.handle(now, Event::Heard(HostMessage::Beat));
+            assert_eq!(drain(&mut machine), [Command::Beat]);
+            machine.handle(now, Event::Sent);
+        }
+        // One that comes at once again is not answered, and without any the guest beats by itself.
+        machine.handle(ms(19_100), Event::Heard(HostMessage::Beat));
+        assert_eq!(drain(&mut machine), []);
+        let due = machine.poll_timeout();
+        machine.handle_timeout(due);
+        assert_eq!(drain(&mut machine), [Command::Beat]);
+    }
+
+    #[test]
+    fn a_silent_host_is_left_and_tried_again() {
+        let mut machine = up(ms(0));
+        let mut now = ms(0);
+        while !drain(&mut machine).contains(&Command::Disconnect) {
+            now = machine.poll_timeout();
+            assert!(now <= ms(10_000));
+            machine.handle_timeout(now);
+            machine.handle(now, Event::Sent);
+        }
+        assert_eq!(now, ms(10_000));
+        now = machine.poll_timeout();
+        machine.handle_timeout(now);
+        assert_eq!(drain(&mut machine), [Command::Connect]);
+    }
+
+    #[test]
+    fn a_host_that_does_not_read_is_left() {
+        let mut machine = up(ms(0));
+        machine.handle(ms(100), Event::Blocked);
+        for second in 1..10 {
+            machine.handle(ms(second * 1000), Event::Heard(HostMessage::Beat));
+            machine.handle(ms(second * 1000), Event::Blocked);
+            machine.handle_timeout(ms(second * 1000));
+            assert_eq!(drain(&mut machine), [], "nothing is piled upon what waits");
+        }
+        assert_eq!(machine.poll_timeout(), ms(10_100));
+        machine.handle_timeout(ms(10_100));
+        assert_eq!(drain(&mut machine), [Command::Disconnect]);
+    }
+
+    #[test]
+    fn a_refusal_is_tried_again_in_a_minute() {
+        let mut machine = Machine::new(1, ms(0));
+        machine.handle_timeout(ms(0));
+        machine.handle(ms(0), Event::Connected);
+        drain(&mut machine);
+        let versions = Versions { oldest: 7, newest: 9 };
+        machine.handle(ms(1), Event::Heard(HostMessage::Refused { versions }));
+        assert_eq!(drain(&mut machine), [Command::Disconnect]);
+        assert_eq!(machine.poll_timeout(), ms(60_001));
+        assert!(matches!(machine.status(), LinkStatus::Down { reason } if reason.contains("7 to 9")));
+    }
+
+    #[test]
+    fn a_host_that_breaks_the_protocol_is_left() {
+        let mut machine = up(ms(0));
+        machine.handle(ms(1), welcome());
+        assert_eq!(drain(&mut machine), [Command::Disconnect]);
+    }
+
+    #[test]
+    fn a_host_that_accepts_and_says_nothing_is_left() {
+        let mut machine = Machine::new(1, ms(0));
+        machine.handle_timeout(ms(0));
+        machine.handle(ms(0), Event::Connected);
+        drain(&mut machine);
+        machine.handle_timeout(ms(9_999));
+        assert_eq!(drain(&mut machine), []);
+        machine.handle_timeout(ms(10_000));
+        assert_eq!(drain(&mut machine), [Command::Disconnect]);
+    }
+}

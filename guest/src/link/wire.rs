@@ -1,0 +1,359 @@
+//! One connection to the host: a socket, the frames that come in, and what waits to go out.
+//!
+//! What waits is bounded by what there is: one frame, and the latest report of each group. A host that reads slowly misses what a
+//! group was in between, and never what it is.
+
+use super::machine::{Command, Event, Machine};
+use crate::config::Link;
+use crate::reactor::{Interest, Key, Reactor, Watched};
+use crate::spawn::reason;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, UnixAddr, VsockAddr, bind, connect,
+    getsockopt, recv, send, socket, sockopt,
+};
+use roost_proto::frame::{Decoder, encode};
+use roost_proto::link::{GroupReport, GuestMessage, Hello, HostMessage, LINK_PORT, PRIVILEGED_PORTS};
+use roost_proto::local::LinkStatus;
+use roost_proto::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+/// The host, see vsock(7).
+const HOST_CID: u32 = libc::VMADDR_CID_HOST;
+
+/// The lowest source port that is tried: those below belong to services, as on any other network.
+const LOWEST_PORT: u32 = 512;
+
+/// Bytes that are read at once: the host has little to say.
+const PIECE: usize = 1024;
+/// Bytes that are read before others have their turn.
+const TURN: usize = 8 * PIECE;
+
+/// The link.
+#[derive(Debug)]
+pub struct Wire {
+    transport: Link,
+    machine: Machine,
+    conn: Option<Conn>,
+    /// The source port that is tried next.
+    next_port: u32,
+}
+
+#[derive(Debug)]
+struct Conn {
+    socket: Watched,
+    decoder: Decoder,
+    /// A frame, or the rest of one.
+    out: Vec<u8>,
+    interest: Interest,
+    /// `None` until a snapshot is wanted.
+    news: Option<News>,
+}
+
+/// What the host is to be told.
+#[derive(Debug, Default)]
+struct News {
+    /// The rest of a snapshot. The host counts its groups, so no other report may come between.
+    snapshot: VecDeque<GroupReport>,
+    /// What changed since.
+    changed: BTreeMap<String, GroupReport>,
+}
+
+/// What the link needs to know of the controller when it acts.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Waits for the socket.
+    pub reactor: &'a mut Reactor,
+    /// The greeting.
+    pub hello: &'a Hello,
+    /// All groups as they are; asked for a snapshot.
+    pub reports: &'a dyn Reports,
+}
+
+/// Who knows all groups.
+pub trait Reports: core::fmt::Debug {
+    /// All of them as they are now.
+    fn reports(&self) -> Vec<GroupReport>;
+}
+
+impl Wire {
+    /// A link over `transport`, which must not be [`Link::None`].
+    pub fn new(transport: Link, seed: u64, now: Instant) -> Self {
+        let ports = u64::from(PRIVILEGED_PORTS - LOWEST_PORT);
+        let offset = u32::try_from(seed % ports).expect("less than 512");
+        Self { transport, machine: Machine::new(seed, now), conn: None, next_port: LOWEST_PORT + offset }
+    }
+
+    /// How it is reached.
+    pub const fn transport(&self) -> &Link {
+        &self.transport
+    }
+
+    /// How it is, for people.
+    pub fn status(&self) -> LinkStatus {
+        self.machine.status()
+    }
+
+    /// Whether `key` is its socket's.
+    pub fn owns(&self, key: Key) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.socket.key() == key)
+    }
+
+    /// When [`Wire::turn`] is due.
+    pub fn poll_timeout(&self) -> Instant {
+        self.machine.poll_timeout()
+    }
+
+    /// A group changed.
+    pub fn report(&mut self, report: GroupReport) {
+        let Some(news) = self.conn.as_mut().and_then(|conn| conn.news.as_mut()) else { return };
+        match news.snapshot.iter_mut().find(|waiting| waiting.name == report.name) {
+            Some(waiting) => *waiting = report,
+            None => drop(news.changed.insert(report.name.clone(), report)),
+        }
+    }
+
+    /// The groups themselves are others now: the host is told all of them anew.
+    pub fn renew(&mut self, reports: &dyn Reports) {
+        if let Some(conn) = self.conn.as_mut().filter(|conn| conn.news.is_some()) {
+            conn.tell_all(reports);
+        }
+    }
+
+    /// The socket has something to say.
+    pub fn ready(&mut self, now: Instant, interest: Interest) {
+        let Some(conn) = &mut self.conn else { return };
+        if self.machine.is_connecting() {
+            let result =
+                getsockopt(&conn.socket, sockopt::SocketError).map_or_else(Err, |error| match error {
+                    0 => Ok(()),
+                    error => Err(Errno::from_raw(error)),
+                });
+            let event = match result {
+                Ok(()) => Event::Connected,
+                Err(error) => Event::Lost { reason: reason(&error.into()) },
+            };
+            self.machine.handle(now, event);
+        } else if interest.intersects(Interest::EPOLLIN | Interest::EPOLLHUP | Interest::EPOLLERR) {
+            let mut heard = Vec::new();
+            let result = conn.read(&mut heard);
+            for message in heard {
+                self.machine.handle(now, Event::Heard(message));
+            }
+            if let Err(reason) = result {
+                self.machine.handle(now, Event::Lost { reason });
+            }
+        }
+    }
+
+    /// Does what is due, and sends what can be sent; calls `log` with what people should read.
+    pub fn turn(&mut self, now: Instant, around: &mut Surroundings<'_>, mut log: impl FnMut(&str)) {
+        if self.machine.poll_timeout() <= now {
+            self.machine.handle_timeout(now);
+        }
+        loop {
+            while let Some(command) = self.machine.poll_output() {
+                if let Command::Log(text) = &command {
+                    log(text);
+                }
+                self.obey(now, command, around);
+            }
+            self.flush(now, around.reactor);
+            if !self.machine.has_output() {
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, now: Instant, command: Command, around: &mut Surroundings<'_>) {
+        match (command, &mut self.conn) {
+            (Command::Connect, _) => self.connect(now, around.reactor),
+            (Command::Disconnect, _) => self.conn = None,
+            (Command::Hello, Some(conn)) => conn.put(&GuestMessage::Hello(around.hello.clone())),
+            (Command::Snapshot, Some(conn)) => conn.tell_all(around.reports),
+            (Command::Beat, Some(conn)) if conn.out.is_empty() => conn.put(&GuestMessage::Beat),
+            (Command::Log(_) | Command::Beat | Command::Hello | Command::Snapshot, _) => {}
+        }
+    }
+
+    fn connect(&mut self, now: Instant, reactor: &mut Reactor) {
+        let opened = match &self.transport {
+            Link::Unix(path) => {
+                UnixAddr::new(path).and_then(|address| open(AddressFamily::Unix, None, &address))
+            }
+            Link::Vsock => open_vsock(&mut self.next_port),
+            Link::None => unreachable!("there is no link to connect"),
+        };
+        let result = opened.map_err(std::io::Error::from).and_then(|(fd, progress)| {
+            let interest = match progress {
+                Progress::Connected => Interest::EPOLLIN,
+                Progress::Begun => Interest::EPOLLOUT,
+            };
+            Ok((Conn::new(reactor.watch(fd, interest)?, interest), progress))
+        });
+        match result {
+            Ok((conn, progress)) => {
+                self.conn = Some(conn);
+                if progress == Progress::Connected {
+                    self.machine.handle(now, Event::Connected);
+                }
+            }
+            Err(error) => self.machine.handle(now, Event::Lost { reason: reason(&error) }),
+        }
+    }
+
+    fn flush(&mut self, now: Instant, reactor: &Reactor) {
+        if self.machine.is_connecting() {
+            return;
+        }
+        let Some(conn) = &mut self.conn else { return };
+        match conn.flush() {
+            Ok(Flushed::Nothing) => {}
+            Ok(Flushed::All) => self.machine.handle(now, Event::Sent),
+            Ok(Flushed::Part) => self.machine.handle(now, Event::Blocked),
+            Err(error) => self.machine.handle(now, Event::Lost { reason: reason(&error.into()) }),
+        }
+        if conn.wait_as_needed(reactor).is_err() {
+            let reason = "the kernel no longer waits for its socket".to_owned();
+            self.machine.handle(now, Event::Lost { reason });
+        }
+    }
+}
+
+/// How far sending went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flushed {
+    Nothing,
+    All,
+    Part,
+}
+
+impl Conn {
+    fn new(socket: Watched, interest: Interest) -> Self {
+        Self { socket, decoder: Decoder::default(), out: Vec::new(), interest, news: None }
+    }
+
+    fn fd(&self) -> RawFd {
+        self.socket.as_fd().as_raw_fd()
+    }
+
+    fn put(&mut self, message: &GuestMessage) {
+        encode(message, &mut self.out).expect("reports are within the link's limits, and fit a frame");
+    }
+
+    fn tell_all(&mut self, reports: &dyn Reports) {
+        let snapshot: VecDeque<GroupReport> = reports.reports().into();
+        let groups = u16::try_from(snapshot.len()).expect("at most MAX_GROUPS");
+        // If one is half told, the host takes the new number for the end of it, and starts afresh.
+        self.put(&GuestMessage::Snapshot { groups });
+        self.news = Some(News { snapshot, changed: BTreeMap::new() });
+    }
+
+    fn read(&mut self, heard: &mut Vec<HostMessage>) -> Result<(), String> {
+        let mut piece = [0; PIECE];
+        let mut total = 0;
+        while total < TURN {
+            match recv(self.fd(), &mut piece, MsgFlags::empty()) {
+                Ok(0) => return Err("the host closed the connection".to_owned()),
+                Ok(count) => {
+                    total += count;
+                    self.decoder.push(&piece[..count]);
+                    while let Some(message) =
+                        self.decoder.next().map_err(|error| format!("the host sent {error}"))?
+                    {
+                        heard.push(message);
+                    }
+                    if count < piece.len() {
+                        break; // that was all
+                    }
+                }
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(reason(&error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> nix::Result<Flushed> {
+        let mut flushed = Flushed::Nothing;
+        while self.fill() {
+            match send(self.fd(), &self.out, MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) => {
+                    self.out.drain(..count);
+                    flushed = Flushed::All;
+                }
+                Err(Errno::EAGAIN) => return Ok(Flushed::Part),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Has the next frame ready to be sent; says whether there is one.
+    fn fill(&mut self) -> bool {
+        if self.out.is_empty()
+            && let Some(news) = &mut self.news
+        {
+            let next =
+                news.snapshot.pop_front().or_else(|| news.changed.pop_first().map(|(_, report)| report));
+            if let Some(report) = next {
+                self.put(&GuestMessage::Group(report));
+            }
+        }
+        !self.out.is_empty()
+    }
+
+    fn wait_as_needed(&mut self, reactor: &Reactor) -> std::io::Result<()> {
+        let wanted =
+            if self.out.is_empty() { Interest::EPOLLIN } else { Interest::EPOLLIN | Interest::EPOLLOUT };
+        if wanted != self.interest {
+            reactor.change(&self.socket, wanted)?;
+            self.interest = wanted;
+        }
+        Ok(())
+    }
+}
+
+/// How far connecting went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Connected,
+    Begun,
+}
+
+fn open(
+    family: AddressFamily,
+    from: Option<&VsockAddr>,
+    to: &dyn SockaddrLike,
+) -> nix::Result<(OwnedFd, Progress)> {
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
+    if let Some(from) = from {
+        bind(fd.as_raw_fd(), from)?;
+    }
+    match connect(fd.as_raw_fd(), to) {
+        Ok(()) => Ok((fd, Progress::Connected)),
+        Err(Errno::EINPROGRESS) => Ok((fd, Progress::Begun)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Connects from a port that only root may have, as rcmd(3) did; each try takes the next, for one that was just used may still be
+/// held by the connection before.
+fn open_vsock(next_port: &mut u32) -> nix::Result<(OwnedFd, Progress)> {
+    let host = VsockAddr::new(HOST_CID, LINK_PORT);
+    for _ in LOWEST_PORT..PRIVILEGED_PORTS {
+        let port = *next_port;
+        *next_port = if port + 1 < PRIVILEGED_PORTS { port + 1 } else { LOWEST_PORT };
+        if port == LINK_PORT {
+            continue;
+        }
+        match open(AddressFamily::Vsock, Some(&VsockAddr::new(libc::VMADDR_CID_ANY, port)), &host) {
+            Err(Errno::EADDRINUSE) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::EADDRINUSE)
+}

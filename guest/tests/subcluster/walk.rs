@@ -1,0 +1,677 @@
+//! A walk at random: a shell in which anything may happen, and what must always hold, checked after each step.
+//!
+//! The shell keeps its own truth about what is alive and believes nothing of the machine's. A failure prints the seed;
+//! `ROOST_WALK_SEED=N` walks that one alone, and `ROOST_WALKS=N` sets how many are walked.
+
+use core::time::Duration;
+use roost_guest::config::{self, Config, Kind};
+use roost_guest::subcluster::{Action, Cause, Input, OpId, Outcome, Output, ResourceId, SubCluster};
+use roost_proto::link::{Exit, GroupReport, GroupState};
+use roost_proto::local::Runtime;
+use roost_proto::retry::Jitter;
+use roost_proto::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Walks, unless the environment says otherwise.
+const WALKS: u64 = 1500;
+/// Steps of one walk in which anything may happen.
+const STEPS: u64 = 400;
+/// Starts of one resource within a second, at most: the shortest backoff is 80 ms.
+const STARTS_PER_SECOND: usize = 14;
+/// Wakeups that the machine asks for within a second, at most, for up to fifteen resources: each may be tried ten times,
+/// and be checked each second.
+const WAKES_PER_SECOND: usize = 200;
+/// However bad it was before, when nothing fails any more all is well after this time.
+const RECOVERY: Duration = Duration::from_secs(1800);
+/// And stays so; at least this long.
+const PEACE: Duration = Duration::from_secs(60);
+
+/// Lines of the story that a failure tells.
+const TRACE: usize = 120;
+
+/// A resource, by the names of its group and its own.
+type Key = (String, String);
+
+#[derive(Debug)]
+struct Flight {
+    id: ResourceId,
+    key: Key,
+    action: Action,
+    begun: Instant,
+    limit: Duration,
+    ends: Instant,
+}
+
+struct Shell {
+    random: Jitter,
+    machine: SubCluster,
+    config: Arc<Config>,
+    /// A reload that waits for its switch.
+    next: Option<Arc<Config>>,
+    now: Instant,
+    flights: BTreeMap<OpId, Flight>,
+    /// What is alive, whatever anybody believes.
+    alive: BTreeSet<Key>,
+    /// What the machine was told last to run, and has not touched since.
+    told_up: BTreeSet<Key>,
+    /// One that dies as soon as it is started.
+    cursed: Option<Key>,
+    /// Groups that a person froze.
+    frozen: BTreeSet<String>,
+    /// Groups that gave up, and were not thawed or changed since.
+    faulted: BTreeSet<String>,
+    /// Groups of which something was told since they were well that may end in a start or a stop.
+    excused: BTreeSet<String>,
+    reports: BTreeMap<String, GroupReport>,
+    kept: Runtime,
+    starts: BTreeMap<Key, VecDeque<Instant>>,
+    wakes: VecDeque<Instant>,
+    /// Whether anything may happen still.
+    wild: bool,
+    /// Starts and stops.
+    touched: usize,
+    trace: VecDeque<String>,
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in &self.trace {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+fn cause(reason: &str) -> Cause {
+    Cause { reason: reason.to_owned(), exit: Exit::Unknown, output: String::new() }
+}
+
+/// A configuration drawn at random from a small stock of names, so that two of them have much in common.
+fn draw(random: &mut Jitter) -> Arc<Config> {
+    let mut below = |limit: u64| (random.draw() >> 16) % limit;
+    let mut text = String::new();
+    let groups = 1 + below(3);
+    for group in 0..groups {
+        text += &format!("[[group]]\nname = \"g{group}\"\nrestarts = {}\nwindow = \"300d\"\n", below(3));
+        let count = 1 + below(5);
+        for resource in 0..count {
+            let kind = match below(12) {
+                0..=4 => "kind = \"process\"\ncommand = [\"/V\"]\n",
+                5 => "kind = \"systemd:a.service\"\n",
+                6 | 7 => "kind = \"exec\"\nstart = [\"/V\"]\nstop = [\"/p\"]\nmonitor = [\"/m\"]\n",
+                8 => "kind = \"mount\"\nsource = \"/V\"\ntarget = \"/t\"\n",
+                9 => "kind = \"ocf:heartbeat:Dummy\"\n",
+                10 => "kind = \"tcp\"\naddress = \"127.0.0.1:80\"\n",
+                _ => "kind = \"http\"\nurl = \"http://localhost/\"\n",
+            };
+            let kind = kind.replace("/V", if below(4) == 0 { "/other" } else { "/one" });
+            let needs: Vec<String> =
+                (0..resource).filter(|_| below(3) == 0).map(|need| format!("\"r{need}\"")).collect();
+            let interval = if kind.contains("process") && below(4) == 0 {
+                "0s"
+            } else {
+                ["1s", "5s", "10s"][below(3) as usize]
+            };
+            text += &format!(
+                "[[group.resource]]\nname = \"r{resource}\"\n{kind}needs = [{}]\ninterval = \"{interval}\"\n\
+                 timeout = \"5s\"\nstart_timeout = \"10s\"\nstop_timeout = \"5s\"\nattempts = {}\nwindow = \"10d\"\n\
+                 backoff = \"{}\"\nbackoff_max = \"10s\"\n",
+                needs.join(", "),
+                [0, 1, 2, 3, 20][below(5) as usize],
+                ["100ms", "1s"][below(2) as usize],
+            );
+        }
+    }
+    Arc::new(config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}")))
+}
+
+impl Shell {
+    fn new(seed: u64) -> Self {
+        let mut random = Jitter::new(seed);
+        for _ in 0..8 {
+            random.draw(); // small seeds begin alike
+        }
+        let config = draw(&mut random);
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let machine = SubCluster::new(Arc::clone(&config), &Runtime::default(), seed, now);
+        let mut shell = Self {
+            random,
+            machine,
+            config,
+            next: None,
+            now,
+            flights: BTreeMap::new(),
+            alive: BTreeSet::new(),
+            told_up: BTreeSet::new(),
+            cursed: None,
+            frozen: BTreeSet::new(),
+            faulted: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            kept: Runtime::default(),
+            starts: BTreeMap::new(),
+            wakes: VecDeque::new(),
+            wild: true,
+            touched: 0,
+            trace: VecDeque::new(),
+        };
+        shell.excuse_all();
+        for key in shell.keys() {
+            if shell.below(4) == 0 {
+                shell.alive.insert(key.clone()); // enabled in the guest's own init
+            }
+            if shell.below(40) == 0 {
+                shell.cursed = Some(key);
+            }
+        }
+        shell.drain();
+        shell
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        (self.random.draw() >> 16) % limit
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.wild && self.below(100) < percent
+    }
+
+    fn note(&mut self, text: String) {
+        if self.trace.len() == TRACE {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(format!("{:>12.3} {text}", self.now.as_nanos() as f64 / 1e9 - 1000.0));
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let groups = self.config.groups.iter();
+        groups.flat_map(|g| g.resources.iter().map(|r| (g.name.clone(), r.name.clone()))).collect()
+    }
+
+    fn plan(&self, id: ResourceId) -> &config::Resource {
+        &self.config.groups[id.group].resources[id.resource]
+    }
+
+    fn key(&self, id: ResourceId) -> Key {
+        (self.config.groups[id.group].name.clone(), self.plan(id).name.clone())
+    }
+
+    fn id(&self, key: &Key) -> Option<ResourceId> {
+        let group = self.config.groups.iter().position(|group| group.name == key.0)?;
+        let resource = self.config.groups[group].resources.iter().position(|r| r.name == key.1)?;
+        Some(ResourceId { group, resource })
+    }
+
+    fn excuse_all(&mut self) {
+        self.excused = self.config.groups.iter().map(|group| group.name.clone()).collect();
+    }
+
+    /// Everything that needs `id`, however far away.
+    fn dependents(&self, id: ResourceId) -> Vec<ResourceId> {
+        let resources = &self.config.groups[id.group].resources;
+        let mut found = BTreeSet::from([id.resource]);
+        for (index, resource) in resources.iter().enumerate() {
+            if resource.needs.iter().any(|need| found.contains(need)) {
+                found.insert(index);
+            }
+        }
+        found.remove(&id.resource);
+        found.into_iter().map(|resource| ResourceId { group: id.group, resource }).collect()
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Run { op, id, action, limit } => self.run(op, id, action, limit),
+                Output::Cancel { op } => self.cancel(op),
+                Output::Report(report) => self.report(report),
+                Output::Persist(kept) => {
+                    assert_eq!(kept.groups.len(), self.config.groups.len());
+                    self.kept = kept;
+                }
+                Output::Switch => self.switch(),
+                Output::Log(text) => {
+                    self.note(format!("log: {text}"));
+                    assert!(!text.is_empty());
+                }
+            }
+        }
+        for (report, group) in self.machine.reports().into_iter().zip(&self.config.groups) {
+            assert_eq!(report.name, group.name);
+            assert_eq!(Some(&report.state), self.reports.get(&report.name).map(|told| &told.state), "untold");
+            let is_well = matches!(report.state, GroupState::Online | GroupState::Degraded);
+            let is_quiet =
+                self.flights.values().all(|f| f.key.0 != report.name || f.action == Action::Monitor);
+            if is_well && is_quiet {
+                self.excused.remove(&report.name);
+            }
+        }
+    }
+
+    fn run(&mut self, op: OpId, id: ResourceId, action: Action, limit: Duration) {
+        let key = self.key(id);
+        self.note(format!("{action:?} {key:?} {op:?}"));
+        assert!(self.flights.values().all(|flight| flight.key != key), "two operations for {key:?}");
+        let plan = self.plan(id);
+        let wanted = match action {
+            Action::Start => plan.start_timeout,
+            Action::Stop => plan.stop_timeout,
+            Action::Monitor => plan.timeout,
+        };
+        assert!(limit <= wanted, "{limit:?}");
+        match action {
+            Action::Start => self.check_start(id, &key),
+            Action::Stop => self.check_stop(id, &key),
+            Action::Monitor => {}
+        }
+        let time = match self.below(4) {
+            0 => Duration::ZERO,
+            1 => limit,
+            _ => limit * u32::try_from(self.below(100)).expect("small") / 100,
+        };
+        let time = if self.wild { time } else { time / 50 };
+        let flight = Flight { id, key, action, begun: self.now, limit, ends: self.now + time };
+        self.flights.insert(op, flight);
+    }
+
+    /// What must hold when something is started or stopped.
+    fn check_touch(&mut self, id: ResourceId, key: &Key) {
+        self.touched += 1;
+        assert!(!self.plan(id).kind.is_probe(), "{key:?} is a probe");
+        assert!(!self.frozen.contains(&key.0), "{key:?} is frozen");
+        assert!(!self.faulted.contains(&key.0), "{key:?} is faulted");
+        assert!(self.excused.contains(&key.0), "{key:?} is touched, and nothing failed");
+    }
+
+    fn check_start(&mut self, id: ResourceId, key: &Key) {
+        self.check_touch(id, key);
+        assert!(!self.alive.contains(key), "a second copy of {key:?}");
+        for &need in &self.plan(id).needs {
+            let need = (key.0.clone(), self.config.groups[id.group].resources[need].name.clone());
+            assert!(self.told_up.contains(&need), "{key:?} is started without {need:?}");
+        }
+        self.told_up.remove(key);
+        let starts = self.starts.entry(key.clone()).or_default();
+        starts.push_back(self.now);
+        while starts.front().is_some_and(|&first| self.now.since(first) >= Duration::from_secs(1)) {
+            starts.pop_front();
+        }
+        assert!(starts.len() <= STARTS_PER_SECOND, "{key:?} is started in a tight loop");
+    }
+
+    fn check_stop(&mut self, id: ResourceId, key: &Key) {
+        self.check_touch(id, key);
+        for dependent in self.dependents(id) {
+            let dependent = self.key(dependent);
+            let is_probe = self.id(&dependent).is_some_and(|id| self.plan(id).kind.is_probe());
+            assert!(is_probe || !self.told_up.contains(&dependent), "{key:?} is stopped below {dependent:?}");
+        }
+        self.told_up.remove(key);
+    }
+
+    fn cancel(&mut self, op: OpId) {
+        self.note(format!("cancel {op:?}"));
+        let flight = self.flights.remove(&op).expect("what is cancelled is under way");
+        if flight.action == Action::Start && self.below(2) == 0 {
+            self.alive.insert(flight.key);
+        }
+    }
+
+    fn report(&mut self, report: GroupReport) {
+        self.note(format!("{}: {:?}", report.name, report.state));
+        assert_eq!(report.check(), Ok(()));
+        assert_ne!(self.reports.get(&report.name), Some(&report), "told twice");
+        assert_eq!(report.frozen, self.frozen.contains(&report.name));
+        if matches!(report.state, GroupState::Faulted(_)) {
+            self.faulted.insert(report.name.clone());
+        } else {
+            assert!(!self.faulted.contains(&report.name), "a fault stays");
+        }
+        self.reports.insert(report.name.clone(), report);
+    }
+
+    fn switch(&mut self) {
+        self.note("switch".to_owned());
+        assert!(self.flights.is_empty(), "a switch with something under way: {:?}", self.flights);
+        self.config = self.next.take().expect("a reload waits");
+        let names: BTreeSet<String> = self.config.groups.iter().map(|group| group.name.clone()).collect();
+        self.frozen.retain(|name| names.contains(name));
+        self.faulted.retain(|name| names.contains(name));
+        self.reports.retain(|name, _| names.contains(name));
+        let keys: BTreeSet<Key> = self.keys().into_iter().collect();
+        self.told_up.retain(|key| keys.contains(key));
+        self.excuse_all();
+        self.forget_lost_faults();
+    }
+
+    /// The fault of a resource that is configured no more goes with it.
+    fn forget_lost_faults(&mut self) {
+        for report in self.machine.reports() {
+            if !matches!(report.state, GroupState::Faulted(_)) {
+                self.faulted.remove(&report.name);
+            }
+        }
+    }
+
+    /// Something is alive that the kernel tells the death of, and the machine was told that it runs.
+    fn is_watched(&self, id: ResourceId, key: &Key) -> bool {
+        let kind = &self.plan(id).kind;
+        self.told_up.contains(key)
+            && matches!(kind, Kind::Process(_) | Kind::Systemd { .. } | Kind::Mount { .. })
+    }
+
+    fn die(&mut self, key: &Key) {
+        self.alive.remove(key);
+        let Some(id) = self.id(key) else { return };
+        if self.is_watched(id, key) {
+            self.note(format!("dies: {key:?}"));
+            self.told_up.remove(key);
+            self.excused.insert(key.0.clone());
+            self.machine.handle(self.now, Input::Gone { id, cause: cause("died") });
+            self.drain();
+        } else {
+            self.note(format!("dies unseen: {key:?}"));
+        }
+    }
+
+    /// Whether it runs, in truth. A probe sees what it needs; one that needs nothing sees the weather.
+    fn truth(&mut self, id: ResourceId) -> bool {
+        let plan = self.plan(id);
+        if !plan.kind.is_probe() {
+            return self.alive.contains(&self.key(id));
+        }
+        let needs = plan.needs.clone();
+        if needs.is_empty() {
+            return !self.chance(5);
+        }
+        needs.into_iter().all(|resource| self.truth(ResourceId { group: id.group, resource }))
+    }
+
+    fn finish(&mut self, op: OpId) {
+        let flight = self.flights.remove(&op).expect("under way");
+        let outcome = match flight.action {
+            Action::Start => self.end_start(&flight),
+            Action::Stop => self.end_stop(&flight),
+            Action::Monitor => self.end_monitor(&flight),
+        };
+        self.note(format!("ended {op:?}: {outcome:?}"));
+        let is_process = matches!(self.plan(flight.id).kind, Kind::Process(_));
+        let is_good = matches!(outcome, Outcome::Running | Outcome::Degraded(_));
+        let is_void = flight.action == Action::Monitor
+            && matches!(outcome, Outcome::TimedOut(_))
+            && self.now.since(flight.begun) > flight.limit + Duration::from_secs(5);
+        if flight.action == Action::Monitor && is_good
+            || flight.action == Action::Start && is_good && is_process
+        {
+            self.told_up.insert(flight.key.clone());
+        } else if !is_good && !is_void {
+            self.told_up.remove(&flight.key);
+            self.excused.insert(flight.key.0.clone());
+        }
+        self.machine.handle(self.now, Input::Done { op, outcome });
+        self.drain();
+        if self.cursed.as_ref() == Some(&flight.key) && flight.action == Action::Start && self.wild {
+            self.die(&flight.key);
+        }
+    }
+
+    fn end_start(&mut self, flight: &Flight) -> Outcome {
+        let outcome = match self.below(100) {
+            _ if !self.wild => Outcome::Running,
+            0..=69 => Outcome::Running,
+            70..=74 => Outcome::Degraded(cause("slow")),
+            75..=84 => Outcome::Failed(cause("failed")),
+            85..=91 => Outcome::TimedOut(cause("too slow")),
+            92..=96 => Outcome::Stopped,
+            _ => Outcome::Misconfigured(cause("wrong")),
+        };
+        let is_process = matches!(self.plan(flight.id).kind, Kind::Process(_));
+        let lives = match outcome {
+            Outcome::Running if is_process => true, // dead at once is an event of its own
+            Outcome::Running | Outcome::Degraded(_) => !self.chance(15),
+            _ if is_process => false, // the shell has killed what was started
+            _ => self.below(3) == 0,
+        };
+        if lives {
+            self.alive.insert(flight.key.clone());
+        }
+        if is_process && matches!(outcome, Outcome::Degraded(_)) {
+            self.alive.insert(flight.key.clone());
+            return Outcome::Running;
+        }
+        outcome
+    }
+
+    fn end_stop(&mut self, flight: &Flight) -> Outcome {
+        if self.chance(4) {
+            return Outcome::Failed(cause("will not stop"));
+        }
+        self.alive.remove(&flight.key);
+        Outcome::Stopped
+    }
+
+    fn end_monitor(&mut self, flight: &Flight) -> Outcome {
+        let is_late = self.now.since(flight.begun) > flight.limit + Duration::from_secs(5);
+        if is_late && self.below(2) == 0 {
+            return Outcome::TimedOut(cause("the shell's clock ran on"));
+        }
+        let is_process = matches!(self.plan(flight.id).kind, Kind::Process(_));
+        match self.truth(flight.id) {
+            _ if self.chance(2) => Outcome::Failed(cause("says that it failed")),
+            _ if self.chance(1) => Outcome::TimedOut(cause("hangs")),
+            true if !is_process && self.chance(3) => Outcome::Degraded(cause("limps")),
+            true => Outcome::Running,
+            false => Outcome::Stopped,
+        }
+    }
+
+    /// Time passes until the next thing happens.
+    fn advance(&mut self, longest: Duration) {
+        let first = self.flights.iter().map(|(&op, flight)| (flight.ends, op)).min();
+        let wake = self.machine.poll_timeout();
+        let end = self.now + longest;
+        match (first, wake) {
+            (Some((ends, op)), wake) if ends <= end && wake.is_none_or(|wake| ends <= wake) => {
+                self.now = self.now.max(ends);
+                self.finish(op);
+            }
+            (_, Some(wake)) if wake <= end => {
+                self.now = self.now.max(wake);
+                self.wake();
+            }
+            _ => self.now = end,
+        }
+    }
+
+    fn wake(&mut self) {
+        self.machine.handle_timeout(self.now);
+        self.drain();
+        let next = self.machine.poll_timeout();
+        assert!(next.is_none_or(|next| next > self.now), "the machine would never sleep again");
+        self.wakes.push_back(self.now);
+        while self.wakes.front().is_some_and(|&first| self.now.since(first) >= Duration::from_secs(1)) {
+            self.wakes.pop_front();
+        }
+        assert!(self.wakes.len() <= WAKES_PER_SECOND, "the machine hardly sleeps");
+    }
+
+    fn accident(&mut self) {
+        match self.below(20) {
+            0..=6 => {
+                let alive: Vec<Key> = self.alive.iter().cloned().collect();
+                if !alive.is_empty() {
+                    let victim = alive[self.below(alive.len() as u64) as usize].clone();
+                    self.die(&victim);
+                }
+            }
+            7..=8 => self.person(),
+            9 => self.reload(),
+            10 => self.crash(),
+            11 => {
+                self.note("stands still".to_owned());
+                self.now = self.now + Duration::from_secs(1 + self.below(7200));
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody freezes, thaws, or starts and stops by hand what is frozen.
+    fn person(&mut self) {
+        let group = self.below(self.config.groups.len() as u64) as usize;
+        let name = self.config.groups[group].name.clone();
+        match self.below(3) {
+            0 => {
+                self.note(format!("freeze {name}"));
+                self.frozen.insert(name);
+                self.machine.handle(self.now, Input::Freeze { group });
+            }
+            1 => self.thaw(group),
+            _ if self.frozen.contains(&name) => {
+                let count = self.config.groups[group].resources.len() as u64;
+                let id = ResourceId { group, resource: self.below(count) as usize };
+                let key = self.key(id);
+                let kind = &self.plan(id).kind;
+                let by_hand = !kind.is_probe() && !matches!(kind, Kind::Process(_));
+                if by_hand && self.flights.values().all(|flight| flight.key != key) {
+                    self.note(format!("by hand: {key:?}"));
+                    if !self.alive.remove(&key) {
+                        self.alive.insert(key);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.drain();
+    }
+
+    fn thaw(&mut self, group: usize) {
+        let name = self.config.groups[group].name.clone();
+        self.note(format!("thaw {name}"));
+        self.frozen.remove(&name);
+        self.faulted.remove(&name);
+        self.excused.insert(name);
+        self.machine.handle(self.now, Input::Thaw { group });
+        self.drain();
+    }
+
+    fn reload(&mut self) {
+        let config = if self.below(3) == 0 { Arc::clone(&self.config) } else { draw(&mut self.random) };
+        self.note("reload".to_owned());
+        for group in &self.config.groups {
+            if config.groups.iter().find(|new| new.name == group.name) != Some(group) {
+                self.faulted.remove(&group.name);
+                self.excused.insert(group.name.clone());
+            }
+        }
+        self.next = Some(Arc::clone(&config));
+        self.machine.reload(self.now, config);
+        self.drain();
+    }
+
+    /// The controller is killed and started again; applications live on, agents under way do not.
+    fn crash(&mut self) {
+        self.note("crash".to_owned());
+        for flight in core::mem::take(&mut self.flights).into_values() {
+            if flight.action == Action::Start && self.below(2) == 0 {
+                self.alive.insert(flight.key);
+            }
+        }
+        if let Some(next) = self.next.take() {
+            self.config = next;
+        }
+        self.told_up.clear();
+        self.reports.clear();
+        self.excuse_all();
+        if self.below(10) == 0 {
+            self.kept = Runtime::default(); // the disk was full
+            self.frozen.clear();
+            self.faulted.clear();
+        }
+        let names: BTreeSet<&str> = self.config.groups.iter().map(|group| group.name.as_str()).collect();
+        self.frozen.retain(|name| names.contains(name.as_str()));
+        self.faulted.retain(|name| names.contains(name.as_str()));
+        let seed = self.random.draw();
+        self.machine = SubCluster::new(Arc::clone(&self.config), &self.kept, seed, self.now);
+        self.forget_lost_faults();
+        self.drain();
+    }
+
+    /// Nothing fails any more, and in time everything is well or given up on; what was given up on is well once a
+    /// person says so; and then nothing is touched.
+    fn calm_down(&mut self) {
+        self.note("from here on nothing fails".to_owned());
+        self.wild = false;
+        self.cursed = None;
+        for group in 0..self.config.groups.len() {
+            if self.frozen.contains(&self.config.groups[group].name) {
+                self.thaw(group);
+            }
+        }
+        let is_settled = |state: &GroupState| matches!(state, GroupState::Online | GroupState::Faulted(_));
+        self.wait_for("settled", |shell| shell.next.is_none() && shell.all(is_settled));
+        self.pass(PEACE); // what died unseen is noticed
+        self.wait_for("settled again", |shell| shell.all(is_settled));
+        for group in 0..self.config.groups.len() {
+            if self.faulted.contains(&self.config.groups[group].name) {
+                self.thaw(group);
+            }
+        }
+        let is_online = |shell: &Self| shell.all(|state| *state == GroupState::Online);
+        self.wait_for("online", is_online);
+        for key in self.keys() {
+            let id = self.id(&key).expect("it is configured");
+            assert!(self.truth(id), "{key:?} is said to run");
+        }
+        let touched = self.touched;
+        self.pass(PEACE);
+        assert_eq!(self.touched, touched, "nothing fails, and something is touched");
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.advance(end.since(self.now));
+        }
+    }
+
+    fn all(&self, is_so: impl Fn(&GroupState) -> bool) -> bool {
+        self.machine.reports().iter().all(|report| is_so(&report.state))
+    }
+
+    fn wait_for(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = self.now + RECOVERY;
+        while !is_so(self) {
+            assert!(self.now < end, "not {what}: {:?}", self.machine.reports());
+            self.advance(end.since(self.now));
+        }
+    }
+}
+
+fn walk(seed: u64) {
+    let mut shell = Shell::new(seed);
+    for _ in 0..STEPS {
+        if shell.below(5) == 0 {
+            shell.accident();
+        } else {
+            shell.advance(Duration::from_secs(20));
+        }
+    }
+    shell.calm_down();
+}
+
+#[test]
+fn what_must_always_hold_holds_on_every_walk() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match number("ROOST_WALK_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("ROOST_WALKS").unwrap_or(WALKS),
+    };
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| walk(seed)) {
+            eprintln!("the walk of seed {seed} fails: ROOST_WALK_SEED={seed} repeats it");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
