@@ -276,6 +276,7 @@ impl Daemon {
                 }
                 Output::Event(event) => self.record(event),
                 Output::DropGuest { group } => self.guests.drop_guest(&group),
+                Output::Hush { group, hush } => self.guests.hush(&group, hush),
                 Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
             }
         }

@@ -98,6 +98,14 @@ pub enum Output {
         /// The group.
         group: String,
     },
+    /// Send a group's guest nothing while its VM stands still: nobody there reads, and some vsock devices never recover from
+    /// what was sent to a stopped machine.
+    Hush {
+        /// The group.
+        group: String,
+        /// Whether to be quiet.
+        hush: Hush,
+    },
     /// The CID by which a group's guest is known over AF_VSOCK from now on.
     Cid {
         /// The group.
@@ -105,6 +113,15 @@ pub enum Output {
         /// The CID, while the VM lives and has one.
         cid: Option<u32>,
     },
+}
+
+/// Whether a guest can hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hush {
+    /// Its VM stands still.
+    Quiet,
+    /// It runs.
+    Speak,
 }
 
 /// An event to which the shell adds number and time.

@@ -1,6 +1,7 @@
 //! One connection from a guest: greeting, framing, pace, and beats.
 
 use super::offence::Offence;
+use crate::engine::Hush;
 use core::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::{read, write};
@@ -177,13 +178,14 @@ impl Conn {
     }
 
     /// A second passed.
-    pub fn tick(&mut self, now: Instant) -> Result<(), Offence> {
+    pub fn tick(&mut self, now: Instant, hush: Hush) -> Result<(), Offence> {
         if self.partial_since.is_some_and(|since| now.since(since) >= FRAME_WITHIN) {
             return Err(Offence::Half);
         }
         match self.stage {
             Stage::Greeting { since } if now.since(since) >= HELLO_WITHIN => Err(Offence::Mute),
             Stage::Greeting { .. } => Ok(()),
+            Stage::Welcome if hush == Hush::Quiet => Ok(()),
             Stage::Welcome => self.send(&HostMessage::Beat),
         }
     }

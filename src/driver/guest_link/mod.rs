@@ -8,6 +8,7 @@ mod offence;
 
 use super::clock;
 use crate::config::{self, GuestLink};
+use crate::engine::Hush;
 use crate::engine::remote_agent::GuestInput;
 use crate::sys::socket::accept;
 use conn::{Conn, Said};
@@ -19,7 +20,7 @@ use nix::sys::socket::{
 use offence::{Offence, Offences};
 use roost_proto::link::{BEAT, LINK_PORT, PRIVILEGED_PORTS};
 use roost_proto::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct GuestLinks {
     /// The welcomed connection of each group.
     current: BTreeMap<String, u64>,
     cids: BTreeMap<u32, String>,
+    /// Groups whose guests cannot hear.
+    quiet: BTreeSet<String>,
     offences: Offences,
     next_token: u64,
     next_beat: Instant,
@@ -72,6 +75,7 @@ impl GuestLinks {
             conns: BTreeMap::new(),
             current: BTreeMap::new(),
             cids: BTreeMap::new(),
+            quiet: BTreeSet::new(),
             offences: Offences::default(),
             next_token: 1,
             next_beat: clock::now() + BEAT,
@@ -161,6 +165,14 @@ impl GuestLinks {
         }
     }
 
+    /// The group's guest cannot hear, or can again.
+    pub fn hush(&mut self, group: &str, hush: Hush) {
+        match hush {
+            Hush::Quiet => drop(self.quiet.insert(group.to_owned())),
+            Hush::Speak => drop(self.quiet.remove(group)),
+        }
+    }
+
     /// Ends the connection of the group's controller.
     pub fn drop_guest(&mut self, group: &str) {
         if let Some(token) = self.current.get(group).copied() {
@@ -202,7 +214,8 @@ impl GuestLinks {
         let tokens: Vec<u64> = self.conns.keys().copied().collect();
         for token in tokens {
             let Some(conn) = self.conns.get_mut(&token) else { continue };
-            if let Err(offence) = conn.tick(now) {
+            let hush = if self.quiet.contains(&conn.group) { Hush::Quiet } else { Hush::Speak };
+            if let Err(offence) = conn.tick(now, hush) {
                 self.offend(token, offence, now);
             } else {
                 self.rearm(token);

@@ -11,7 +11,7 @@ use super::ladder::{self, Rung, Step};
 use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
 use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
-use super::{OperatorOrder, Outbox, Output, draft};
+use super::{Hush, OperatorOrder, Outbox, Output, draft};
 use crate::config::{self, Apps, OnGuestShutdown};
 use core::time::Duration;
 use judge::Silence;
@@ -103,6 +103,7 @@ pub struct Group {
     shown: (Condition, Instant),
     dangers: Vec<String>,
     cid: Option<u32>,
+    hush: Hush,
     jitter: Jitter,
 }
 
@@ -123,6 +124,7 @@ impl Group {
             shown: (Condition::Unknown, now),
             dangers: Vec::new(),
             cid: None,
+            hush: Hush::Speak,
             jitter,
         }
     }
@@ -181,6 +183,12 @@ impl Group {
         if self.vm.cid() != self.cid {
             self.cid = self.vm.cid();
             out.push(Output::Cid { group: self.config.name.clone(), cid: self.cid });
+        }
+        let still = self.vm.run().is_some_and(|run| run.is_left_alone() || matches!(run, Run::Paused(_)));
+        let hush = if still { Hush::Quiet } else { Hush::Speak };
+        if hush != self.hush {
+            self.hush = hush;
+            out.push(Output::Hush { group: self.config.name.clone(), hush });
         }
         self.look_for_dangers(now, out);
     }

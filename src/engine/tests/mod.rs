@@ -8,7 +8,7 @@ mod walk;
 
 use super::remote_agent::GuestInput;
 use super::vm::{ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Progress, Run, VmAction};
-use super::{Engine, EventDraft, Input, OperatorOrder, Output, RequestId};
+use super::{Engine, EventDraft, Hush, Input, OperatorOrder, Output, RequestId};
 use crate::config;
 use core::time::Duration;
 use roost_proto::control::{Condition, EventKind, GroupStatus, Intent, Refusal};
@@ -53,6 +53,7 @@ struct World {
     disk: Result<(), String>,
     life: u32,
     progress: u64,
+    hush: Hush,
 }
 
 impl World {
@@ -73,6 +74,7 @@ impl World {
             disk: Ok(()),
             life: 1,
             progress: 0,
+            hush: Hush::Speak,
         };
         world.drain();
         world.handle(Input::Libvirt(LibvirtInput::Connected));
@@ -113,6 +115,7 @@ impl World {
                     }
                     self.engine.handle(self.now, Input::Stored(self.disk.clone()));
                 }
+                Output::Hush { hush, .. } => self.hush = hush,
                 Output::DropGuest { .. } | Output::Cid { .. } => {}
             }
         }

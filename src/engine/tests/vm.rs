@@ -69,7 +69,9 @@ fn a_paused_vm_is_left_alone() {
         world.see(Run::Paused(why));
         world.hang(Duration::from_secs(3600));
         assert_eq!((world.orders.len(), world.group().condition), (0, Condition::LeftAlone), "{why:?}");
+        assert_eq!(world.hush, Hush::Quiet, "nobody there reads");
         world.see(Run::Running);
+        assert_eq!(world.hush, Hush::Speak);
         world.beat();
         assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Online), "{why:?}");
     }
