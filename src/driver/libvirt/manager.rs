@@ -282,6 +282,7 @@ mod tests {
         assert_eq!(deeds(&mut manager), [Deed::Open(LinkId(2))]);
         // The other callback of the old connection comes late.
         manager.handle(at(5001), Fact::Opened(Ok(())));
+        manager.handle(at(5001), Fact::Answer(0, Ok(Answer::All(BTreeMap::new()))));
         deeds(&mut manager);
         manager.handle(at(5002), Fact::Closed(LinkId(1), "gone too".to_owned()));
         assert_eq!(deeds(&mut manager), []);

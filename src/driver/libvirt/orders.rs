@@ -106,10 +106,9 @@ impl Orders {
         let (order, _) = &self.waiting[index];
         let plug = pulls_plug(order);
         let in_its_way = |other: &Order| other.domain == order.domain && (!plug || pulls_plug(other));
-        let earlier = self.waiting.iter().take(index).map(|(order, _)| order);
         let ordinary = self.slots.iter().flatten().filter(|running| !pulls_plug(&running.order)).count();
         (plug || ordinary < MAX_ORDINARY)
-            && !self.slots.iter().flatten().map(|running| &running.order).chain(earlier).any(in_its_way)
+            && !self.slots.iter().flatten().map(|running| &running.order).any(in_its_way)
     }
 
     /// A call ended.

@@ -250,12 +250,11 @@ impl Watch {
         self.slots.iter().flatten()
     }
 
-    /// Whether the same is being asked already, or something safe about the same domain takes too long.
+    /// Whether the same is being asked already, perhaps in vain.
     fn is_engaged(&self, ask: &Ask) -> bool {
         self.calls().filter(|call| call.pace != Pace::Orphan).any(|call| {
-            let same = core::mem::discriminant(&call.ask) == core::mem::discriminant(ask);
-            let stuck = call.pace == Pace::Late && !call.ask.is_probe() && ask.domain().is_some();
-            call.ask.domain() == ask.domain() && (same || stuck)
+            core::mem::discriminant(&call.ask) == core::mem::discriminant(ask)
+                && call.ask.domain() == ask.domain()
         })
     }
 
@@ -317,7 +316,6 @@ impl Watch {
         if self.link == Link::Mute && !call.ask.is_probe() {
             self.link = Link::New;
             self.whole.extend([Whole::Ping, Whole::All]);
-            return;
         }
         if call.pace == Pace::Late {
             self.ask_again(call.ask);
@@ -456,7 +454,6 @@ impl Watch {
         match ask {
             Ask::Ping => {
                 self.link = Link::Mute;
-                self.forget();
                 self.out
                     .push_back(Output::Mute("libvirtd holds the connection and answers nothing".to_owned()));
             }
@@ -464,9 +461,8 @@ impl Watch {
                 self.whole.insert(Whole::Ping);
                 self.missed();
             }
-            Ask::Count(names) => {
-                self.whole.insert(Whole::Ping);
-                self.looks.extend(names.iter().cloned());
+            Ask::Count(_) => {
+                self.whole.insert(Whole::Ping); // the next poll goes from domain to domain
             }
             Ask::One(name) => {
                 self.whole.insert(Whole::Ping);

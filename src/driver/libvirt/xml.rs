@@ -143,6 +143,7 @@ mod tests {
     fn the_cid_is_found_in_its_place_alone() {
         assert_eq!(vsock_cid(LIVE), Some(4_294_967_294));
         assert_eq!(domain_name(LIVE).as_deref(), Some("web & \"one\""));
+        assert_eq!(domain_name("<domain note='/>'><name>a</name></domain>").as_deref(), Some("a"));
     }
 
     #[test]
@@ -161,10 +162,13 @@ mod tests {
     fn what_is_not_understood_is_not_found() {
         assert_eq!(domain_name("<!DOCTYPE domain [<!ENTITY a 'b'>]><domain><name>&a;</name></domain>"), None);
         assert_eq!(domain_name("<domain><name>&#65;</name></domain>"), None);
-        assert_eq!(domain_name("<domain></x><name>a</name></domain>"), None);
+        assert_eq!(domain_name("<!DOCTYPE domain><domain><name>a</name></domain>"), None);
+        assert_eq!(domain_name("<domain><b></c><name>a</name></domain>"), None);
         assert_eq!(domain_name("<domain><name"), None);
-        let deep = "<a>".repeat(MAX_DEPTH + 1);
-        assert_eq!(domain_name(&format!("<domain>{deep}")), None);
+        let nested =
+            |depth| format!("<domain>{}{}<name>a</name></domain>", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert_eq!(domain_name(&nested(MAX_DEPTH - 1)).as_deref(), Some("a"));
+        assert_eq!(domain_name(&nested(MAX_DEPTH)), None);
     }
 
     proptest! {

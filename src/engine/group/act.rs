@@ -102,7 +102,7 @@ impl Group {
             Rung::Reset | Rung::Restart if silent && count == Count::Due => {
                 self.order(Doing::Screenshot(rung), out)
             }
-            Rung::Reset => self.order(Doing::Reset, out),
+            Rung::Reset => self.order_reset(now, out),
             Rung::Restart => self.order(Doing::Clear, out),
         }
     }
@@ -145,25 +145,31 @@ impl Group {
                 let file = out.screenshots.join(format!("{}-{slot}.screenshot", self.config.name));
                 let text = format!("a picture of its console is in '{}'", file.display());
                 self.event(out, Level::Info, EventKind::Recovery, text);
-                self.after_screenshot(rung, out);
+                self.after_screenshot(now, rung, out);
             }
             Doing::Reboot => {
                 self.end_life(now, out);
                 self.phase = Phase::Rebooting { until: now + self.config.recovery.reboot_timeout };
             }
-            Doing::Reset => {
-                self.end_life(now, out);
-                self.phase = Phase::Settling { rise: Rise::Again };
-            }
+            Doing::Reset => self.phase = Phase::Settling { rise: Rise::Again },
             Doing::Clear => {
                 self.order(Doing::Restart, out);
             }
         }
     }
 
-    fn after_screenshot(&mut self, rung: Rung, out: &mut Outbox) {
-        let doing = if rung == Rung::Reset { Doing::Reset } else { Doing::Clear };
-        self.order(doing, out);
+    fn after_screenshot(&mut self, now: Instant, rung: Rung, out: &mut Outbox) {
+        if rung == Rung::Reset {
+            self.order_reset(now, out);
+        } else {
+            self.order(Doing::Clear, out);
+        }
+    }
+
+    /// The guest is hung up on before: a machine that was just reset cannot be told that a connection of its past ended.
+    fn order_reset(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        self.end_life(now, out);
+        self.order(Doing::Reset, out)
     }
 
     fn refused(&mut self, now: Instant, doing: Doing, error: &ActionError, out: &mut Outbox) {
@@ -185,7 +191,7 @@ impl Group {
                     format!("no picture of its console: {error}"),
                 );
                 if wanted {
-                    self.after_screenshot(rung, out);
+                    self.after_screenshot(now, rung, out);
                 } else {
                     self.phase = Phase::Idle;
                 }

@@ -224,6 +224,12 @@ fn a_signal_to_qemu_is_not_the_guests_shutdown() {
     serve(&mut watch, at(2100), &[("a", off(Off::Shutdown))]);
     let down = ("a".to_owned(), Run::Off(Off::Shutdown), None, Some(Happened::Stopped(Off::Shutdown)));
     assert_eq!(told(&mut watch), [down]);
+    // And so is the state of a life whose end no event told.
+    for (now, basics) in [(4000, up(Run::Running, 5)), (6000, off(Off::Crashed))] {
+        watch.handle_timeout(at(now));
+        serve(&mut watch, at(now), &[("a", basics)]);
+    }
+    assert_eq!(told(&mut watch).last().map(|(_, run, ..)| *run), Some(Run::Off(Off::Crashed)));
 }
 
 #[test]
@@ -344,6 +350,43 @@ fn a_stuck_qemu_blinds_nothing_but_its_own_probe() {
 }
 
 #[test]
+fn many_stuck_qemus_leave_room_for_what_is_safe() {
+    let names = ["a", "b", "c", "d", "e"];
+    let domains = names.map(|name| (name, up(Run::Running, 3)));
+    let mut watch = Watch::new(PERIOD);
+    watch.watch(named(&names));
+    watch.link_up(at(0));
+    let mut probes = Vec::new();
+    for round in 0..4_u64 {
+        let now = at(2000 * round);
+        watch.handle_timeout(now);
+        loop {
+            let asked = asks(&mut watch, now);
+            if asked.is_empty() {
+                break;
+            }
+            for (slot, ask) in asked {
+                match ask {
+                    Ask::Probe(name, ..) => probes.push(name),
+                    Ask::All(_) => watch.answered(slot, all(&domains)),
+                    Ask::One(_) => watch.answered(slot, look(up(Run::Running, 3))),
+                    Ask::Count(names) => {
+                        watch.answered(
+                            slot,
+                            Ok(Answer::Count(names.into_iter().map(|name| (name, round)).collect())),
+                        );
+                    }
+                    Ask::Ping => panic!("nothing safe is late"),
+                }
+            }
+        }
+        let seen: BTreeSet<_> = told(&mut watch).into_iter().map(|(name, ..)| name).collect();
+        assert_eq!(seen, named(&names));
+    }
+    assert_eq!(probes, ["a", "b"]);
+}
+
+#[test]
 fn a_domain_that_libvirt_holds_locked_blinds_nothing_but_itself() {
     let domains = [("a", up(Run::Running, 3)), ("b", up(Run::Running, 4))];
     let mut watch = watching(&domains);
@@ -441,6 +484,12 @@ fn a_libvirt_that_answers_nothing_is_mute_within_its_limit() {
         let late = if ask == Ask::Ping { Ok(Answer::Ping) } else { all(&[("a", off(Off::Unknown))]) };
         watch.answered(slot, late);
     }
+    let (slot, asked) = ask(&mut watch, at(9000));
+    assert_eq!(asked, Ask::Ping);
+    watch.answered(slot, Ok(Answer::Ping));
+    let (slot, asked) = ask(&mut watch, at(9000));
+    assert_eq!(asked, one("a"), "nothing that was known before holds");
+    watch.answered(slot, look(up(Run::Running, 3)));
     serve(&mut watch, at(9000), &[("a", up(Run::Running, 3))]);
     let said = outputs(&mut watch);
     assert_eq!(said[0], Output::Answers);
