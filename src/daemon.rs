@@ -339,7 +339,7 @@ impl Daemon {
             }
             Ask::Events { after, group, follow } => self.tell_events(request, after, group, follow),
             Ask::Intent { group, intent } => {
-                self.order(now, request, who, group, OperatorOrder::Intent(intent))
+                self.order(now, request, who, group, OperatorOrder::Intent(intent));
             }
             Ask::Freeze { group } => self.order(now, request, who, group, OperatorOrder::Freeze),
             Ask::Thaw { group } => self.order(now, request, who, group, OperatorOrder::Thaw),

@@ -512,6 +512,21 @@ fn a_libvirtd_that_stands_still_is_lost_and_found_again() {
 }
 
 #[test]
+fn what_timed_out_before_libvirtd_began_it_is_not_done_later() {
+    let libvirtd = Libvirtd::started(&["a"]);
+    let mut driver = running(&libvirtd, &["a"]);
+    let before = driver.view("a", "the guest", |view| view.life.is_some());
+    libvirtd.signal(Signal::SIGSTOP);
+    let order = driver.order("a", VmAction::Destroy, Duration::from_millis(500));
+    assert_eq!(driver.done(order), Err(ActionError::TimedOut));
+    libvirtd.signal(Signal::SIGCONT);
+    for _ in 0..3 {
+        let after = driver.view("a", "the guest", |_| true);
+        assert_eq!((after.run, after.life), (Run::Running, before.life));
+    }
+}
+
+#[test]
 fn a_restart_of_libvirtd_harms_no_guest() {
     let mut libvirtd = Libvirtd::started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
@@ -572,7 +587,9 @@ fn a_qemu_that_stands_still_holds_nobody_else_up() {
     }
     driver.view("b", "progress", |view| view.progress.cpu_ns > moving.progress.cpu_ns);
     assert_eq!(driver.act("c", VmAction::Start), Ok(()));
+    let asked = Instant::now();
     assert_eq!(driver.act("a", VmAction::Reboot), Err(ActionError::Busy));
+    assert!(asked.elapsed() < Duration::from_secs(5), "it is refused at once");
     assert_eq!(driver.act("a", VmAction::Destroy), Ok(()));
     driver.view("a", "the end of the stuck guest", |view| view.life.is_none());
     assert_eq!(driver.act("a", VmAction::Start), Ok(()));

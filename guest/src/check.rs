@@ -13,7 +13,7 @@ pub fn check(path: &Path) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("roost-guest: {error}");
+            eprintln!("{error}");
             return Exit::Configuration;
         }
     };

@@ -76,7 +76,7 @@ fn run(args: args::Args) -> Exit {
     match Controller::start(args.config, args.run_dir, log) {
         Ok(controller) => controller.run(),
         Err(Failure { exit, text }) => {
-            log.line(Level::Error, format_args!("{text}"));
+            log.lines(Level::Error, &text);
             exit
         }
     }

@@ -19,11 +19,18 @@ pub enum LoadError {
     Refused(PathBuf, ConfigError),
 }
 
+/// One line for each mistake, `FILE:LINE: message`.
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(path, error) => write!(f, "cannot read '{}': {}", path.display(), reason(error)),
-            Self::Refused(path, error) => write!(f, "'{}' {error}", path.display()),
+            Self::Refused(path, error) => {
+                for (nth, mistake) in error.mistakes().iter().enumerate() {
+                    let end = if nth == 0 { "" } else { "\n" };
+                    write!(f, "{end}{}:{}: {}", path.display(), mistake.line, mistake.message)?;
+                }
+                Ok(())
+            }
         }
     }
 }

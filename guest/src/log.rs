@@ -42,6 +42,11 @@ impl Log {
         Self { style }
     }
 
+    /// Writes each line of `text` as one.
+    pub fn lines(self, level: Level, text: &str) {
+        text.lines().for_each(|text| self.line(level, format_args!("{text}")));
+    }
+
     /// Writes a line, unless whoever reads has left no room: a message may be lost, time may not.
     pub fn line(self, level: Level, text: fmt::Arguments<'_>) {
         let text = printable(&text.to_string()).replace('\n', " ");

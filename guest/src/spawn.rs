@@ -3,6 +3,7 @@
 
 use crate::{procfs, sys};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid, User, getgrouplist, setgid, setgroups, setuid};
 use roost_proto::local::ProcessId;
 use serde::{Deserialize, Serialize};
@@ -150,6 +151,8 @@ impl Origin {
             if let Some(note) = &note {
                 let _ = write_note(note, origin.boot_id); // without it the controller's own record has to do
             }
+            // The controller receives its signals through a descriptor, and has them blocked for that.
+            SigSet::empty().thread_set_mask()?;
             origin.give_back()?;
             user.as_ref().map_or(Ok(()), Identity::assume)
         });

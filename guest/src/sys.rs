@@ -122,6 +122,7 @@ mod tests {
 
     #[test]
     fn a_pidfd_tells_of_the_end_and_the_child_is_reaped_once() {
+        #[expect(clippy::zombie_processes, reason = "waiting for it is what is tested")]
         let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("cat(1)");
         let pid = i32::try_from(child.id()).expect("a pid");
         let pidfd = pidfd_open(pid).expect("a pidfd");

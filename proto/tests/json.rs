@@ -2,8 +2,8 @@
 //! added, and a reader passes over those that it does not know.
 
 use roost_proto::control::{
-    AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health, Intent, Level,
-    LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus, Status,
+    AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health,
+    Intent, Level, LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus, Status,
 };
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use roost_proto::retry::Attempts;
@@ -61,13 +61,18 @@ fn replies() {
 
 #[test]
 fn status() {
-    let fault = Fault { resource: "db".into(), reason: "ended".into(), exit: Exit::Code(1), output: "x".into() };
+    let fault =
+        Fault { resource: "db".into(), reason: "ended".into(), exit: Exit::Code(1), output: "x".into() };
     let app = AppStatus {
         name: "site".into(),
         counts: true,
         frozen: false,
         state: GroupState::Faulted(fault),
-        not_running: vec![ResourceStatus { name: "db".into(), state: ResourceState::Failed, detail: "ended".into() }],
+        not_running: vec![ResourceStatus {
+            name: "db".into(),
+            state: ResourceState::Failed,
+            detail: "ended".into(),
+        }],
     };
     let group = GroupStatus {
         name: "web".into(),
@@ -118,7 +123,8 @@ fn unknown_fields_are_passed_over() {
 fn the_state_on_disk() {
     let mut restarts = Attempts::default();
     restarts.count(Instant::from_nanos(9), Duration::from_secs(1));
-    let group = SavedGroup { intent: Intent::Offline, had_controller: true, restarts, ..SavedGroup::default() };
+    let group =
+        SavedGroup { intent: Intent::Offline, had_controller: true, restarts, ..SavedGroup::default() };
     let mut saved = Saved { version: STATE_VERSION, boot_id: "b".into(), ..Saved::default() };
     saved.groups.insert("web".into(), group);
     frozen(

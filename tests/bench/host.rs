@@ -19,7 +19,8 @@ fn main() {
     bed.configure(&config(&node.display().to_string()));
     let mut bed = bed;
     bed.run();
-    let mut guests: Vec<Guest> = (0..VMS).map(|n| Guest::greet(&bed.dir.join(format!("vm{n}.vsock")), 1)).collect();
+    let mut guests: Vec<Guest> =
+        (0..VMS).map(|n| Guest::greet(&bed.dir.join(format!("vm{n}.vsock")), 1)).collect();
     guests.iter_mut().for_each(|guest| guest.tell("app", GroupState::Online));
     bed.until("all are online", |bed| {
         bed.status().groups.iter().all(|group| group.condition == Condition::Online).then_some(())
@@ -28,10 +29,15 @@ fn main() {
     let before = cpu_ticks(bed.pid());
     beat(&mut guests, MEASURED);
     let ticks = cpu_ticks(bed.pid()) - before;
-    let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().expect("Linux has a tick");
+    let hertz =
+        nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().expect("Linux has a tick");
     let seconds = ticks as f64 / hertz as f64;
     println!("roostd, {VMS} VMs with guests, {} s:", MEASURED.as_secs());
-    println!("  resident memory  {} KiB (of which its own, not shared: {} KiB)", kib(bed.pid(), "VmRSS"), kib(bed.pid(), "RssAnon"));
+    println!(
+        "  resident memory  {} KiB (of which its own, not shared: {} KiB)",
+        kib(bed.pid(), "VmRSS"),
+        kib(bed.pid(), "RssAnon")
+    );
     println!("  processor        {:.2} % of one core", 100.0 * seconds / MEASURED.as_secs_f64());
 }
 
@@ -49,7 +55,8 @@ fn beat(guests: &mut [Guest], time: Duration) {
 }
 
 fn config(node: &str) -> String {
-    let mut text = format!("[cluster]\nname = \"bench\"\n[[host]]\nname = \"hv1\"\nlibvirt = \"test://{node}\"\n");
+    let mut text =
+        format!("[cluster]\nname = \"bench\"\n[[host]]\nname = \"hv1\"\nlibvirt = \"test://{node}\"\n");
     for n in 0..VMS {
         text += &format!("[[group]]\nname = \"g{n}\"\nvm = \"vm{n}\"\nlink = \"hybrid:DIR/vm{n}.vsock\"\n");
     }

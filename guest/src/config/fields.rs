@@ -163,7 +163,7 @@ impl<'t> Fields<'t> {
                 return name.wrong(format!("{} in '{key}' is no name of {rule}", quote(word)));
             }
             let inner = Placed { at: inner.span().start, value: inner.get_ref() };
-            let text = text(word, &format!("{word} = \"80\""), &inner)?;
+            let text = text(word, "\"80\"", &inner)?;
             variables.insert(word.to_owned(), text.value.to_owned());
         }
         Ok(variables)
@@ -197,8 +197,16 @@ impl<'t> Fields<'t> {
         Ok(self.optional_span(key, &example)?.unwrap_or(default))
     }
 
+    /// A duration of at least [`MIN_TIME`] that must be there.
+    pub(super) fn required_span(&self, key: &str, example: &str) -> Read<Duration> {
+        match self.optional_span(key, example)? {
+            Some(span) => Ok(span),
+            None => self.missing(key, example),
+        }
+    }
+
     /// A duration of at least [`MIN_TIME`], if it is there.
-    pub(super) fn optional_span(&self, key: &str, example: &str) -> Read<Option<Duration>> {
+    fn optional_span(&self, key: &str, example: &str) -> Read<Option<Duration>> {
         let Some(text) = self.any_span(key, example)? else { return Ok(None) };
         if text.value < MIN_TIME {
             let (given, least) = (Span(text.value), Span(MIN_TIME));

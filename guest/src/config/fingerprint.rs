@@ -69,3 +69,19 @@ pub(super) fn of(kind: &Kind) -> u64 {
     };
     digest.0.max(1) // 0 is kept for "not known"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Digest;
+
+    #[test]
+    fn the_digest_is_fnv_1a() {
+        // From the draft's test vectors.
+        let basis = || Digest(0xcbf2_9ce4_8422_2325);
+        assert_eq!(basis().byte(b'a').0, 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(
+            b"foobar".iter().fold(basis(), |digest, &byte| digest.byte(byte)).0,
+            0x8594_4171_f739_67e8
+        );
+    }
+}

@@ -253,10 +253,8 @@ fn authority(text: &str) -> Option<SocketAddr> {
 }
 
 fn file(fields: &Fields<'_>) -> Read<Kind> {
-    const EXAMPLE: &str = "\"5m\"";
     let path = fields.required_path("path", "\"/run/app/heartbeat\"")?;
-    fields.required("max_age", EXAMPLE)?;
-    let max_age = fields.optional_span("max_age", EXAMPLE)?.expect("it is there");
+    let max_age = fields.required_span("max_age", "\"5m\"")?;
     Ok(Kind::File { path: path.value, max_age })
 }
 

@@ -43,8 +43,8 @@ pub(super) fn resource(resource: &Resource, fields: &Fields<'_>) -> Read<()> {
         return refuse(
             &["window", "attempts", "backoff_max", "start_timeout", "stop_timeout"],
             format!(
-                "'window' is {} and {} attempts that end at their limits take {}: the first would be forgotten before \
-                 the last, and no fault ever raised; {}",
+                "'window' is {}, and attempts = {} takes {} when each ends at its limits: the first would be forgotten \
+                 before the last, and no fault ever raised; {}",
                 Span(resource.window),
                 resource.attempts,
                 Span(whole_seconds(spent)),
@@ -65,8 +65,8 @@ pub(super) fn group(group: &Group, fields: &Fields<'_>) -> Read<()> {
     Err(Placed {
         at: fields.place(&["window", "restarts"]),
         value: format!(
-            "'window' is {} and {} restarts of the group, with the attempts of its resources, take {} when all end at \
-             their limits: the first would be forgotten before the last, and no fault ever raised; {}",
+            "'window' is {}, and restarts = {} with the attempts of the resources takes {} when all end at their limits: \
+             the first would be forgotten before the last, and no fault ever raised; {}",
             Span(group.window),
             group.restarts,
             Span(whole_seconds(spent)),

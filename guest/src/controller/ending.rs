@@ -101,7 +101,10 @@ impl Controller {
         if !self.units.values().any(|unit| unit.capture.is_some() && unit.child.is_some()) {
             return;
         }
-        let command = ["/proc/self/exe", "--run-dir", &self.run_dir.display().to_string(), "drain"];
+        // By its name, which people then see; by the kernel's link if the file was replaced.
+        let program = std::env::current_exe().ok().filter(|path| path.exists());
+        let program = program.map_or_else(|| "/proc/self/exe".to_owned(), |path| path.display().to_string());
+        let command = [&program, "--run-dir", &self.run_dir.display().to_string(), "drain"];
         let spec = Spec {
             command: command.map(str::to_owned).to_vec(),
             note: Some(drain_note(&self.run_dir)),

@@ -99,22 +99,52 @@ impl Controller {
 
     /// Carries out all that the machine wants, until it wants nothing more.
     fn settle(&mut self) {
+        loop {
+            let batch = self.next_batch();
+            if batch.is_empty() {
+                break;
+            }
+            batch.into_iter().for_each(|output| self.carry_out(output));
+        }
+        let processes = self.processes();
+        self.state.store(&self.config, &processes, self.log);
+        self.turn_wire();
+    }
+
+    /// What the machine wants, up to a change of the configuration. The host is told first: it costs microseconds, and only so
+    /// does it see that something was down which is up again in the next millisecond.
+    fn next_batch(&mut self) -> Vec<Output> {
+        let mut batch = Vec::new();
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Run { op, id, action, limit } => self.begin(op, id, action, limit),
-                Output::Cancel { op } => self.cancel(op),
                 Output::Report(report) => {
                     if let Some(wire) = &mut self.wire {
                         wire.report(report);
                     }
+                    self.turn_wire();
                 }
-                Output::Persist(runtime) => self.state.keep(runtime),
-                Output::Switch => self.switch(),
-                Output::Log(text) => self.log.line(Level::Info, format_args!("{text}")),
+                Output::Switch => {
+                    batch.push(output);
+                    break;
+                }
+                output => batch.push(output),
             }
         }
-        let processes = self.processes();
-        self.state.store(&self.config, &processes, self.log);
+        batch
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Run { op, id, action, limit } => self.begin(op, id, action, limit),
+            Output::Cancel { op } => self.cancel(op),
+            Output::Persist(runtime) => self.state.keep(runtime),
+            Output::Switch => self.switch(),
+            Output::Log(text) => self.log.line(Level::Info, format_args!("{text}")),
+            Output::Report(_) => unreachable!("reports were sent before"),
+        }
+    }
+
+    fn turn_wire(&mut self) {
         if let Some(wire) = &mut self.wire {
             let mut around =
                 Surroundings { reactor: &mut self.reactor, hello: &self.hello, reports: &self.machine };

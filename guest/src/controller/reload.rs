@@ -26,7 +26,11 @@ impl Controller {
                 self.machine.reload(self.now, config);
             }
             Err(error) => {
-                self.log.line(Level::Error, format_args!("{error}; the configuration before stays in force"));
+                self.log.lines(Level::Error, &error.to_string());
+                self.log.line(
+                    Level::Error,
+                    format_args!("not reloaded: the configuration before stays in force"),
+                );
                 notify::tell(notify::State::Ready);
             }
         }

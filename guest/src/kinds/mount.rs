@@ -1,6 +1,6 @@
 //! Mounted file systems: mount(8) and umount(8), and `/proc/self/mountinfo` (proc(5)), whose every change is an event.
 
-use super::{Stage, Step, Task, cause, last_line, words};
+use super::{Stage, Step, Task, cause, words};
 use crate::agent::End;
 use crate::config::Kind;
 use crate::spawn::Spec;
@@ -44,7 +44,8 @@ pub fn ended(task: &Task<'_>, end: End) -> Step {
     let Kind::Mount { target, options, .. } = &task.resource.kind else {
         unreachable!("only mounts are mounted")
     };
-    let said = last_line(&end.output).map(|line| format!(": {line}")).unwrap_or_default();
+    // What follows the first line is advice.
+    let said = end.output.lines().next().map(|line| format!(": {line}")).unwrap_or_default();
     let succeeded = end.exit == Exit::Code(0);
     match (task.action, state(target, options)) {
         (Action::Stop, State::NotMounted) => Step::Done(Outcome::Stopped),

@@ -21,6 +21,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// is longer than a beat, or the guest would wake for its own beat just before the host's comes.
 const QUIET: Duration = Duration::from_millis(1250);
 
+/// A link that has stood this long is taken for good: what failed before it is forgotten, and tries come quickly again. A host that
+/// welcomes and hangs up at once, as one that waits for this guest's reboot does, is tried ever more slowly instead.
+const STEADY: Duration = RETRY.max;
+
 /// What happened to the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -72,9 +76,18 @@ enum State {
     Up {
         host: String,
         group: String,
+        since: Instant,
         heard: Instant,
         sent: Instant,
     },
+}
+
+/// Whether the log has said that the link is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    /// It will be when the link is steady: one that comes and goes would fill the log.
+    Later,
 }
 
 /// The machine.
@@ -83,8 +96,9 @@ pub struct Machine {
     state: State,
     /// Since when something waits to be sent.
     blocked: Option<Instant>,
-    /// Tries that failed in a row.
+    /// Links that failed in a row, or did not last.
     failures: u32,
+    told: Told,
     jitter: Jitter,
     reason: String,
     commands: VecDeque<Command>,
@@ -97,6 +111,7 @@ impl Machine {
             state: State::Waiting { until: now },
             blocked: None,
             failures: 0,
+            told: Told::Yes,
             jitter: Jitter::new(seed),
             reason: "not tried yet".to_owned(),
             commands: VecDeque::new(),
@@ -148,12 +163,12 @@ impl Machine {
     fn hear(&mut self, now: Instant, message: HostMessage) {
         match (&mut self.state, message) {
             (State::Greeting { .. }, HostMessage::Welcome { host, group, .. }) => {
-                self.failures = 0;
                 self.commands.push_back(Command::Snapshot);
-                self.commands
-                    .push_back(Command::Log(format!("connected to host '{host}' as group '{group}'")));
-                self.reason.clear();
-                self.state = State::Up { host, group, heard: now, sent: now };
+                self.state = State::Up { host, group, since: now, heard: now, sent: now };
+                self.told = Told::Later;
+                if self.failures <= 1 {
+                    self.tell_up();
+                }
             }
             (State::Greeting { .. }, HostMessage::Refused { versions }) => {
                 let reason = format!(
@@ -180,6 +195,7 @@ impl Machine {
         if matches!(self.state, State::Waiting { .. }) {
             return; // it is lost already
         }
+        self.settle(now);
         self.failures = self.failures.saturating_add(1);
         let wait = retry.unwrap_or_else(|| RETRY.wait(self.failures, self.jitter.draw()));
         if reason != self.reason {
@@ -191,8 +207,25 @@ impl Machine {
         self.commands.push_back(Command::Disconnect);
     }
 
+    /// Forgets what failed before, if the link has lasted.
+    fn settle(&mut self, now: Instant) {
+        if matches!(self.state, State::Up { since, .. } if now.since(since) >= STEADY) {
+            self.failures = 0;
+            self.reason.clear();
+            self.tell_up();
+        }
+    }
+
+    fn tell_up(&mut self) {
+        if let (State::Up { host, group, .. }, Told::Later) = (&self.state, self.told) {
+            self.told = Told::Yes;
+            self.commands.push_back(Command::Log(format!("connected to host '{host}' as group '{group}'")));
+        }
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.settle(now);
         if self.blocked.is_some_and(|since| now.since(since) >= SILENCE) {
             self.lose(now, format!("the host has read nothing for {} s", SILENCE.as_secs()), None);
             return;
@@ -298,6 +331,35 @@ mod tests {
             now = machine.poll_timeout();
         }
         assert_eq!(logs, 1);
+    }
+
+    #[test]
+    fn a_host_that_welcomes_and_hangs_up_is_tried_ever_more_slowly_and_quietly() {
+        let mut machine = Machine::new(1, ms(0));
+        let (mut now, mut connects, mut logs) = (ms(0), 0, 0);
+        while now < ms(60_000) {
+            machine.handle_timeout(now);
+            machine.handle(now, Event::Connected);
+            machine.handle(now, welcome());
+            machine.handle(now, Event::Lost { reason: "the host closed the connection".to_owned() });
+            for command in core::iter::from_fn(|| machine.poll_output()) {
+                connects += usize::from(command == Command::Connect);
+                logs += usize::from(matches!(command, Command::Log(_)));
+            }
+            now = machine.poll_timeout();
+        }
+        assert!(connects <= 25, "{connects} in a minute");
+        assert!(logs <= 3, "{logs} messages in a minute");
+        // Once it lasts, that is said, and a later loss is tried again at once.
+        machine.handle_timeout(now);
+        machine.handle(now, Event::Connected);
+        machine.handle(now, welcome());
+        drain(&mut machine);
+        let later = now + STEADY;
+        machine.handle_timeout(later);
+        assert!(matches!(machine.poll_output(), Some(Command::Log(text)) if text.starts_with("connected")));
+        machine.handle(later, Event::Lost { reason: "x".to_owned() });
+        assert!(machine.poll_timeout() <= later + RETRY.first);
     }
 
     #[test]

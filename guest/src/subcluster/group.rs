@@ -154,8 +154,12 @@ impl Group {
                 self.rest(r);
             }
             Phase::Starting | Phase::Up(_) | Phase::Failed(Remains::Perhaps) => {
-                let dependents = self.order.dependents(r);
-                if dependents.iter().all(|dependent| self.resources[dependent].is_at_rest()) {
+                // One that came by a reload and was found broken may have dependents that run without it, and go on.
+                let is_in_the_way = |dependent: usize| {
+                    let dependent = &self.resources[dependent];
+                    dependent.wish == Wish::Down && !dependent.is_at_rest()
+                };
+                if !self.order.dependents(r).iter().any(is_in_the_way) {
                     self.cancel(turn, r);
                     self.resources[r].phase = Phase::Stopping;
                     self.stale = true;
@@ -186,7 +190,6 @@ impl Group {
             && resource.wish == Wish::Up
             && resource.not_before <= turn.now
             && !is_held
-            && !self.retired.contains(r)
             && self.order.needs(r).iter().all(|need| self.resources[need].stays_up())
             && self.order.dependents(r).iter().all(|other| self.resources[other].wish == Wish::Up)
     }

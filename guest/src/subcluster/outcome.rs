@@ -239,10 +239,12 @@ impl Group {
             self.stale |= resource.phase != Phase::Up(health) || resource.last != last;
             resource.phase = Phase::Up(health);
             resource.last = last;
-        } else {
-            resource.started_with = 0; // somebody else has started it
-            self.up(turn, r, health, last);
+            return;
         }
+        if resource.phase != Phase::Failed(Remains::Perhaps) {
+            resource.started_with = 0; // nothing was left of it, so somebody else has started it
+        }
+        self.up(turn, r, health, last);
     }
 
     fn up(&mut self, turn: &mut Turn<'_>, r: usize, health: Health, last: Last) {

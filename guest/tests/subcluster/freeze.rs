@@ -49,6 +49,25 @@ fn what_is_under_way_is_let_end_and_nothing_follows_it() {
 }
 
 #[test]
+fn what_was_to_be_stopped_is_watched_like_the_rest_when_it_is_not() {
+    let text =
+        site(&[exec("db", ""), exec("app", "needs = [\"db\"]"), exec("web", "needs = [\"app\"]")].concat());
+    let mut world = World::online(&text);
+    world.gone("db");
+    world.began(&["stop web"]);
+    assert_eq!(world.resource("db").state, ResourceState::Stopping);
+    world.freeze();
+    assert_eq!(world.resource("db").state, ResourceState::Failed);
+    world.end("stop web", Outcome::Stopped);
+    world.sleep(10 * SECOND);
+    let mut begun = world.take();
+    begun.sort();
+    assert_eq!(begun, ["monitor app", "monitor db", "monitor web"]);
+    world.end("monitor db", Outcome::Running);
+    assert_eq!(world.resource("db").state, ResourceState::Running);
+}
+
+#[test]
 fn a_stop_or_start_that_fails_in_a_frozen_group_raises_no_fault() {
     let mut world = World::online(&db_and_web());
     world.gone("db");

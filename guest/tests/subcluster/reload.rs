@@ -93,6 +93,19 @@ fn what_depends_on_a_new_resource_and_runs_goes_on() {
 }
 
 #[test]
+fn a_new_resource_that_is_found_broken_is_cleaned_up_below_what_runs() {
+    let mut world = World::online(&site(&process("web", "")));
+    world.reload(&site(&[exec("disk", ""), process("web", "needs = [\"disk\"]")].concat()));
+    world.take();
+    world.end("monitor disk", failed());
+    world.began(&["stop disk"]);
+    world.end("stop disk", Outcome::Stopped);
+    world.end_well(&["start disk", "monitor disk"]);
+    world.began(&["start disk", "monitor disk"]);
+    assert_eq!(world.state(), GroupState::Online);
+}
+
+#[test]
 fn groups_come_and_go() {
     let second = site(&process("two", "")).replace("site", "second");
     let third = site(&process("three", "")).replace("site", "third");

@@ -51,12 +51,14 @@ struct Shell {
     next: Option<Arc<Config>>,
     now: Instant,
     flights: BTreeMap<OpId, Flight>,
-    /// What is alive, whatever anybody believes.
-    alive: BTreeSet<Key>,
+    /// What is alive, whatever anybody believes, and the fingerprint that it was started with; 0 if nobody can know.
+    alive: BTreeMap<Key, u64>,
     /// What the machine was told last to run, and has not touched since.
     told_up: BTreeSet<Key>,
     /// One that dies as soon as it is started.
     cursed: Option<Key>,
+    /// What came by a reload and never ran; what depends on it goes on without it.
+    newcomers: BTreeSet<Key>,
     /// Groups that a person froze.
     frozen: BTreeSet<String>,
     /// Groups that gave up, and were not thawed or changed since.
@@ -143,8 +145,9 @@ impl Shell {
             next: None,
             now,
             flights: BTreeMap::new(),
-            alive: BTreeSet::new(),
+            alive: BTreeMap::new(),
             told_up: BTreeSet::new(),
+            newcomers: BTreeSet::new(),
             cursed: None,
             frozen: BTreeSet::new(),
             faulted: BTreeSet::new(),
@@ -160,9 +163,9 @@ impl Shell {
         shell.excuse_all();
         for key in shell.keys() {
             if shell.below(4) == 0 {
-                shell.alive.insert(key.clone()); // enabled in the guest's own init
+                shell.alive.insert(key.clone(), 0); // enabled in the guest's own init
             }
-            if shell.below(40) == 0 {
+            if shell.below(20) == 0 {
                 shell.cursed = Some(key);
             }
         }
@@ -206,6 +209,14 @@ impl Shell {
 
     fn excuse_all(&mut self) {
         self.excused = self.config.groups.iter().map(|group| group.name.clone()).collect();
+    }
+
+    fn fingerprints(&self) -> BTreeMap<Key, u64> {
+        let fingerprint = |key: Key| {
+            let id = self.id(&key).expect("it is configured");
+            (key, self.plan(id).fingerprint())
+        };
+        self.keys().into_iter().map(fingerprint).collect()
     }
 
     /// Everything that needs `id`, however far away.
@@ -271,7 +282,11 @@ impl Shell {
             1 => limit,
             _ => limit * u32::try_from(self.below(100)).expect("small") / 100,
         };
-        let time = if self.wild { time } else { time / 50 };
+        let time = match self.wild {
+            true if self.cursed.as_ref() == Some(&key) => Duration::ZERO,
+            true => time,
+            false => time / 50,
+        };
         let flight = Flight { id, key, action, begun: self.now, limit, ends: self.now + time };
         self.flights.insert(op, flight);
     }
@@ -287,7 +302,7 @@ impl Shell {
 
     fn check_start(&mut self, id: ResourceId, key: &Key) {
         self.check_touch(id, key);
-        assert!(!self.alive.contains(key), "a second copy of {key:?}");
+        assert!(!self.alive.contains_key(key), "a second copy of {key:?}");
         for &need in &self.plan(id).needs {
             let need = (key.0.clone(), self.config.groups[id.group].resources[need].name.clone());
             assert!(self.told_up.contains(&need), "{key:?} is started without {need:?}");
@@ -306,7 +321,8 @@ impl Shell {
         for dependent in self.dependents(id) {
             let dependent = self.key(dependent);
             let is_probe = self.id(&dependent).is_some_and(|id| self.plan(id).kind.is_probe());
-            assert!(is_probe || !self.told_up.contains(&dependent), "{key:?} is stopped below {dependent:?}");
+            let is_fine = is_probe || self.newcomers.contains(key) || !self.told_up.contains(&dependent);
+            assert!(is_fine, "{key:?} is stopped below {dependent:?}");
         }
         self.told_up.remove(key);
     }
@@ -315,8 +331,15 @@ impl Shell {
         self.note(format!("cancel {op:?}"));
         let flight = self.flights.remove(&op).expect("what is cancelled is under way");
         if flight.action == Action::Start && self.below(2) == 0 {
-            self.alive.insert(flight.key);
+            self.live(flight.key);
         }
+    }
+
+    /// It is alive from here on, started with the present configuration.
+    fn live(&mut self, key: Key) {
+        let id = self.id(&key).expect("only what is configured is started");
+        let fingerprint = self.plan(id).fingerprint();
+        self.alive.insert(key, fingerprint);
     }
 
     fn report(&mut self, report: GroupReport) {
@@ -335,6 +358,7 @@ impl Shell {
     fn switch(&mut self) {
         self.note("switch".to_owned());
         assert!(self.flights.is_empty(), "a switch with something under way: {:?}", self.flights);
+        let before = self.fingerprints();
         self.config = self.next.take().expect("a reload waits");
         let names: BTreeSet<String> = self.config.groups.iter().map(|group| group.name.clone()).collect();
         self.frozen.retain(|name| names.contains(name));
@@ -342,8 +366,22 @@ impl Shell {
         self.reports.retain(|name, _| names.contains(name));
         let keys: BTreeSet<Key> = self.keys().into_iter().collect();
         self.told_up.retain(|key| keys.contains(key));
+        self.forget_strangers();
+        self.newcomers.retain(|key| keys.contains(key));
+        let after = self.fingerprints().into_iter();
+        let is_new = |(key, fingerprint): &(Key, u64)| before.get(key) != Some(fingerprint);
+        self.newcomers.extend(after.filter(is_new).map(|(key, _)| key));
         self.excuse_all();
         self.forget_lost_faults();
+    }
+
+    /// Of what runs on though it is configured no more, nobody remembers how it was started.
+    fn forget_strangers(&mut self) {
+        let is_kept = |key: &Key| self.id(key).is_some_and(|id| !self.plan(id).kind.is_probe());
+        let strangers: Vec<Key> = self.alive.keys().filter(|key| !is_kept(key)).cloned().collect();
+        for key in strangers {
+            self.alive.insert(key, 0);
+        }
     }
 
     /// The fault of a resource that is configured no more goes with it.
@@ -380,7 +418,7 @@ impl Shell {
     fn truth(&mut self, id: ResourceId) -> bool {
         let plan = self.plan(id);
         if !plan.kind.is_probe() {
-            return self.alive.contains(&self.key(id));
+            return self.alive.contains_key(&self.key(id));
         }
         let needs = plan.needs.clone();
         if needs.is_empty() {
@@ -406,6 +444,7 @@ impl Shell {
             || flight.action == Action::Start && is_good && is_process
         {
             self.told_up.insert(flight.key.clone());
+            self.newcomers.remove(&flight.key);
         } else if !is_good && !is_void {
             self.told_up.remove(&flight.key);
             self.excused.insert(flight.key.0.clone());
@@ -435,10 +474,10 @@ impl Shell {
             _ => self.below(3) == 0,
         };
         if lives {
-            self.alive.insert(flight.key.clone());
+            self.live(flight.key.clone());
         }
         if is_process && matches!(outcome, Outcome::Degraded(_)) {
-            self.alive.insert(flight.key.clone());
+            self.live(flight.key.clone());
             return Outcome::Running;
         }
         outcome
@@ -500,7 +539,7 @@ impl Shell {
     fn accident(&mut self) {
         match self.below(20) {
             0..=6 => {
-                let alive: Vec<Key> = self.alive.iter().cloned().collect();
+                let alive: Vec<Key> = self.alive.keys().cloned().collect();
                 if !alive.is_empty() {
                     let victim = alive[self.below(alive.len() as u64) as usize].clone();
                     self.die(&victim);
@@ -536,8 +575,8 @@ impl Shell {
                 let by_hand = !kind.is_probe() && !matches!(kind, Kind::Process(_));
                 if by_hand && self.flights.values().all(|flight| flight.key != key) {
                     self.note(format!("by hand: {key:?}"));
-                    if !self.alive.remove(&key) {
-                        self.alive.insert(key);
+                    if self.alive.remove(&key).is_none() {
+                        self.alive.insert(key, 0);
                     }
                 }
             }
@@ -551,6 +590,7 @@ impl Shell {
         self.note(format!("thaw {name}"));
         self.frozen.remove(&name);
         self.faulted.remove(&name);
+        self.starts.retain(|key, _| key.0 != name); // its counts begin anew, so no less do these
         self.excused.insert(name);
         self.machine.handle(self.now, Input::Thaw { group });
         self.drain();
@@ -559,6 +599,7 @@ impl Shell {
     fn reload(&mut self) {
         let config = if self.below(3) == 0 { Arc::clone(&self.config) } else { draw(&mut self.random) };
         self.note("reload".to_owned());
+        self.starts.clear(); // a fault may be forgiven, and counts begin anew
         for group in &self.config.groups {
             if config.groups.iter().find(|new| new.name == group.name) != Some(group) {
                 self.faulted.remove(&group.name);
@@ -575,23 +616,28 @@ impl Shell {
         self.note("crash".to_owned());
         for flight in core::mem::take(&mut self.flights).into_values() {
             if flight.action == Action::Start && self.below(2) == 0 {
-                self.alive.insert(flight.key);
+                self.live(flight.key);
             }
         }
         if let Some(next) = self.next.take() {
             self.config = next;
         }
+        self.forget_strangers();
         self.told_up.clear();
+        self.newcomers.clear();
         self.reports.clear();
+        self.starts.clear(); // how often a controller is restarted is not its own doing
         self.excuse_all();
         if self.below(10) == 0 {
             self.kept = Runtime::default(); // the disk was full
+            self.alive.values_mut().for_each(|fingerprint| *fingerprint = 0);
             self.frozen.clear();
             self.faulted.clear();
         }
         let names: BTreeSet<&str> = self.config.groups.iter().map(|group| group.name.as_str()).collect();
         self.frozen.retain(|name| names.contains(name.as_str()));
         self.faulted.retain(|name| names.contains(name.as_str()));
+        self.kept.groups.retain(|group| names.contains(group.name.as_str()));
         let seed = self.random.draw();
         self.machine = SubCluster::new(Arc::clone(&self.config), &self.kept, seed, self.now);
         self.forget_lost_faults();
@@ -623,6 +669,9 @@ impl Shell {
         for key in self.keys() {
             let id = self.id(&key).expect("it is configured");
             assert!(self.truth(id), "{key:?} is said to run");
+            let started = self.alive.get(&key).copied().unwrap_or_default();
+            let is_right = started == 0 || started == self.plan(id).fingerprint();
+            assert!(is_right, "{key:?} runs with a configuration of the past");
         }
         let touched = self.touched;
         self.pass(PEACE);

@@ -143,10 +143,11 @@ impl Line {
             match self.forget_if_failed(name, time) {
                 Ok(time) => times.push((name.clone(), time)),
                 // It may have stopped; only a connection that is gone fails them all.
-                Err(error) => match self.failed(&error) {
-                    CallError::Gone(words) => return Err(CallError::Gone(words)),
-                    _ => {}
-                },
+                Err(error) => {
+                    if let CallError::Gone(words) = self.failed(&error) {
+                        return Err(CallError::Gone(words));
+                    }
+                }
             }
         }
         Ok(Answer::Count(times))
@@ -170,13 +171,17 @@ impl Line {
         Ok(domain)
     }
 
-    /// Carries an order out. `deadline` ends what goes on in steps; libvirt's calls know none.
+    /// Carries an order out, unless its time is over before libvirt has begun to: then somebody has decided anew. A call
+    /// of libvirt's itself knows no end.
     pub fn act(&self, order: &Order, deadline: Instant) -> Result<(), CallError> {
         if let VmAction::Define { xml } = &order.action {
             return self.define(&order.domain, xml);
         }
         let domain =
             self.connect.lookup_domain_by_name(&order.domain).map_err(|error| self.failed(&error))?;
+        if clock::now() >= deadline {
+            return Err(CallError::Failed("libvirt answered too late; nothing was done".to_owned()));
+        }
         let (done, wanted) = match &order.action {
             VmAction::Define { .. } => return Ok(()),
             VmAction::Start => (domain.create(), Some(true)),

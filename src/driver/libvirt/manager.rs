@@ -202,7 +202,7 @@ impl Manager {
         while let Some((slot, ask)) = self.watch.poll_ask(now) {
             self.out.push_back(Deed::Ask(slot, ask));
         }
-        while let Some((slot, order)) = self.orders.poll_order() {
+        while let Some((slot, order)) = self.orders.poll_order(now) {
             self.out.push_back(Deed::Act(slot, order));
         }
     }

@@ -1,7 +1,7 @@
 //! libvirt: what it says about the VMs, and what is asked of it.
 //!
 //! Calls to libvirt can hang for as long as libvirtd, a QEMU or a disk does. None is made on the caller's thread: the
-//! [`manager`] decides which are made, `shell` makes them on a bounded number of workers, and what comes of them waits
+//! `manager` decides which are made, `shell` makes them on a bounded number of workers, and what comes of them waits
 //! behind a descriptor. A libvirt that is absent, hangs or went away is told as [`LibvirtInput::Lost`], and nothing is
 //! said of any VM until it answers again: it is not known, which is not dead.
 //!

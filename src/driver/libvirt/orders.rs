@@ -92,11 +92,12 @@ impl Orders {
         !pulls_plug(order) && (same || hanging.nth(MAX_ORDINARY - 1).is_some())
     }
 
-    /// The next order to carry out, and its slot.
-    pub fn poll_order(&mut self) -> Option<(usize, Order)> {
+    /// The next order to carry out, with what is left of its limit, and its slot.
+    pub fn poll_order(&mut self, now: Instant) -> Option<(usize, Order)> {
         let slot = (0..SLOTS).find(|&slot| self.slots[slot].is_none())?;
         let next = (0..self.waiting.len()).find(|&index| self.may_run(index))?;
-        let (order, deadline) = self.waiting.remove(next)?;
+        let (mut order, deadline) = self.waiting.remove(next)?;
+        order.limit = deadline.since(now);
         self.slots[slot] = Some(Running { order: order.clone(), deadline, answer: Answered::No });
         Some((slot, order))
     }
@@ -182,7 +183,7 @@ mod tests {
     }
 
     fn begun(orders: &mut Orders) -> Vec<(usize, u64)> {
-        core::iter::from_fn(|| orders.poll_order()).map(|(slot, order)| (slot, order.ticket.0)).collect()
+        core::iter::from_fn(|| orders.poll_order(at(0))).map(|(slot, order)| (slot, order.ticket.0)).collect()
     }
 
     fn answers(orders: &mut Orders) -> Vec<(u64, Result<(), ActionError>)> {
@@ -228,6 +229,17 @@ mod tests {
         assert_eq!(begun(&mut orders), [(0, 1), (1, 3)]);
         orders.ended(0, Ok(()));
         assert_eq!(begun(&mut orders), [(0, 2)]);
+    }
+
+    #[test]
+    fn an_order_that_waited_has_less_time() {
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", VmAction::Reset));
+        orders.submit(at(0), order(2, "a", VmAction::Reset));
+        begun(&mut orders);
+        orders.ended(0, Ok(()));
+        let (_, second) = orders.poll_order(at(7)).expect("it waited for the first");
+        assert_eq!(second.limit, Duration::from_secs(3));
     }
 
     #[test]

@@ -457,11 +457,7 @@ impl Watch {
                 self.out
                     .push_back(Output::Mute("libvirtd holds the connection and answers nothing".to_owned()));
             }
-            Ask::All(_) => {
-                self.whole.insert(Whole::Ping);
-                self.missed();
-            }
-            Ask::Count(_) => {
+            Ask::All(_) | Ask::Count(_) => {
                 self.whole.insert(Whole::Ping); // the next poll goes from domain to domain
             }
             Ask::One(name) => {

@@ -396,10 +396,11 @@ fn a_domain_that_libvirt_holds_locked_blinds_nothing_but_itself() {
     let (slot, asked) = ask(&mut watch, at(3000));
     assert_eq!(asked, Ask::Ping);
     watch.answered(slot, Ok(Answer::Ping));
-    let (locked, asked) = ask(&mut watch, at(3000));
+    watch.handle_timeout(at(4000));
+    let (locked, asked) = ask(&mut watch, at(4000));
     assert_eq!(asked, one("a"));
     outputs(&mut watch);
-    for round in 4..20_u64 {
+    for round in 5..20_u64 {
         let now = at(1000 * round);
         watch.handle_timeout(now);
         serve(&mut watch, now, &domains);
@@ -444,7 +445,7 @@ fn counters_that_hang_on_one_domain_are_had_of_the_others() {
             for (slot, ask) in asked {
                 match ask {
                     Ask::One(name) if name == "vm0" => {
-                        assert_eq!(locked.replace(slot), None, "it is asked for again")
+                        assert_eq!(locked.replace(slot), None, "it is asked for again");
                     }
                     Ask::One(_) => watch.answered(slot, look(up(Run::Running, 3))),
                     Ask::Count(names) => {
