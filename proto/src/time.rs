@@ -61,7 +61,7 @@ impl fmt::Display for SpanError {
         write!(
             f,
             "'{}' is not a duration: write a whole number and a unit (ms, s, m, h, d), at most 366d, as in \"10s\"",
-            crate::text::clip(&self.0, 40)
+            crate::text::clip(&self.0, 40).replace(char::is_control, " ")
         )
     }
 }
@@ -140,6 +140,8 @@ mod tests {
             let error = text.parse::<Span>().expect_err(text);
             assert!(error.to_string().contains("\"10s\""), "{error}");
         }
+        let error = "5\u{1b}[2Js".parse::<Span>().expect_err("no duration").to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

@@ -67,7 +67,8 @@ bed_install_kernel() {
     [ -n "$package" ] || { apt-get update -qq; package=$(apt-cache depends linux-image-cloud-amd64 |
         awk '/Depends: linux-image/ { print $2; exit }'); }
     [ -n "$package" ] || die "apt knows no linux-image-cloud-amd64"
-    (cd "$work" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x "$package"*.deb tree)
+    (cd "$work" && apt-get download -qq "$package" && dpkg-deb -x "$package"*.deb tree) ||
+        die "the kernel package '$package' could not be fetched"
     rm -rf "$BED_CACHE/kernel"
     mv "$work/tree" "$BED_CACHE/kernel"
     rm -rf "$work"
@@ -93,7 +94,7 @@ bed_initramfs() {
     cp "$config" "$tree/etc/roost/guest.toml"
     cp "$init" "$tree/init"
     cp "$BED_ROOT/tests/bed/web" "$tree/usr/sbin/web"
-    printf '#!/bin/sh\nsync\npoweroff -f\n' >"$tree/etc/acpi/PWRF/00000080"
+    cp "$BED_ROOT/tests/bed/power-button" "$tree/etc/acpi/PWRF/00000080"
     echo "all is well" >"$tree/srv/www/index.html"
     chmod 755 "$tree/init" "$tree/usr/sbin/web" "$tree/etc/acpi/PWRF/00000080"
     (cd "$tree" && find . | cpio --quiet -o -H newc -R 0:0 | gzip -1) >"$file"

@@ -3,6 +3,8 @@
 //! A pure machine. The shell tells it what happened ([`Input`]) and does what it says ([`Output`]); it opens nothing,
 //! starts nothing, and reads no clock. It has at most one operation under way for each resource.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
 mod desk;
 mod group;
 mod order;

@@ -452,11 +452,9 @@ impl Watch {
 
     fn late(&mut self, ask: &Ask) {
         match ask {
-            Ask::Ping => {
-                self.link = Link::Mute;
-                self.out
-                    .push_back(Output::Mute("libvirtd holds the connection and answers nothing".to_owned()));
-            }
+            Ask::Ping => self.mute(),
+            // An earlier ping is still not answered, and another would tell no more.
+            Ask::All(_) | Ask::Count(_) | Ask::One(_) if self.is_engaged(&Ask::Ping) => self.mute(),
             Ask::All(_) | Ask::Count(_) => {
                 self.whole.insert(Whole::Ping); // the next poll goes from domain to domain
             }
@@ -473,6 +471,11 @@ impl Watch {
                 self.out.push_back(Output::Note(text));
             }
         }
+    }
+
+    fn mute(&mut self) {
+        self.link = Link::Mute;
+        self.out.push_back(Output::Mute("libvirtd holds the connection and answers nothing".to_owned()));
     }
 
     /// When to call [`Watch::handle_timeout`] at the latest.
