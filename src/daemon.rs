@@ -7,7 +7,7 @@ use crate::driver::disk::{self, Disk, Done};
 use crate::driver::guest_link::GuestLinks;
 use crate::driver::libvirt::Libvirt;
 use crate::driver::systemd::Systemd;
-use crate::engine::{Engine, EventDraft, Input, OperatorOrder, Output, RequestId, draft};
+use crate::engine::keeper::{EventDraft, Input, Keeper as Engine, OperatorOrder, Output, RequestId, draft};
 use core::fmt;
 use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};

@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use roost::driver::libvirt::Libvirt;
-use roost::engine::vm::{
+use roost::engine::keeper::vm::{
     ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Run, Ticket, VmAction,
 };
 use roost::sys::libvirt::{Notice, Sink, Subscription, What};

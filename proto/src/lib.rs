@@ -5,6 +5,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod cluster;
 pub mod control;
 pub mod exit;
 pub mod frame;

@@ -14,6 +14,8 @@ pub use load::{LoadError, load};
 use core::fmt;
 use core::time::Duration;
 use roost_proto::retry::Backoff;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// The largest file that is read, in bytes; the largest sensible configuration is a tenth of it.
@@ -54,6 +56,73 @@ pub struct Config {
 pub struct Cluster {
     /// Its name.
     pub name: String,
+    /// How fast it is.
+    pub timing: Timing,
+    /// What a host does with its groups when a majority of voters is silent.
+    pub on_quorum_loss: OnQuorumLoss,
+    /// Files with the cluster's keys: the first seals, any opens.
+    pub keys: Vec<PathBuf>,
+    /// What is done about a protected VM that runs where it has no right.
+    pub on_stray: OnStray,
+    /// VMs that one host starts at the same time, at most.
+    pub starts_at_once: u32,
+    /// How long a host on which starts keep failing gets no new groups.
+    pub quarantine: Duration,
+}
+
+/// The times of the cluster. What follows from each other is checked together; see `check`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two beats of a host.
+    pub beat: Duration,
+    /// Without a beat for so long, a host's power is asked for.
+    pub suspect_after: Duration,
+    /// Without a beat for so long, a host is evicted even if its power seems on.
+    pub evict_after: Duration,
+    /// How long a host may run its groups after a majority of voters answered it.
+    pub lease: Duration,
+    /// After how long without food the watchdog resets the machine.
+    pub watchdog: Duration,
+}
+
+impl Timing {
+    /// The default: a host is lost after 1.5 to 3 s.
+    pub const DEFAULT: Self = Self {
+        beat: Duration::from_millis(250),
+        suspect_after: Duration::from_millis(1500),
+        evict_after: Duration::from_secs(3),
+        lease: Duration::from_secs(3),
+        watchdog: Duration::from_secs(5),
+    };
+
+    /// For networks that never pause: a host is lost after 0.5 to 1 s.
+    pub const FAST: Self = Self {
+        beat: Duration::from_millis(100),
+        suspect_after: Duration::from_millis(500),
+        evict_after: Duration::from_secs(1),
+        lease: Duration::from_secs(1),
+        watchdog: Duration::from_secs(5),
+    };
+}
+
+/// What a host does with its groups when its lease runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnQuorumLoss {
+    /// Pauses their VMs, and resumes them when it has its lease again.
+    Pause,
+    /// Pulls their plugs.
+    Stop,
+    /// Runs on. Only fence agents can then tell that an evicted host runs nothing.
+    Keep,
+}
+
+/// What is done about a protected VM that runs where it has no right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStray {
+    /// It is told.
+    Report,
+    /// Its plug is pulled.
+    Stop,
 }
 
 /// A host.
@@ -63,6 +132,49 @@ pub struct Host {
     pub name: String,
     /// libvirt's connection URI.
     pub libvirt: String,
+    /// Where it is reached: each on a network of its own, if there are several. Empty only in a cluster of one.
+    pub addresses: Vec<SocketAddr>,
+    /// What it is for.
+    pub role: Role,
+    /// Whether it votes.
+    pub votes: bool,
+    /// Its watchdog device, if it has one.
+    pub watchdog: Option<PathBuf>,
+    /// How it is fenced: levels, of which the next is tried when one failed.
+    pub fence: Vec<FenceLevel>,
+    /// Memory, in MiB, that groups leave to the host itself.
+    pub reserve_mib: u32,
+}
+
+/// What a host is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It runs VMs.
+    Hypervisor,
+    /// It votes, and runs nothing.
+    Witness,
+}
+
+/// Agents that must all succeed, as for a machine with two power supplies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceLevel {
+    /// At least one.
+    pub agents: Vec<FenceAgent>,
+}
+
+/// One fence agent and what it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceAgent {
+    /// Its name under `/usr/sbin`, as in `fence_ipmilan`.
+    pub agent: String,
+    /// What it gets on its standard input beside `action`, line by line.
+    pub options: BTreeMap<String, String>,
+    /// The wait before it is asked to switch off: of two hosts that fence each other, the one with the longer delay lives.
+    pub delay: Duration,
+    /// The longest that one run of it may take.
+    pub timeout: Duration,
+    /// Further tries after one that failed.
+    pub retries: u32,
 }
 
 /// A group: a VM, and what counts in it.
@@ -94,6 +206,14 @@ pub struct Group {
     pub stop_timeout: Duration,
     /// The limits of the ladder.
     pub recovery: Recovery,
+    /// What goes first when room is short: the greater number.
+    pub priority: u32,
+    /// Groups on whose host it must be.
+    pub together: Vec<String>,
+    /// Groups on whose host it must not be.
+    pub apart: Vec<String>,
+    /// Groups that must be well before it is started.
+    pub needs: Vec<String>,
 }
 
 /// The groups in a guest that count.
@@ -157,6 +277,8 @@ pub struct Recovery {
     pub backoff: Backoff,
     /// How long a guest that was asked to reboot may take to do it.
     pub reboot_timeout: Duration,
+    /// Other hosts that are tried within `window` when this one's rungs are spent; 0 skips the rung.
+    pub hosts: u32,
 }
 
 impl Default for Recovery {
@@ -168,6 +290,7 @@ impl Default for Recovery {
             window: Duration::from_secs(3600),
             backoff: Backoff { first: Duration::from_secs(5), max: Duration::from_secs(300) },
             reboot_timeout: Duration::from_secs(60),
+            hosts: 3,
         }
     }
 }

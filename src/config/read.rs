@@ -4,7 +4,7 @@ use super::fields::{Fields, Mistakes, Placed, quote};
 use super::{
     Apps, CLUSTER, Cluster, Config, ConfigError, FILE, GROUP, Group, GuestLink, HOST, Host, MAX_DOMAIN,
     MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_SOCKET_PATH, MAX_URI, MIN_SILENCE, MIN_WAIT, OnGuestShutdown,
-    OnSilence, RECOVERY, Recovery, check,
+    OnQuorumLoss, OnSilence, OnStray, RECOVERY, Recovery, Role, Timing, check,
 };
 use core::time::Duration;
 use roost_proto::link::{LINK_PORT, MAX_GROUPS as MAX_APPS};
@@ -67,7 +67,15 @@ fn read_cluster(file: &mut Fields<'_, '_, '_>) -> Option<Cluster> {
     }
     let (table, at) = file.table("cluster", CLUSTER.header)?;
     let mut cluster = Fields::open(table, at, &CLUSTER, file.mistakes);
-    Some(Cluster { name: cluster.name("name = \"lab\"")?.value })
+    Some(Cluster {
+        name: cluster.name("name = \"lab\"")?.value,
+        timing: Timing::DEFAULT,
+        on_quorum_loss: OnQuorumLoss::Pause,
+        keys: Vec::new(),
+        on_stray: OnStray::Report,
+        starts_at_once: 4,
+        quarantine: Duration::from_secs(600),
+    })
 }
 
 fn read_host(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadHost> {
@@ -87,7 +95,17 @@ fn read_host(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Opt
     }
     let name = name?;
     let libvirt = libvirt.map_or("qemu:///system", |uri| uri.value).to_owned();
-    Some(ReadHost { at: name.at, host: Host { name: name.value, libvirt } })
+    let host = Host {
+        name: name.value,
+        libvirt,
+        addresses: Vec::new(),
+        role: Role::Hypervisor,
+        votes: true,
+        watchdog: None,
+        fence: Vec::new(),
+        reserve_mib: 0,
+    };
+    Some(ReadHost { at: name.at, host })
 }
 
 /// Whether libvirt could take `uri` for one: `DRIVER://...`. libvirt itself says the rest.
@@ -148,6 +166,10 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         silence_patience: group.span("silence_patience", Duration::ZERO, Duration::from_secs(60)),
         stop_timeout: group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120)),
         recovery: read_recovery(group),
+        priority: 0,
+        together: Vec::new(),
+        apart: Vec::new(),
+        needs: Vec::new(),
     }
 }
 
@@ -225,5 +247,6 @@ fn read_recovery(group: &mut Fields<'_, '_, '_>) -> Recovery {
             max: fields.span("backoff_max", MIN_WAIT, default.backoff.max),
         },
         reboot_timeout: fields.span("reboot_timeout", MIN_WAIT, default.reboot_timeout),
+        hosts: default.hosts,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everybody on the host may look; root and the members of the group `roost` may change things.
 
-use crate::engine::RequestId;
+use crate::engine::keeper::RequestId;
 use crate::sys::socket::{accept, peer_groups};
 use core::time::Duration;
 use nix::errno::Errno;

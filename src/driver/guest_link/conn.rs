@@ -1,7 +1,7 @@
 //! One connection from a guest: greeting, framing, pace, and beats.
 
 use super::offence::Offence;
-use crate::engine::Hush;
+use crate::engine::keeper::Hush;
 use core::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::{read, write};

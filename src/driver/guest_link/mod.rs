@@ -8,8 +8,8 @@ mod offence;
 
 use super::clock;
 use crate::config::{self, GuestLink};
-use crate::engine::Hush;
-use crate::engine::remote_agent::GuestInput;
+use crate::engine::keeper::Hush;
+use crate::engine::keeper::remote_agent::GuestInput;
 use crate::sys::socket::accept;
 use conn::{Conn, Said};
 use core::time::Duration;

@@ -11,7 +11,7 @@ use super::view;
 use super::watch::{Answer, Ask};
 use super::xml;
 use crate::driver::clock;
-use crate::engine::vm::{Order, VmAction};
+use crate::engine::keeper::vm::{Order, VmAction};
 use crate::sys::libvirt::{Numbers, Sink, Subscription, all_stats, domain_stats, job, vcpu_time};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;

@@ -1,7 +1,7 @@
 //! One domain: what was seen of it, put together from answers that come apart.
 
 use super::view::Cue;
-use crate::engine::vm::{DomainView, Happened, Job, LibvirtInput, Off, Paused, Progress, Run};
+use crate::engine::keeper::vm::{DomainView, Happened, Job, LibvirtInput, Off, Paused, Progress, Run};
 use std::collections::VecDeque;
 
 /// Causes kept until the domain could be looked at; a guest that reboots in a loop leaves its newest.

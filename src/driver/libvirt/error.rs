@@ -1,6 +1,6 @@
 //! What went wrong in a call to libvirt, and what to do about it.
 
-use crate::engine::vm::ActionError;
+use crate::engine::keeper::vm::ActionError;
 use core::fmt;
 use roost_proto::text::{clip, printable};
 use virt::error::{Error, ErrorNumber};

@@ -4,7 +4,7 @@ use super::error::CallError;
 use super::orders::Orders;
 use super::view::{self, Cue};
 use super::watch::{self, Answer, Ask, Watch};
-use crate::engine::vm::{ActionError, Happened, LibvirtInput, Order};
+use crate::engine::keeper::vm::{ActionError, Happened, LibvirtInput, Order};
 use crate::sys::libvirt::What;
 use core::time::Duration;
 use roost_proto::retry::Backoff;
@@ -221,7 +221,7 @@ const fn cue(what: What) -> Cue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::vm::{Ticket, VmAction};
+    use crate::engine::keeper::vm::{Ticket, VmAction};
     use std::collections::BTreeMap;
 
     fn at(millis: u64) -> Instant {

@@ -18,7 +18,7 @@ mod view;
 mod watch;
 mod xml;
 
-use crate::engine::vm::{LibvirtInput, Order};
+use crate::engine::keeper::vm::{LibvirtInput, Order};
 use core::time::Duration;
 use manager::Fact;
 use outbox::Outbox;

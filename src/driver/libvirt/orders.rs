@@ -4,7 +4,7 @@
 //! what it says later is thrown away. The last slot is for pulling plugs alone: that is what ends the calls that hang
 //! on a stuck QEMU, so it must not wait behind them.
 
-use crate::engine::vm::{ActionError, LibvirtInput, Order, VmAction};
+use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, VmAction};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 
@@ -163,7 +163,7 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::vm::Ticket;
+    use crate::engine::keeper::vm::Ticket;
     use core::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(10);

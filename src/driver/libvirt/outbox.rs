@@ -3,7 +3,7 @@
 //! The reactor may be slow, and domains change on. So a newer view of a domain takes the place of one that waits, and
 //! what happened is kept beside it, up to a limit. When libvirt is lost, what waits about domains holds no more.
 
-use crate::engine::vm::{Happened, LibvirtInput};
+use crate::engine::keeper::vm::{Happened, LibvirtInput};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::VecDeque;
 use std::io;
@@ -94,7 +94,7 @@ fn renew(older: &mut LibvirtInput, mut newer: LibvirtInput) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::vm::{DomainView, Job, Off, Progress, Run, Ticket};
+    use crate::engine::keeper::vm::{DomainView, Job, Off, Progress, Run, Ticket};
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     fn domain(name: &str, life: u32, happened: Option<Happened>) -> LibvirtInput {

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::view;
 use super::{orders, watch};
 use crate::driver::clock;
-use crate::engine::vm::{ActionError, Order};
+use crate::engine::keeper::vm::{ActionError, Order};
 use crate::sys::libvirt::{Notice, Sink};
 use crate::sys::memory::release_code;
 use core::time::Duration;

@@ -1,6 +1,6 @@
 //! libvirt's numbers in the engine's words (libvirt-domain.h).
 
-use crate::engine::vm::{Happened, Job, Off, Paused, Run};
+use crate::engine::keeper::vm::{Happened, Job, Off, Paused, Run};
 use virt_sys as ffi;
 
 /// What a domain does, from its `virDomainState` and reason. `active` tells whether it has a number of libvirt's.

@@ -10,7 +10,7 @@
 use super::domain::{Basics, Disks, Domain, Look, UNDEFINED};
 use super::error::CallError;
 use super::view::Cue;
-use crate::engine::vm::{Job, LibvirtInput};
+use crate::engine::keeper::vm::{Job, LibvirtInput};
 use core::time::Duration;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::vm::{Happened, Off, Paused, Progress, Run};
+use crate::engine::keeper::vm::{Happened, Off, Paused, Progress, Run};
 
 const PERIOD: Duration = Duration::from_secs(2);
 

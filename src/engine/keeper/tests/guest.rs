@@ -1,7 +1,7 @@
 //! What the guest's controller says, or does not say.
 
 use super::*;
-use crate::engine::remote_agent::NEWS_PER_MINUTE;
+use crate::engine::keeper::remote_agent::NEWS_PER_MINUTE;
 use roost_proto::control::ControllerStatus;
 use roost_proto::link::MAX_GROUPS;
 

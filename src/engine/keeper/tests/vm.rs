@@ -1,7 +1,7 @@
 //! What libvirt says, and what is made of it.
 
 use super::*;
-use crate::engine::vm::Paused;
+use crate::engine::keeper::vm::Paused;
 
 #[test]
 fn a_vm_that_is_off_after_a_boot_of_the_host_is_started() {

@@ -8,7 +8,7 @@ mod walk;
 
 use super::remote_agent::GuestInput;
 use super::vm::{ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Progress, Run, VmAction};
-use super::{Engine, EventDraft, Hush, Input, OperatorOrder, Output, RequestId};
+use super::{EventDraft, Hush, Input, Keeper, OperatorOrder, Output, RequestId};
 use crate::config;
 use core::time::Duration;
 use roost_proto::control::{Condition, EventKind, GroupStatus, Intent, Refusal};
@@ -43,7 +43,7 @@ fn config(more: &str) -> config::Config {
 
 /// The engine and what it said, with the test as its world.
 struct World {
-    engine: Engine,
+    engine: Keeper,
     now: Instant,
     orders: Vec<Order>,
     events: Vec<EventDraft>,
@@ -63,7 +63,7 @@ impl World {
 
     fn with(more: &str, saved: Saved) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000);
-        let engine = Engine::new(&config(more), "hv1", saved, BOOT, 7, PathBuf::from("/screens"), now);
+        let engine = Keeper::new(&config(more), "hv1", saved, BOOT, 7, PathBuf::from("/screens"), now);
         let mut world = Self {
             engine,
             now,

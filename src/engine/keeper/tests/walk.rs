@@ -1,7 +1,7 @@
 //! A walk at random: libvirt, guest and operators do anything, and what must always hold is checked at each step.
 
 use super::*;
-use crate::engine::vm::Paused;
+use crate::engine::keeper::vm::Paused;
 use roost_proto::retry::Jitter;
 
 /// A libvirt and a guest behind the engine, in which anything may happen.

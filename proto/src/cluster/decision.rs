@@ -1,0 +1,182 @@
+//! The decisions that make up the ledger. Each names what it was decided on, an epoch or an incarnation, and is passed over
+//! where that no longer holds.
+
+use super::{HostId, Incarnation, Order};
+use serde::{Deserialize, Serialize};
+
+/// One entry of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who asked for it, so that the asker knows it again.
+    pub asked: Option<Asked>,
+    /// What is decided.
+    pub decision: Decision,
+}
+
+/// What tells one request from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Asked {
+    /// By which host.
+    pub host: HostId,
+    /// In which life of it.
+    pub start: u32,
+    /// The how many-th.
+    pub number: u64,
+}
+
+/// What is decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// This life of a host is in the cluster. Over an earlier life in the same boot of the same machine it keeps its groups;
+    /// after another boot nothing runs there, and they are free.
+    Admit {
+        /// The host.
+        host: HostId,
+        /// Its name.
+        name: String,
+        /// The life.
+        incarnation: Incarnation,
+        /// The machine.
+        machine: u64,
+        /// What follows from its silence.
+        proof: Proof,
+    },
+    /// This life of a host is out; its groups are blocked until it is known to run nothing.
+    Evict {
+        /// The host.
+        host: HostId,
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// An evicted host runs nothing: its groups are free.
+    Fenced {
+        /// The host.
+        host: HostId,
+        /// The life that was evicted.
+        incarnation: Incarnation,
+        /// How that is known.
+        by: FencedBy,
+    },
+    /// A host that gave everything back goes, and is not missed.
+    Leave {
+        /// The host.
+        host: HostId,
+        /// The life.
+        incarnation: Incarnation,
+    },
+    /// What a host may be used for.
+    Mode {
+        /// The host.
+        host: HostId,
+        /// What for.
+        mode: HostMode,
+        /// Who wants it so.
+        by: String,
+    },
+    /// A free group is a host's from now on, in the next epoch.
+    Assign {
+        /// The group.
+        group: String,
+        /// The epoch before.
+        epoch: u64,
+        /// The host.
+        to: HostId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// The owner is to stop a group and give it back.
+    Recall {
+        /// The group.
+        group: String,
+        /// The epoch in which it is owned.
+        epoch: u64,
+        /// Where it shall go next, if anywhere in particular.
+        to: Option<HostId>,
+        /// Why it goes.
+        why: RecallReason,
+    },
+    /// A group is stopped and free. Holds only when nothing was decided about the group since.
+    Release {
+        /// The group.
+        group: String,
+        /// The epoch in which it is owned.
+        epoch: u64,
+        /// The index of the last decision about it that its owner had seen when it said that the group is down.
+        changed: u64,
+    },
+    /// An operator's order, or what somebody did to the VM and is respected as one.
+    Order {
+        /// The group.
+        group: String,
+        /// What.
+        order: Order,
+        /// Of whom.
+        by: String,
+    },
+    /// There is nothing left to try.
+    GiveUp {
+        /// The group.
+        group: String,
+        /// The epoch that this was decided on.
+        epoch: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A group has been well for long: what failed before counts no more.
+    Forgive {
+        /// The group.
+        group: String,
+        /// The epoch that this was decided on.
+        epoch: u64,
+    },
+}
+
+/// What follows from the silence of a host that was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// Nothing: it may run on for ever.
+    None,
+    /// When its lease has been over for so long, its watchdog has reset it, unless nothing that it owned ran any more.
+    Watchdog {
+        /// The device's own timeout, in milliseconds.
+        timeout_ms: u32,
+    },
+}
+
+/// How an evicted host is known to run nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FencedBy {
+    /// Its fence agents say that it is off.
+    Agent,
+    /// Lease, watchdog and margin have passed.
+    Time,
+    /// It is back after another boot, or says itself that it runs nothing.
+    Itself,
+    /// An operator said so.
+    Operator,
+}
+
+/// What a host may be used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostMode {
+    /// Everything.
+    #[default]
+    Active,
+    /// Nothing: its groups go elsewhere.
+    Maintenance,
+    /// Nothing new: starts keep failing there.
+    Quarantined,
+}
+
+/// Why a group is recalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RecallReason {
+    /// It could not be kept up there.
+    Failed,
+    /// Its host is to be emptied.
+    Emptied,
+    /// An operator wants it elsewhere.
+    Moved,
+    /// Something more important needs the room, or a rule about company does.
+    Displaced,
+}

@@ -1,0 +1,258 @@
+//! What hosts say to each other: one datagram, its beat, and the messages that ride in it.
+//!
+//! A datagram's plaintext is the fixed part of [`Datagram`] and then its messages, each with its own length, so that a
+//! host passes over a kind of message that it does not know: two adjacent versions understand each other.
+
+pub mod decision;
+pub mod raft;
+
+use crate::control::Intent;
+use core::fmt;
+use decision::Proof;
+use serde::{Deserialize, Serialize};
+
+/// The largest UDP payload, in bytes: what an IPv6 path carries without fragments (1,280 less 40 and 8).
+pub const MAX_DATAGRAM: usize = 1232;
+
+/// A host, by a number that follows from its name (FNV-1a, 32 bits). A configuration in which two names have one number is
+/// refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HostId(pub u32);
+
+impl HostId {
+    /// The number of the host called `name`.
+    pub fn of(name: &str) -> Self {
+        Self(fnv1a(name.as_bytes()))
+    }
+}
+
+/// FNV-1a, 32 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>): names things in few bytes; keeps nobody out.
+pub fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+impl fmt::Debug for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "h{:08x}", self.0)
+    }
+}
+
+/// One life of one `roostd`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// The number of this start: greater than that of every start before it on this host.
+    pub start: u32,
+    /// The boot, from the kernel's boot id.
+    pub boot: u64,
+}
+
+/// A ledger, from its founding on: a random number that is not zero. Zero stands for a host that has none yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LedgerId(pub u32);
+
+impl LedgerId {
+    /// No ledger yet.
+    pub const NONE: Self = Self(0);
+}
+
+/// A moment of the sender's own clock, in whole milliseconds since its boot, rounded down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp(pub u64);
+
+/// What one host sends another, before it is sealed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Datagram {
+    /// The ledger that the sender keeps.
+    pub ledger: LedgerId,
+    /// Present in the datagrams that keep time; the others only carry messages.
+    pub beat: Option<Beat>,
+    /// What else there is to say. Messages are kept in order within a datagram; datagrams are not.
+    pub messages: Vec<Message>,
+}
+
+/// A sign of life. Hosts send it to every voter, and voters to every host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// When it was made.
+    pub stamp: Stamp,
+    /// The newest beat that the sender has of the receiver.
+    pub echo: Option<Echo>,
+    /// How much of the ledger the sender has applied.
+    pub applied: u64,
+    /// What of the sender's own reports the leader has not acknowledged yet, or what the sender is; see [`Life`].
+    pub life: Life,
+}
+
+/// The answer to a beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Echo {
+    /// The start of the life that sent it: an answer to an earlier life is worth nothing.
+    pub start: u32,
+    /// Its stamp.
+    pub stamp: Stamp,
+    /// Whether the sender is a voter in whose applied ledger that life is admitted: only then the answer counts for the
+    /// lease.
+    pub admitted: bool,
+}
+
+/// How the sender of a beat is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Life {
+    /// It holds its lease.
+    #[default]
+    Leased,
+    /// It has none: it was not admitted yet, or a majority is silent; nothing that it owns runs.
+    Unleased,
+}
+
+/// What rides in a datagram beside the beat. New kinds are added at the end; hosts pass over what they do not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Consensus.
+    Raft(raft::RaftMessage),
+    /// To every voter, while the sender's incarnation is not admitted: who it is.
+    Hello(Hello),
+    /// From a voter to the leader: the hosts that it does not hear.
+    Silent(Vec<Silent>),
+    /// From a voter to the leader: it has applied an eviction, and answered that incarnation last so long ago.
+    LastAnswered {
+        /// The host.
+        host: HostId,
+        /// Which life of it.
+        incarnation: Incarnation,
+        /// Milliseconds of the sender's clock, rounded down.
+        ago_ms: u64,
+    },
+    /// From a host to the leader: how its groups are.
+    Report(Report),
+    /// From the leader to a host: reports up to this number have arrived.
+    ReportHeard {
+        /// The leader's term: another leader has to be told again.
+        term: u64,
+        /// [`Report::number`].
+        number: u64,
+    },
+    /// From a host to the leader: decide this. Sent again until it is seen in the ledger or the sender gives up.
+    Ask(decision::Entry),
+}
+
+/// Who a host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The machine, from its machine id: two machines with one name are told apart by it.
+    pub machine: u64,
+    /// What a leader may conclude from its silence.
+    pub proof: Proof,
+    /// The storage of its ledger; a host whose disk was lost comes back with another one.
+    pub storage: raft::StorageId,
+    /// A number that follows from its configuration file.
+    pub config: u32,
+    /// The groups of which it cannot say that they do not run here: their VMs run, or libvirt has not answered.
+    pub running: Running,
+}
+
+/// What a host that was evicted, and came back, still runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Running {
+    /// libvirt has not told yet.
+    Unknown,
+    /// None of the groups that the ledger gave to it.
+    Nothing,
+    /// Some of them.
+    Something,
+}
+
+/// A host that a voter does not hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silent {
+    /// The host.
+    pub host: HostId,
+    /// Which life was heard last, if one was since the voter started.
+    pub incarnation: Option<Incarnation>,
+    /// Milliseconds since, or since the voter started; rounded down.
+    pub ago_ms: u64,
+}
+
+/// How some groups of a host are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Grows with each change.
+    pub number: u64,
+    /// The changes since the report before, or everything when that is `None`.
+    pub after: Option<u64>,
+    /// What the host has room for.
+    pub room: Room,
+    /// The groups.
+    pub groups: Vec<GroupReport>,
+}
+
+/// What a host has room for, as libvirt says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// Free memory, in MiB.
+    pub memory_mib: u32,
+    /// All memory, in MiB.
+    pub memory_total_mib: u32,
+    /// CPUs.
+    pub cpus: u16,
+}
+
+/// What a group needs of its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// vCPUs.
+    pub cpus: u16,
+}
+
+/// How one group is on the host that reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// The group.
+    pub group: String,
+    /// The ledger's newest word about the group that the host acted upon: an index.
+    pub changed: u64,
+    /// How it is.
+    pub state: GroupState,
+    /// What it needs, as far as libvirt here knows it.
+    pub need: Option<Need>,
+}
+
+/// How a group is on one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupState {
+    /// libvirt does not tell.
+    Unknown,
+    /// Its VM is off, nothing that could start it is under way, and it is not started before the ledger says more than
+    /// [`GroupReport::changed`].
+    Down,
+    /// On its way up, or being recovered here.
+    Coming,
+    /// It runs, and all that counts in it is well.
+    Well,
+    /// It runs, and is not well; nothing more than that is known or done.
+    Unwell,
+    /// It stands still because the lease ran out.
+    Suspended,
+    /// Every rung here was spent.
+    GivenUp {
+        /// Why.
+        reason: String,
+    },
+    /// libvirt here does not know its VM, and nothing says what to define it from.
+    Undefined,
+    /// Its VM runs here without right.
+    Stray,
+}
+
+/// What an operator orders, as the ledger takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Be online, or offline.
+    Intent(Intent),
+    /// Be watched and not touched.
+    Freeze,
+    /// Be taken care of again.
+    Thaw,
+}

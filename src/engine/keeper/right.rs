@@ -1,0 +1,34 @@
+//! What a host may do with a group, as the ledger and the lease have it.
+
+use roost_proto::control::Intent;
+
+/// What this host may do with one group, and what is wanted of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// Whose it is.
+    pub hold: Hold,
+    /// The epoch of its ownership.
+    pub epoch: u64,
+    /// The index of the ledger's newest word about the group. What is reported names it.
+    pub changed: u64,
+    /// What is wanted.
+    pub intent: Intent,
+    /// Watched, not touched.
+    pub frozen: bool,
+}
+
+/// Whose a group is, from where this host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// This host's, and its lease holds: it is kept as wanted.
+    Owned,
+    /// This host's, and the lease ran out: what runs of it is made to stand still, by the hardest means if need be, and
+    /// goes on when it is `Owned` again in the same epoch.
+    Suspended,
+    /// This host's, and to be given back: it is shut down and not started again. Frozen or not.
+    Recalled,
+    /// It was this host's, which was evicted: whatever is left of it is destroyed.
+    Lost,
+    /// Not this host's, or not known yet whose: nothing is done about it, but that it runs is told.
+    Elsewhere,
+}

@@ -1,0 +1,27 @@
+//! The watchdog device: the words between the engine and its driver.
+
+use core::time::Duration;
+
+/// What the engine wants of the watchdog. The driver does it at once, in the deciding thread: a daemon that hangs feeds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchdogOrder {
+    /// Arm it if it is not armed, and feed it.
+    Feed,
+    /// Disarm it (magic close): the host leaves the cluster cleanly and owns nothing.
+    Disarm,
+}
+
+/// What is known of the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchdogInput {
+    /// It is open, and resets the machine when it is not fed for so long; read back from the device.
+    Working {
+        /// Its own timeout.
+        timeout: Duration,
+    },
+    /// There is none, or it cannot be used.
+    Missing {
+        /// Why, and what to do.
+        reason: String,
+    },
+}
