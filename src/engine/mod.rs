@@ -7,6 +7,7 @@
 
 pub mod fence;
 pub mod keeper;
+pub mod ledger;
 pub mod raft;
 pub mod watchdog;
 

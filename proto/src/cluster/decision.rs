@@ -1,7 +1,7 @@
 //! The decisions that make up the ledger. Each names what it was decided on, an epoch or an incarnation, and is passed over
 //! where that no longer holds.
 
-use super::{HostId, Incarnation, Order};
+use super::{HostId, Incarnation, Need, Order};
 use serde::{Deserialize, Serialize};
 
 /// One entry of the ledger.
@@ -83,6 +83,8 @@ pub enum Decision {
         to: HostId,
         /// Its life.
         incarnation: Incarnation,
+        /// What the group needs there, as far as is known.
+        need: Need,
     },
     /// The owner is to stop a group and give it back.
     Recall {

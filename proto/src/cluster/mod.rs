@@ -103,6 +103,8 @@ pub enum Life {
     Leased,
     /// It has none: it was not admitted yet, or a majority is silent; nothing that it owns runs.
     Unleased,
+    /// It holds its lease, and is about to leave: its groups are to go elsewhere.
+    Leaving,
 }
 
 /// What rides in a datagram beside the beat. New kinds are added at the end; hosts pass over what they do not know.
@@ -178,11 +180,14 @@ pub struct Silent {
 pub struct Report {
     /// Grows with each change.
     pub number: u64,
-    /// The changes since the report before, or everything when that is `None`.
+    /// It follows upon the report with this number, and says nothing to who has not heard that one; the first follows upon
+    /// none.
     pub after: Option<u64>,
-    /// What the host has room for.
-    pub room: Room,
-    /// The groups.
+    /// The number of the host's newest report: with it, all has been told.
+    pub newest: u64,
+    /// What the host has room for; nothing is known of that while libvirt is silent.
+    pub room: Option<Room>,
+    /// The groups that changed. Of a group that was never told of nothing runs here, and it is not this host's.
     pub groups: Vec<GroupReport>,
 }
 

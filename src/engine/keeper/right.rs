@@ -11,6 +11,8 @@ pub struct Right {
     pub epoch: u64,
     /// The index of the ledger's newest word about the group. What is reported names it.
     pub changed: u64,
+    /// The index of the newest order of an operator about it: a greater one, or a new epoch, starts the ladder afresh.
+    pub ordered: u64,
     /// What is wanted.
     pub intent: Intent,
     /// Watched, not touched.
@@ -29,6 +31,8 @@ pub enum Hold {
     Recalled,
     /// It was this host's, which was evicted: whatever is left of it is destroyed.
     Lost,
-    /// Not this host's, or not known yet whose: nothing is done about it, but that it runs is told.
+    /// Not this host's: nothing is done about it, but that it runs is told.
     Elsewhere,
+    /// It is not known yet whose: nothing is done about it.
+    Unknown,
 }

@@ -1,0 +1,394 @@
+//! The ledger: who is in the cluster, who owns which group, and what operators want. Every host keeps a copy and applies the
+//! same decisions in the same order.
+//!
+//! [`Ledger::apply`] checks each decision against what it was decided on, and passes over those that no longer hold. So two
+//! leaders at once can waste effort but do no harm, and a decision that arrives twice counts once.
+
+use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
+use roost_proto::cluster::raft::Index;
+use roost_proto::cluster::{HostId, Incarnation, Need, Order};
+use roost_proto::control::Intent;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Hosts on which one group has failed, at most: those that are tried for it are far fewer.
+pub const MAX_FAILED_ON: usize = 16;
+
+/// The replicated state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    hosts: BTreeMap<HostId, HostRecord>,
+    groups: BTreeMap<String, GroupRecord>,
+    /// The newest request of each host: an older one that arrives again, or late, is passed over.
+    asked: BTreeMap<HostId, Asked>,
+}
+
+/// What the ledger holds of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in the cluster.
+    pub standing: Standing,
+    /// What it may be used for.
+    pub mode: HostMode,
+    /// The index of the last decision about it.
+    pub changed: Index,
+}
+
+/// Whether a host is in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// It is not, and it runs nothing of the cluster's.
+    Out,
+    /// It is.
+    In(Member),
+    /// It was thrown out, and may still run what it owned: nothing of that is started elsewhere.
+    Evicted(Member),
+}
+
+/// One life of a host, as it was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The life.
+    pub incarnation: Incarnation,
+    /// The machine.
+    pub machine: u64,
+    /// What follows from its silence.
+    pub proof: Proof,
+}
+
+/// What the ledger holds of a group. One that is not in it yet is wanted, and nobody's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// What is wanted.
+    pub intent: Intent,
+    /// Watched, not touched.
+    pub frozen: bool,
+    /// Grows by one with each owner.
+    pub epoch: u64,
+    /// The index of the last decision about it.
+    pub changed: Index,
+    /// The index of the last order of an operator about it.
+    pub ordered: Index,
+    /// Who may run it.
+    pub owner: Option<HostId>,
+    /// Its owner is to stop it and give it back.
+    pub recalled: Option<Recall>,
+    /// Where it shall go next, if anywhere in particular.
+    pub wish: Option<HostId>,
+    /// The owner before.
+    pub last: Option<HostId>,
+    /// Where it could not be kept up lately.
+    pub failed_on: Vec<HostId>,
+    /// Why nothing more is tried, if so.
+    pub given_up: Option<String>,
+    /// What it needs of a host, as was known when it was last given to one.
+    pub need: Need,
+}
+
+/// Why and where to a group goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recall {
+    /// Why.
+    pub why: RecallReason,
+    /// Where to, if anywhere in particular.
+    pub to: Option<HostId>,
+}
+
+/// A group that nothing was decided about: wanted, and nobody's.
+static FREE: GroupRecord = GroupRecord {
+    intent: Intent::Online,
+    frozen: false,
+    epoch: 0,
+    changed: 0,
+    ordered: 0,
+    owner: None,
+    recalled: None,
+    wish: None,
+    last: None,
+    failed_on: Vec::new(),
+    given_up: None,
+    need: Need { memory_mib: 0, cpus: 0 },
+};
+
+impl Default for GroupRecord {
+    fn default() -> Self {
+        FREE.clone()
+    }
+}
+
+/// What became of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It holds.
+    Done,
+    /// It no longer held, for this reason, and changed nothing.
+    Passed(&'static str),
+}
+
+impl Ledger {
+    /// What is known of a group.
+    pub fn group(&self, name: &str) -> &GroupRecord {
+        self.groups.get(name).unwrap_or(&FREE)
+    }
+
+    /// Every group that something was decided about, by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&String, &GroupRecord)> {
+        self.groups.iter()
+    }
+
+    /// What is known of a host.
+    pub fn host(&self, host: HostId) -> Option<&HostRecord> {
+        self.hosts.get(&host)
+    }
+
+    /// Every host that something was decided about.
+    pub fn hosts(&self) -> impl Iterator<Item = (HostId, &HostRecord)> {
+        self.hosts.iter().map(|(id, record)| (*id, record))
+    }
+
+    /// A host's standing; a host that was never seen is out.
+    pub fn standing(&self, host: HostId) -> Standing {
+        self.hosts.get(&host).map_or(Standing::Out, |record| record.standing)
+    }
+
+    /// Whether this life of this host is in the cluster.
+    pub fn admits(&self, host: HostId, incarnation: Incarnation) -> bool {
+        matches!(self.standing(host), Standing::In(member) if member.incarnation == incarnation)
+    }
+
+    /// Whether a host owns anything.
+    pub fn owns_any(&self, host: HostId) -> bool {
+        self.groups.values().any(|group| group.owner == Some(host))
+    }
+
+    /// Takes in the entry at `index`. The same on every host.
+    pub fn apply(&mut self, index: Index, entry: &Entry) -> Effect {
+        if let Some(asked) = entry.asked {
+            if self.asked.get(&asked.host).is_some_and(|newest| *newest >= asked) {
+                return Effect::Passed("it was asked for before");
+            }
+            self.asked.insert(asked.host, asked);
+        }
+        match &entry.decision {
+            Decision::Admit { host, name, incarnation, machine, proof } => {
+                let member = Member { incarnation: *incarnation, machine: *machine, proof: *proof };
+                self.admit(index, *host, name, member)
+            }
+            Decision::Evict { host, incarnation } => self.evict(index, *host, *incarnation),
+            Decision::Fenced { host, incarnation, by } => self.fenced(index, *host, *incarnation, *by),
+            Decision::Leave { host, incarnation } => self.leave(index, *host, *incarnation),
+            Decision::Mode { host, mode, .. } => self.mode(index, *host, *mode),
+            Decision::Assign { group, epoch, to, incarnation, need } => {
+                self.assign(index, group, *epoch, (*to, *incarnation), *need)
+            }
+            Decision::Recall { group, epoch, to, why } => {
+                self.recall(index, group, *epoch, Recall { why: *why, to: *to })
+            }
+            Decision::Release { group, epoch, changed } => self.release(index, group, *epoch, *changed),
+            Decision::Order { group, order, .. } => self.order(index, group, *order),
+            Decision::GiveUp { group, epoch, reason } => self.give_up(index, group, *epoch, reason),
+            Decision::Forgive { group, epoch } => self.forgive(index, group, *epoch),
+        }
+    }
+
+    fn admit(&mut self, index: Index, host: HostId, name: &str, member: Member) -> Effect {
+        let before = self.hosts.get(&host);
+        let mode = before.map_or(HostMode::Active, |record| record.mode);
+        match before.map_or(Standing::Out, |record| record.standing) {
+            Standing::Out => {}
+            Standing::Evicted(_) => return Effect::Passed("it was evicted, and may still run something"),
+            Standing::In(before) if before.machine != member.machine => {
+                return Effect::Passed("another machine of that name is in the cluster");
+            }
+            Standing::In(before) if before.incarnation.start >= member.incarnation.start => {
+                return Effect::Passed("that life, or a later one, is in the cluster");
+            }
+            Standing::In(before) if before.incarnation.boot != member.incarnation.boot => {
+                self.free_all(index, host); // the machine was booted since, so nothing of it runs
+            }
+            Standing::In(_) => {}
+        }
+        let record =
+            HostRecord { name: name.to_owned(), standing: Standing::In(member), mode, changed: index };
+        self.hosts.insert(host, record);
+        Effect::Done
+    }
+
+    fn evict(&mut self, index: Index, host: HostId, incarnation: Incarnation) -> Effect {
+        let Some(record) = self.hosts.get_mut(&host) else {
+            return Effect::Passed("it never was in the cluster");
+        };
+        match record.standing {
+            Standing::In(member) if member.incarnation == incarnation => {
+                record.standing = Standing::Evicted(member);
+                record.changed = index;
+                Effect::Done
+            }
+            _ => Effect::Passed("that life of it is not in the cluster"),
+        }
+    }
+
+    fn fenced(&mut self, index: Index, host: HostId, incarnation: Incarnation, by: FencedBy) -> Effect {
+        let Some(record) = self.hosts.get_mut(&host) else {
+            if by == FencedBy::Operator {
+                let record = HostRecord {
+                    name: String::new(),
+                    standing: Standing::Out,
+                    mode: HostMode::Active,
+                    changed: index,
+                };
+                self.hosts.insert(host, record); // a host that was never seen: an operator says that it runs nothing
+                return Effect::Done;
+            }
+            return Effect::Passed("it never was in the cluster");
+        };
+        match record.standing {
+            Standing::Evicted(member) if member.incarnation == incarnation => {
+                record.standing = Standing::Out;
+                record.changed = index;
+                self.free_all(index, host);
+                Effect::Done
+            }
+            _ => Effect::Passed("that life of it is not evicted"),
+        }
+    }
+
+    fn leave(&mut self, index: Index, host: HostId, incarnation: Incarnation) -> Effect {
+        if !self.admits(host, incarnation) {
+            return Effect::Passed("that life of it is not in the cluster");
+        }
+        if self.owns_any(host) {
+            return Effect::Passed("it still owns groups");
+        }
+        let record = self.hosts.get_mut(&host).expect("it is admitted");
+        record.standing = Standing::Out;
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn mode(&mut self, index: Index, host: HostId, mode: HostMode) -> Effect {
+        let Some(record) = self.hosts.get_mut(&host) else {
+            return Effect::Passed("it never was in the cluster");
+        };
+        if record.mode == mode {
+            return Effect::Passed("it is so already");
+        }
+        record.mode = mode;
+        record.changed = index;
+        Effect::Done
+    }
+
+    /// Everything that a host owned is nobody's.
+    fn free_all(&mut self, index: Index, host: HostId) {
+        for group in self.groups.values_mut().filter(|group| group.owner == Some(host)) {
+            group.free(index);
+        }
+    }
+
+    fn assign(
+        &mut self,
+        index: Index,
+        group: &str,
+        epoch: u64,
+        (to, life): (HostId, Incarnation),
+        need: Need,
+    ) -> Effect {
+        let active = self.host(to).is_some_and(|host| host.mode == HostMode::Active);
+        if !self.admits(to, life) || !active {
+            return Effect::Passed("that host cannot take it");
+        }
+        let record = self.groups.entry(group.to_owned()).or_default();
+        if record.owner.is_some() || record.epoch != epoch {
+            return Effect::Passed("it is not free in that epoch");
+        }
+        if record.intent == Intent::Offline || record.frozen || record.given_up.is_some() {
+            return Effect::Passed("it is not to be started");
+        }
+        record.owner = Some(to);
+        record.epoch += 1;
+        record.need = need;
+        record.wish = None;
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn recall(&mut self, index: Index, group: &str, epoch: u64, recall: Recall) -> Effect {
+        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(owner) = record.owner.filter(|_| record.epoch == epoch) else {
+            return Effect::Passed("it is not owned in that epoch");
+        };
+        if record.recalled.is_some() {
+            return Effect::Passed("it is recalled already");
+        }
+        if record.frozen {
+            return Effect::Passed("it is frozen");
+        }
+        if recall.why == RecallReason::Failed && !record.failed_on.contains(&owner) {
+            if record.failed_on.len() == MAX_FAILED_ON {
+                record.failed_on.remove(0);
+            }
+            record.failed_on.push(owner);
+        }
+        record.recalled = Some(recall);
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn release(&mut self, index: Index, group: &str, epoch: u64, changed: Index) -> Effect {
+        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        if record.owner.is_none() || record.epoch != epoch || record.changed != changed {
+            return Effect::Passed("something was decided about it since");
+        }
+        record.free(index);
+        Effect::Done
+    }
+
+    fn order(&mut self, index: Index, group: &str, order: Order) -> Effect {
+        let record = self.groups.entry(group.to_owned()).or_default();
+        match order {
+            Order::Intent(intent) => record.intent = intent,
+            Order::Freeze => record.frozen = true,
+            Order::Thaw => record.frozen = false,
+        }
+        if order != Order::Freeze {
+            record.given_up = None;
+            record.failed_on.clear();
+        }
+        record.ordered = index;
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn give_up(&mut self, index: Index, group: &str, epoch: u64, reason: &str) -> Effect {
+        let record = self.groups.entry(group.to_owned()).or_default();
+        if record.epoch != epoch || record.intent == Intent::Offline || record.given_up.is_some() {
+            return Effect::Passed("it is not as it was");
+        }
+        record.given_up = Some(reason.to_owned());
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn forgive(&mut self, index: Index, group: &str, epoch: u64) -> Effect {
+        let Some(record) = self.groups.get_mut(group) else {
+            return Effect::Passed("there is nothing to forgive");
+        };
+        if record.epoch != epoch || record.failed_on.is_empty() {
+            return Effect::Passed("there is nothing to forgive");
+        }
+        record.failed_on.clear();
+        record.changed = index;
+        Effect::Done
+    }
+}
+
+impl GroupRecord {
+    /// Nobody's from here on.
+    fn free(&mut self, index: Index) {
+        self.last = self.owner.take();
+        self.wish = self.recalled.take().and_then(|recall| recall.to);
+        self.changed = index;
+    }
+}
