@@ -8,6 +8,7 @@
 pub mod fence;
 pub mod keeper;
 pub mod ledger;
+pub mod member;
 pub mod raft;
 pub mod watchdog;
 
