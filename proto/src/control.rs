@@ -345,4 +345,38 @@ pub enum EventKind {
     Danger,
     /// Events, or something else, could not be stored.
     Storage,
+    /// A host was taken into the cluster.
+    HostAdmitted,
+    /// A host is not taken into the cluster.
+    HostRefused,
+    /// A host is silent, or was evicted.
+    HostLost,
+    /// An evicted host is known to run nothing.
+    HostFenced,
+    /// An evicted host may still run its groups: they are not started elsewhere.
+    HostBlocked,
+    /// A host left the cluster in order.
+    HostLeft,
+    /// What a host may be used for was changed.
+    HostMode,
+    /// Starts keep failing on a host.
+    HostQuarantined,
+    /// What fence agents said.
+    Fencing,
+    /// A host has another leader, or none.
+    Leader,
+    /// This host's lease ran out, or it has one again.
+    Lease,
+    /// A group was given to a host.
+    Assigned,
+    /// A group's owner is to give it back.
+    Recalled,
+    /// A group that is wanted is given to nobody.
+    Blocked,
+    /// A VM runs where it has no right.
+    Stray,
+    /// Something about the watchdog device.
+    Watchdog,
+    /// Datagrams were refused.
+    Datagrams,
 }

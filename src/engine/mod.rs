@@ -7,6 +7,7 @@
 
 pub mod fence;
 pub mod keeper;
+pub mod leader;
 pub mod ledger;
 pub mod member;
 pub mod raft;

@@ -142,6 +142,8 @@ pub enum Proof {
     Watchdog {
         /// The device's own timeout, in milliseconds.
         timeout_ms: u32,
+        /// The longest lease that the host takes, in milliseconds.
+        lease_ms: u32,
     },
 }
 

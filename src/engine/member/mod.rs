@@ -38,6 +38,10 @@ pub struct Peer {
     pub applied: u64,
     /// Which ledger it keeps.
     pub ledger: LedgerId,
+    /// When this life was first heard.
+    pub since: Instant,
+    /// When a life before it, or another machine of its name, was last heard beside it.
+    pub rival: Option<Instant>,
     /// Who it is, if it has said so in this life.
     pub hello: Option<Hello>,
 }
@@ -59,6 +63,8 @@ pub struct Member {
     beat: Duration,
     lease: Duration,
     born: Instant,
+    /// Silence before this is not counted.
+    judges_from: Instant,
     carried: Option<Instant>,
     peers: BTreeMap<HostId, Peer>,
     /// When this host, as a voter, last answered itself.
@@ -75,13 +81,22 @@ impl Member {
         carried: Option<Instant>,
         born: Instant,
     ) -> Self {
-        Self { me, incarnation, beat, lease, born, carried, peers: BTreeMap::new(), own_grant: None }
+        Self {
+            me,
+            incarnation,
+            beat,
+            lease,
+            born,
+            judges_from: born,
+            carried,
+            peers: BTreeMap::new(),
+            own_grant: None,
+        }
     }
 
-    /// Takes new times.
-    pub const fn reload(&mut self, beat: Duration, lease: Duration) {
-        self.beat = beat;
-        self.lease = lease;
+    /// This host was not awake until now: what it did not hear meanwhile is nobody's fault.
+    pub const fn awoke(&mut self, now: Instant) {
+        self.judges_from = now;
     }
 
     /// Another host, if it was heard.
@@ -95,14 +110,17 @@ impl Member {
     }
 
     /// Whether a datagram of this life of that host is to be listened to: a newer life than the known one begins with it.
-    pub fn listens(&mut self, from: HostId, life: Incarnation, ledger: LedgerId) -> bool {
+    pub fn listens(&mut self, now: Instant, from: HostId, life: Incarnation, ledger: LedgerId) -> bool {
         let peer = self.peers.entry(from).or_default();
         match peer.life {
-            Some(known) if known.start > life.start => return false,
+            Some(known) if known.start > life.start => {
+                peer.rival = Some(now);
+                return false;
+            }
             Some(known) if known == life => {}
             _ => {
                 let answered = peer.answered; // it is still asked for when the life before is evicted
-                *peer = Peer { life: Some(life), answered, ..Peer::default() };
+                *peer = Peer { life: Some(life), since: now, answered, ..Peer::default() };
             }
         }
         peer.ledger = ledger;
@@ -190,10 +208,11 @@ impl Member {
     /// How long a host was not heard, or does not hear.
     pub fn silence(&self, now: Instant, host: HostId) -> Silence {
         let Some((peer, heard)) = self.peers.get(&host).and_then(|peer| Some((peer, peer.heard?))) else {
-            return Silence { age: now.since(self.born), life: None };
+            return Silence { age: now.since(self.judges_from), life: None };
         };
         let deaf = now.since(peer.confirmed.unwrap_or(heard)).saturating_sub(self.beat * ECHO_BEATS);
-        Silence { age: now.since(heard).max(deaf), life: peer.life }
+        let age = now.since(heard).max(deaf).min(now.since(self.judges_from));
+        Silence { age, life: peer.life }
     }
 
     /// When this life began.

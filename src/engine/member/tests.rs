@@ -19,7 +19,7 @@ fn voters(ids: &[u32]) -> Voters {
 
 fn answer(member: &mut Member, now: u64, from: u32, echo: Echo) {
     let life = Incarnation { start: 1, boot: u64::from(from) };
-    assert!(member.listens(HostId(from), life, LedgerId(1)));
+    assert!(member.listens(at(now), HostId(from), life, LedgerId(1)));
     let beat = Beat { stamp: Stamp(now), echo: Some(echo), applied: 0, life: Life::Leased };
     member.beat(at(now), HostId(from), &beat);
 }
@@ -84,9 +84,9 @@ fn a_voter_knows_when_it_answered_last_and_after_a_restart_takes_its_start_for_i
     member.beat_for(at(2900), host, true, 0, Life::Leased);
     assert_eq!(member.last_answered(host, life), at(2000), "the beat that was answered came then");
     let next = Incarnation { start: 2, boot: 2 };
-    assert!(member.listens(host, next, LedgerId(1)));
+    assert!(member.listens(at(3000), host, next, LedgerId(1)));
     assert_eq!(member.last_answered(host, life), at(2000), "a new life hides nothing");
-    assert!(!member.listens(host, life, LedgerId(1)), "the life before is over");
+    assert!(!member.listens(at(3000), host, life, LedgerId(1)), "the life before is over");
 }
 
 #[test]

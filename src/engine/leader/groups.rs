@@ -1,0 +1,338 @@
+//! Groups: which are given back, recalled, given to a host, or given up on.
+
+use super::placement::{Nowhere, Plan};
+use super::{Act, Leader, View};
+use crate::config;
+use core::time::Duration;
+use roost_proto::cluster::decision::{Decision, HostMode, RecallReason};
+use roost_proto::cluster::{GroupState, HostId, Life};
+use roost_proto::control::{EventKind, Intent, Level};
+use std::collections::BTreeMap;
+use super::super::ledger::{GroupRecord, Standing};
+use super::reports::Reports;
+
+/// How long a start counts among those that a host makes at the same time.
+const START_LASTS: Duration = Duration::from_secs(3);
+
+/// What is decided of one owned group.
+enum Owned {
+    Nothing,
+    Release,
+    Recall(RecallReason),
+    GiveUp(String),
+    Forgive,
+}
+
+impl Leader {
+    pub(super) fn settle_groups(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
+        let reports = core::mem::take(&mut self.reports);
+        self.settle_owned(view, &reports, acts);
+        self.give_out(view, &reports, acts);
+        self.reports = reports;
+    }
+
+    fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+        let plan = Plan::new(view, reports);
+        let mut recalled: Vec<(&str, HostId)> = Vec::new();
+        for group in &view.config.groups {
+            let record = view.ledger.group(&group.name);
+            let Some(owner) = record.owner else { continue };
+            let (name, epoch) = (group.name.clone(), record.epoch);
+            match self.owned(view, reports, &plan, group, owner) {
+                Owned::Nothing => {}
+                Owned::Release => {
+                    acts.push(Act::Decide(Decision::Release { group: name, epoch, changed: record.changed }));
+                }
+                Owned::Forgive => acts.push(Act::Decide(Decision::Forgive { group: name, epoch })),
+                Owned::GiveUp(reason) => {
+                    let text = format!("nothing is left to try: {reason}");
+                    acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), text));
+                    acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
+                }
+                Owned::Recall(why) => {
+                    if why == RecallReason::Failed {
+                        self.failed_on(view, owner, &name, acts);
+                    }
+                    recalled.push((&group.name, owner));
+                    acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
+                }
+            }
+        }
+        self.recall_mates(view, &plan, &recalled, acts);
+    }
+
+    /// Groups that must be together go together.
+    fn recall_mates<'a>(
+        &self,
+        view: &View<'_>,
+        plan: &Plan<'a>,
+        recalled: &[(&'a str, HostId)],
+        acts: &mut Vec<Act>,
+    ) {
+        let mut gone: Vec<&str> = recalled.iter().map(|(name, _)| *name).collect();
+        for (name, owner) in recalled {
+            for mate in plan.mates(name, *owner) {
+                let record = view.ledger.group(mate);
+                if record.recalled.is_none() && !gone.contains(&mate) {
+                    gone.push(mate);
+                    acts.push(Act::Decide(Decision::Recall {
+                        group: mate.to_owned(),
+                        epoch: record.epoch,
+                        to: None,
+                        why: RecallReason::Displaced,
+                    }));
+                }
+            }
+        }
+    }
+
+    fn owned(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        plan: &Plan<'_>,
+        group: &config::Group,
+        owner: HostId,
+    ) -> Owned {
+        let record = view.ledger.group(&group.name);
+        if !matches!(view.ledger.standing(owner), Standing::In(_)) {
+            return Owned::Nothing; // it is blocked until the host is fenced
+        }
+        let told = reports.group(owner, &group.name).filter(|told| told.changed == record.changed);
+        let Some(told) = told else { return Owned::Nothing };
+        let wanted = record.intent == Intent::Online && record.recalled.is_none();
+        match &told.state {
+            GroupState::Down if !wanted => Owned::Release,
+            _ if !wanted || record.frozen => Owned::Nothing,
+            GroupState::GivenUp { reason } => self.failed(plan, group, record, reason.clone()),
+            GroupState::Undefined => {
+                let reason = format!("libvirt on '{}' does not know its VM '{}'", view.name(owner), group.vm);
+                self.failed(plan, group, record, reason)
+            }
+            state => {
+                if self.is_emptied(view, owner) && (plan.place_beside(group).is_ok() || self.is_leaving(view, owner)) {
+                    return Owned::Recall(RecallReason::Emptied);
+                }
+                self.is_forgiven(view, group, record, *state == GroupState::Well)
+            }
+        }
+    }
+
+    /// A group cannot be kept up where it is.
+    fn failed(&self, plan: &Plan<'_>, group: &config::Group, record: &GroupRecord, reason: String) -> Owned {
+        if record.given_up.is_some() {
+            return Owned::Nothing;
+        }
+        let tries = record.failed_on.len();
+        if tries >= group.recovery.hosts as usize {
+            return Owned::GiveUp(format!("{reason}; {tries} other hosts were tried"));
+        }
+        match plan.place_beside(group) {
+            Ok(_) | Err(Nowhere::NoRoom(_)) => Owned::Recall(RecallReason::Failed),
+            Err(Nowhere::FailedEverywhere | Nowhere::NoHost(_)) => Owned::GiveUp(reason),
+        }
+    }
+
+    fn is_leaving(&self, view: &View<'_>, host: HostId) -> bool {
+        if host == view.me {
+            return view.own.is_none();
+        }
+        view.member.peer(host).is_some_and(|peer| peer.state == Life::Leaving)
+    }
+
+    fn is_emptied(&self, view: &View<'_>, host: HostId) -> bool {
+        self.is_leaving(view, host)
+            || view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Maintenance)
+    }
+
+    fn is_forgiven(&mut self, view: &View<'_>, group: &config::Group, record: &GroupRecord, well: bool) -> Owned {
+        if record.failed_on.is_empty() || !well {
+            self.well.remove(&group.name);
+            return Owned::Nothing;
+        }
+        let since = *self.well.entry(group.name.clone()).or_insert(view.now);
+        let at = since + group.recovery.window;
+        if view.now >= at {
+            return Owned::Forgive;
+        }
+        self.wake(at);
+        Owned::Nothing
+    }
+
+    /// Gives free groups to hosts: the most important first.
+    fn give_out(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+        let mut free: Vec<&config::Group> = view
+            .config
+            .groups
+            .iter()
+            .filter(|group| {
+                let record = view.ledger.group(&group.name);
+                record.owner.is_none()
+                    && record.intent == Intent::Online
+                    && !record.frozen
+                    && record.given_up.is_none()
+            })
+            .collect();
+        self.waiting.retain(|name, _| free.iter().any(|group| group.name == *name));
+        if free.is_empty() {
+            return;
+        }
+        free.sort_by_key(|group| (core::cmp::Reverse(group.priority), &group.name));
+        self.assigned.retain(|_, (_, at)| view.now.since(*at) < START_LASTS);
+        let mut starting: BTreeMap<HostId, (u32, roost_proto::time::Instant)> = BTreeMap::new();
+        for (host, at) in self.assigned.values() {
+            let entry = starting.entry(*host).or_insert((0, *at));
+            entry.0 += 1;
+            entry.1 = entry.1.min(*at);
+        }
+        let mut plan = Plan::new(view, reports);
+        let mut displaced = false;
+        for group in free {
+            let found = self
+                .is_free(view, reports, group)
+                .and_then(|()| needs(view, reports, group))
+                .and_then(|()| self.whither(view, reports, &plan, group));
+            let host = match found {
+                Ok(host) => host,
+                Err(Why::Room(hosts)) => {
+                    let go = plan.displace(group, &hosts).filter(|_| !displaced);
+                    for name in go.into_iter().flatten() {
+                        displaced = true;
+                        let epoch = view.ledger.group(&name).epoch;
+                        let why = RecallReason::Displaced;
+                        acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
+                    }
+                    self.wait(group, "no host that may run it has room".to_owned(), acts);
+                    continue;
+                }
+                Err(Why::Everywhere) => {
+                    let reason = "it failed on every host that may run it".to_owned();
+                    let epoch = view.ledger.group(&group.name).epoch;
+                    let name = group.name.clone();
+                    acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), reason.clone()));
+                    acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
+                    continue;
+                }
+                Err(Why::Other(reason)) => {
+                    self.wait(group, reason, acts);
+                    continue;
+                }
+            };
+            let starts = starting.entry(host).or_insert((0, view.now));
+            if starts.0 >= view.config.cluster.starts_at_once {
+                self.wake(starts.1 + START_LASTS);
+                continue;
+            }
+            starts.0 += 1;
+            let Standing::In(member) = view.ledger.standing(host) else { continue };
+            let need = plan.need(group);
+            plan.give(&group.name, host, need, false);
+            self.assigned.insert(group.name.clone(), (host, view.now));
+            self.waiting.remove(&group.name);
+            let epoch = view.ledger.group(&group.name).epoch;
+            let text = format!("it is given to '{}'", view.name(host));
+            acts.push(Act::Tell(Level::Info, EventKind::Assigned, Some(group.name.clone()), text));
+            acts.push(Act::Decide(Decision::Assign {
+                group: group.name.clone(),
+                epoch,
+                to: host,
+                incarnation: member.incarnation,
+                need,
+            }));
+        }
+    }
+
+    /// Tells why a group is not given to anybody, once.
+    fn wait(&mut self, group: &config::Group, reason: String, acts: &mut Vec<Act>) {
+        if self.waiting.get(&group.name) != Some(&reason) {
+            let text = format!("it waits: {reason}");
+            acts.push(Act::Tell(Level::Warning, EventKind::Blocked, Some(group.name.clone()), text));
+            self.waiting.insert(group.name.clone(), reason);
+        }
+    }
+
+    /// Whether a group that nobody owns is known to run nowhere. Of one that never had an owner every host that may run
+    /// it must have said so: it may have been started by hand before there was a cluster.
+    fn is_free(&mut self, view: &View<'_>, reports: &Reports, group: &config::Group) -> Result<(), Why> {
+        let first = view.ledger.group(&group.name).epoch == 0;
+        let wait = view.config.cluster.timing.suspect_after * 2;
+        for name in &group.on {
+            let id = HostId::of(name);
+            match (view.ledger.host(id).map(|record| record.standing), first) {
+                (None, true) => {
+                    return Err(Why::Other(format!(
+                        "'{name}' was never seen, and may run it: start roostd there, or make certain that it does not and say \
+                         `roost fence {name} --confirm`"
+                    )));
+                }
+                (None | Some(Standing::Out | Standing::Evicted(_)), _) => {}
+                (Some(Standing::In(_)), true) => {
+                    let told = reports.group(id, &group.name).map(|told| &told.state);
+                    match told {
+                        Some(GroupState::Unknown) => {
+                            return Err(Why::Other(format!("libvirt on '{name}' has not said whether it runs there")));
+                        }
+                        None if !reports.is_whole(id) => {
+                            return Err(Why::Other(format!("'{name}' has not said whether it runs there")));
+                        }
+                        _ => {}
+                    }
+                }
+                (Some(Standing::In(_)), false) => {
+                    if !reports.is_told(view.now, id, wait) {
+                        self.wake(self.since.max(view.now) + wait);
+                        return Err(Why::Other(format!("'{name}' has not reported yet")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The host for a free group: where it runs already, without right, or else by the rules.
+    fn whither(
+        &self,
+        view: &View<'_>,
+        reports: &Reports,
+        plan: &Plan<'_>,
+        group: &config::Group,
+    ) -> Result<HostId, Why> {
+        let strays: Vec<HostId> = view
+            .config
+            .hosts
+            .iter()
+            .map(|host| HostId::of(&host.name))
+            .filter(|id| *reports.state(*id, &group.name) == GroupState::Stray)
+            .collect();
+        match strays.as_slice() {
+            [] => plan.place(group).map_err(|nowhere| match nowhere {
+                Nowhere::NoRoom(hosts) => Why::Room(hosts),
+                Nowhere::FailedEverywhere => Why::Everywhere,
+                Nowhere::NoHost(reason) => Why::Other(reason),
+            }),
+            [host] if view.is_here(*host) && group.on.iter().any(|name| HostId::of(name) == *host) => Ok(*host),
+            _ => {
+                let names: Vec<String> = strays.iter().map(|id| format!("'{}'", view.name(*id))).collect();
+                Err(Why::Other(format!("its VM already runs on {}, without right: stop it there", names.join(" and "))))
+            }
+        }
+    }
+}
+
+/// Why a group is not given to a host.
+enum Why {
+    Room(Vec<HostId>),
+    Everywhere,
+    Other(String),
+}
+
+/// Whether all that a group needs is well.
+fn needs(view: &View<'_>, reports: &Reports, group: &config::Group) -> Result<(), Why> {
+    for name in &group.needs {
+        let owner = view.ledger.group(name).owner;
+        if owner.is_none_or(|owner| *reports.state(owner, name) != GroupState::Well) {
+            return Err(Why::Other(format!("it needs '{name}', which is not well yet")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The leader's policy: who is admitted, evicted and fenced, and which group goes where.
+//!
+//! It decides on what the ledger says and on what hosts report, and keeps only what a new leader can learn anew. Its
+//! decisions are proposals: they hold when the ledger has applied them. It decides anew only when all that it proposed was
+//! applied.
+
+mod fencing;
+mod groups;
+mod hosts;
+pub mod placement;
+pub mod reports;
+
+use super::fence::{FenceOrder, FenceResult, FenceTicket};
+use super::ledger::{Ledger, Standing};
+use super::member::Member;
+use crate::config::Config;
+use core::time::Duration;
+use fencing::Fencing;
+use reports::Reports;
+use roost_proto::cluster::decision::Decision;
+use roost_proto::cluster::raft::{Index, Voters};
+use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
+use roost_proto::control::{EventKind, Level};
+use roost_proto::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a voter says of whom it does not hear counts for so many beats: after that it would have said it again.
+const EVIDENCE_BEATS: u32 = 2;
+
+/// What the leader looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Now.
+    pub now: Instant,
+    /// This host.
+    pub me: HostId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What it says of itself; nothing while it leaves.
+    pub own: Option<&'a Hello>,
+    /// The configuration here.
+    pub config: &'a Config,
+    /// The applied ledger.
+    pub ledger: &'a Ledger,
+    /// Whom this host hears.
+    pub member: &'a Member,
+    /// The voters, as of the applied ledger.
+    pub voters: &'a Voters,
+    /// The index of that word about the voters.
+    pub voters_since: Index,
+    /// Voters-to-be that have all of the log.
+    pub caught_up: &'a BTreeSet<HostId>,
+}
+
+impl View<'_> {
+    /// Whether a host is in the cluster and heard, in the life that was admitted.
+    pub fn is_here(&self, host: HostId) -> bool {
+        let Standing::In(member) = self.ledger.standing(host) else { return false };
+        if host == self.me {
+            return member.incarnation == self.incarnation && self.own.is_some();
+        }
+        let silence = self.member.silence(self.now, host);
+        silence.life == Some(member.incarnation)
+            && silence.age < self.config.cluster.timing.suspect_after
+            && self.member.peer(host).is_some_and(|peer| peer.state != roost_proto::cluster::Life::Leaving)
+    }
+
+    /// A host's name, for people.
+    pub fn name(&self, host: HostId) -> String {
+        let config = self.config.hosts.iter().find(|known| HostId::of(&known.name) == host);
+        config.map_or_else(
+            || self.ledger.host(host).map_or_else(|| format!("{host:?}"), |record| record.name.clone()),
+            |known| known.name.clone(),
+        )
+    }
+}
+
+/// What the leader wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Propose this.
+    Decide(Decision),
+    /// Propose these voters.
+    Voters(Voters),
+    /// Ask fence agents.
+    Fence(FenceOrder),
+    /// Record this.
+    Tell(Level, EventKind, Option<String>, String),
+}
+
+/// What a voter said of a host that it does not hear.
+#[derive(Clone, Copy, Debug)]
+struct Evidence {
+    arrived: Instant,
+    age: Duration,
+    life: Option<Incarnation>,
+}
+
+/// One leader's time in office.
+#[derive(Debug)]
+pub struct Leader {
+    since: Instant,
+    reports: Reports,
+    evidence: BTreeMap<HostId, BTreeMap<HostId, Evidence>>,
+    /// When voters last answered lives that were evicted, in this leader's time.
+    last_answers: BTreeMap<(HostId, Incarnation), BTreeMap<HostId, Instant>>,
+    fencing: BTreeMap<HostId, Fencing>,
+    next_ticket: u64,
+    /// When groups were assigned, to spread starts.
+    assigned: BTreeMap<String, (HostId, Instant)>,
+    /// Since when groups are well, of those with failures to forgive.
+    well: BTreeMap<String, Instant>,
+    /// When groups were taken from hosts because they failed there.
+    failures: BTreeMap<HostId, BTreeMap<String, Instant>>,
+    /// Since when hosts are quarantined.
+    quarantined: BTreeMap<HostId, Instant>,
+    /// Why groups that are wanted are not given to anybody.
+    waiting: BTreeMap<String, String>,
+    /// What was told of hosts, so that it is told once.
+    told: BTreeMap<HostId, String>,
+    /// When time alone may change what is decided.
+    next: Option<Instant>,
+}
+
+impl Leader {
+    /// A leader who begins. Tickets begin at `first_ticket`, so that answers to orders of an earlier time in office are not
+    /// taken for answers to this one's.
+    pub fn new(now: Instant, first_ticket: u64) -> Self {
+        Self {
+            since: now,
+            reports: Reports::default(),
+            evidence: BTreeMap::new(),
+            last_answers: BTreeMap::new(),
+            fencing: BTreeMap::new(),
+            next_ticket: first_ticket,
+            assigned: BTreeMap::new(),
+            well: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            told: BTreeMap::new(),
+            next: None,
+        }
+    }
+
+    /// The ticket that the next leader's orders may begin with.
+    pub const fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
+    /// A voter does not hear these hosts.
+    pub fn silent(&mut self, now: Instant, voter: HostId, silent: &[Silent]) {
+        for one in silent {
+            let age = Duration::from_millis(one.ago_ms);
+            let evidence = Evidence { arrived: now, age, life: one.incarnation };
+            self.evidence.entry(one.host).or_default().insert(voter, evidence);
+        }
+    }
+
+    /// A voter has applied an eviction, and answered that life last `ago_ms` of its own milliseconds before it said so.
+    pub fn last_answered(&mut self, now: Instant, voter: HostId, host: HostId, life: Incarnation, ago_ms: u64) {
+        let ago = fencing::at_least(Duration::from_millis(ago_ms));
+        let answers = self.last_answers.entry((host, life)).or_default();
+        let at = answers.entry(voter).or_insert(now - ago);
+        *at = (*at).min(now - ago); // the one that was least delayed on its way
+    }
+
+    /// A host reports; the answer is the number up to which all is heard.
+    pub fn report(&mut self, now: Instant, from: HostId, life: Incarnation, report: Report) -> u64 {
+        self.reports.take(now, from, life, report)
+    }
+
+    /// Fence agents answered.
+    pub fn fenced(&mut self, now: Instant, ticket: FenceTicket, result: &FenceResult) -> Vec<Act> {
+        let answered = self
+            .fencing
+            .values_mut()
+            .find_map(|fencing| Some((fencing.answered(now, ticket, result)?, fencing.name().to_owned())));
+        let Some((Some((level, text)), name)) = answered else { return Vec::new() };
+        vec![Act::Tell(level, EventKind::Fencing, None, text.replace("{host}", &name))]
+    }
+
+    /// What is to be decided now. Nothing that this proposes may be under way still.
+    pub fn step(&mut self, view: &View<'_>) -> Vec<Act> {
+        self.next = None;
+        let mut acts = Vec::new();
+        self.watch_hosts(view, &mut acts);
+        self.settle_groups(view, &mut acts);
+        acts
+    }
+
+    /// When to call [`Leader::step`] again, if nothing happens before.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Why a group that is wanted is not given to anybody.
+    pub fn waiting(&self, group: &str) -> Option<&str> {
+        self.waiting.get(group).map(String::as_str)
+    }
+
+    /// Looks again at that moment.
+    fn wake(&mut self, at: Instant) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Tells something about a host, once.
+    fn tell_host(&mut self, host: HostId, level: Level, kind: EventKind, text: String, acts: &mut Vec<Act>) {
+        if self.told.get(&host) != Some(&text) {
+            self.told.insert(host, text.clone());
+            acts.push(Act::Tell(level, kind, None, text));
+        }
+    }
+}

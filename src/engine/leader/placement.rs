@@ -1,0 +1,240 @@
+//! Placement: on which host a free group goes.
+
+use super::View;
+use super::reports::Reports;
+use crate::config::{self, Role};
+use roost_proto::cluster::decision::HostMode;
+use roost_proto::cluster::{GroupState, HostId, Need};
+use std::collections::BTreeMap;
+
+/// Why no host takes a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nowhere {
+    /// Hosts are missing, not to be used, or kept out by a rule; in words.
+    NoHost(String),
+    /// These could, if they had room.
+    NoRoom(Vec<HostId>),
+    /// It failed on every host that may run it.
+    FailedEverywhere,
+}
+
+/// Who owns what, with what is about to be decided.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    view: &'a View<'a>,
+    reports: &'a Reports,
+    owners: BTreeMap<&'a str, HostId>,
+    hosts: BTreeMap<&'a str, &'a config::Host>,
+    /// With whom a group must and must not be, from both sides.
+    partners: BTreeMap<&'a str, Vec<(&'a str, Company)>>,
+    /// What is promised to each host: memory of all that it owns, and of what of that does not run yet.
+    promised: BTreeMap<HostId, Promised>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Company {
+    Together,
+    Apart,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Promised {
+    owned_mib: u64,
+    coming_mib: u64,
+    cpus: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// The state of things.
+    pub fn new(view: &'a View<'a>, reports: &'a Reports) -> Self {
+        let hosts = view.config.hosts.iter().map(|host| (host.name.as_str(), host)).collect();
+        let mut partners: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for group in &view.config.groups {
+            let together = group.together.iter().map(|other| (other.as_str(), Company::Together));
+            let apart = group.apart.iter().map(|other| (other.as_str(), Company::Apart));
+            for (other, company) in together.chain(apart) {
+                partners.entry(&group.name).or_default().push((other, company));
+                partners.entry(other).or_default().push((&group.name, company));
+            }
+        }
+        let mut plan =
+            Self { view, reports, owners: BTreeMap::new(), hosts, partners, promised: BTreeMap::new() };
+        for (name, record) in view.ledger.groups() {
+            if let Some(owner) = record.owner {
+                plan.give(name, owner, record.need, runs(reports.state(owner, name)));
+            }
+        }
+        plan
+    }
+
+    /// Counts a group as a host's.
+    pub fn give(&mut self, group: &'a str, host: HostId, need: Need, runs: bool) {
+        self.owners.insert(group, host);
+        let promised = self.promised.entry(host).or_default();
+        promised.owned_mib += u64::from(need.memory_mib);
+        promised.cpus += u64::from(need.cpus);
+        if !runs {
+            promised.coming_mib += u64::from(need.memory_mib);
+        }
+    }
+
+    /// What a group needs: as its hosts tell, or as the ledger remembers.
+    pub fn need(&self, group: &config::Group) -> Need {
+        let told = group.on.iter().find_map(|host| self.reports.group(HostId::of(host), &group.name)?.need);
+        told.unwrap_or(self.view.ledger.group(&group.name).need)
+    }
+
+    /// Memory that a host has left, in MiB; none when it does not say.
+    fn left(&self, host: &config::Host) -> Option<u64> {
+        let id = HostId::of(&host.name);
+        let room = self.reports.room(id)?;
+        let promised = self.promised.get(&id).copied().unwrap_or_default();
+        let reserve = u64::from(host.reserve_mib);
+        let by_sum = u64::from(room.memory_total_mib).saturating_sub(promised.owned_mib + reserve);
+        let by_sight = u64::from(room.memory_mib).saturating_sub(promised.coming_mib + reserve);
+        Some(by_sum.min(by_sight))
+    }
+
+    /// Whether a host may get groups at all, and is there.
+    fn is_usable(&self, host: &config::Host) -> bool {
+        let id = HostId::of(&host.name);
+        let active = self.view.ledger.host(id).is_some_and(|record| record.mode == HostMode::Active);
+        host.role == Role::Hypervisor && active && self.view.is_here(id)
+    }
+
+    /// The host for a group, or why there is none.
+    pub fn place(&self, group: &config::Group) -> Result<HostId, Nowhere> {
+        self.place_but(group, None)
+    }
+
+    /// The host for a group that cannot stay where it is, once its mates have gone from there with it.
+    pub fn place_beside(&self, group: &config::Group) -> Result<HostId, Nowhere> {
+        self.place_but(group, self.view.ledger.group(&group.name).owner)
+    }
+
+    fn place_but(&self, group: &config::Group, but: Option<HostId>) -> Result<HostId, Nowhere> {
+        let record = self.view.ledger.group(&group.name);
+        let mut why = Vec::new();
+        let (mut failed, mut full, mut fit) = (0, Vec::new(), Vec::new());
+        for (rank, name) in group.on.iter().enumerate() {
+            let id = HostId::of(name);
+            let Some(host) = self.hosts.get(name.as_str()) else { continue };
+            if record.failed_on.contains(&id) || but == Some(id) {
+                failed += 1;
+                why.push(format!("it failed on '{name}'"));
+                continue;
+            }
+            if !self.is_usable(host) {
+                why.push(format!("'{name}' cannot be used"));
+                continue;
+            }
+            if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
+                why.push(format!("libvirt on '{name}' does not know its VM"));
+                continue;
+            }
+            if let Some(reason) = self.company(group, id, but) {
+                why.push(reason);
+                continue;
+            }
+            let need = self.need(group);
+            let Some(left) = self.left(host) else {
+                why.push(format!("libvirt on '{name}' does not answer"));
+                continue;
+            };
+            let cpus = self.reports.room(id).map_or(0, |room| room.cpus);
+            if u64::from(need.memory_mib) > left || need.cpus > cpus {
+                full.push(id);
+                continue;
+            }
+            fit.push((self.preference(group, id, rank), left, id));
+        }
+        fit.sort_by_key(|(preference, left, id)| (*preference, core::cmp::Reverse(*left), *id));
+        match fit.first() {
+            Some((_, _, id)) => Ok(*id),
+            None if !full.is_empty() => Err(Nowhere::NoRoom(full)),
+            None if failed > 0 && failed == group.on.len() => Err(Nowhere::FailedEverywhere),
+            None => Err(Nowhere::NoHost(why.join("; "))),
+        }
+    }
+
+    /// The smaller, the better: where it is wished, where it was last, in the order of `on`.
+    fn preference(&self, group: &config::Group, host: HostId, rank: usize) -> usize {
+        let record = self.view.ledger.group(&group.name);
+        if record.wish == Some(host) {
+            0
+        } else if record.last == Some(host) {
+            1
+        } else {
+            2 + rank
+        }
+    }
+
+    /// Why a group must not be on a host, by the rules about company.
+    fn company(&self, group: &config::Group, host: HostId, leaves: Option<HostId>) -> Option<String> {
+        for (other, company) in self.partners.get(group.name.as_str()).into_iter().flatten() {
+            let Some(owner) = self.owners.get(other) else { continue };
+            match company {
+                Company::Together if *owner != host && Some(*owner) != leaves => return Some(format!("it must be with '{other}'")),
+                Company::Apart if *owner == host => return Some(format!("it must not be with '{other}'")),
+                Company::Together | Company::Apart => {}
+            }
+        }
+        None
+    }
+
+    /// The groups that must be where this one is, at any remove, and are on `host` now.
+    pub fn mates(&self, group: &'a str, host: HostId) -> Vec<&'a str> {
+        let mut found = vec![group];
+        let mut next = 0;
+        while let Some(name) = found.get(next).copied() {
+            next += 1;
+            for (other, company) in self.partners.get(name).into_iter().flatten() {
+                let here = self.owners.get(other) == Some(&host);
+                if *company == Company::Together && here && !found.contains(other) {
+                    found.push(other);
+                }
+            }
+        }
+        found.split_off(1)
+    }
+
+    /// Groups of less priority on one of `hosts` whose going would make room for `group`: the fewest, the least
+    /// important first.
+    pub fn displace(&self, group: &config::Group, hosts: &[HostId]) -> Option<Vec<String>> {
+        let need = u64::from(self.need(group).memory_mib);
+        let mut best: Option<Vec<String>> = None;
+        for id in hosts {
+            let Some(host) = self.view.config.hosts.iter().find(|host| HostId::of(&host.name) == *id) else { continue };
+            let mut lesser: Vec<&config::Group> = self
+                .view
+                .config
+                .groups
+                .iter()
+                .filter(|other| other.priority < group.priority && self.owners.get(other.name.as_str()) == Some(id))
+                .filter(|other| {
+                    let record = self.view.ledger.group(&other.name);
+                    record.recalled.is_none() && !record.frozen
+                })
+                .collect();
+            lesser.sort_by_key(|other| (other.priority, &other.name));
+            let mut left = self.left(host).unwrap_or(0);
+            let mut go = Vec::new();
+            for other in lesser {
+                if left >= need {
+                    break;
+                }
+                left += u64::from(self.need(other).memory_mib);
+                go.push(other.name.clone());
+            }
+            if left >= need && best.as_ref().is_none_or(|best| go.len() < best.len()) {
+                best = Some(go);
+            }
+        }
+        best.filter(|go| !go.is_empty())
+    }
+}
+
+/// Whether the VM of a group in this state has its memory already.
+const fn runs(state: &GroupState) -> bool {
+    matches!(state, GroupState::Well | GroupState::Unwell | GroupState::Suspended)
+}

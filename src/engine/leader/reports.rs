@@ -1,0 +1,87 @@
+//! What hosts report to the leader: how their groups are, and what they have room for.
+
+use core::time::Duration;
+use roost_proto::cluster::{GroupReport, GroupState, HostId, Incarnation, Report, Room};
+use roost_proto::time::Instant;
+use std::collections::BTreeMap;
+
+/// What one life of a host has told this leader.
+#[derive(Debug)]
+pub struct Account {
+    life: Incarnation,
+    since: Instant,
+    /// The newest report that follows upon all before it.
+    heard: u64,
+    newest: u64,
+    room: Option<Room>,
+    groups: BTreeMap<String, GroupReport>,
+}
+
+/// What all hosts have told this leader.
+#[derive(Debug, Default)]
+pub struct Reports {
+    hosts: BTreeMap<HostId, Account>,
+}
+
+impl Reports {
+    /// Takes in a report, and returns the number up to which all is heard: the host is told it.
+    pub fn take(&mut self, now: Instant, from: HostId, life: Incarnation, report: Report) -> u64 {
+        let account = self.hosts.entry(from).or_insert_with(|| Account::new(life, now));
+        if account.life != life {
+            *account = Account::new(life, now);
+        }
+        if report.after.is_none() && report.number > account.heard {
+            account.groups.clear(); // the host begins from the first
+            account.heard = 0;
+        }
+        if report.after.unwrap_or(0) == account.heard && report.number > account.heard {
+            account.heard = report.number;
+            account.newest = report.newest;
+            account.room = report.room;
+            account.groups.extend(report.groups.into_iter().map(|group| (group.group.clone(), group)));
+        }
+        account.heard
+    }
+
+    /// Forgets what another life of the host told.
+    pub fn begin(&mut self, now: Instant, host: HostId, life: Incarnation) {
+        if self.hosts.get(&host).is_none_or(|account| account.life != life) {
+            self.hosts.insert(host, Account::new(life, now));
+        }
+    }
+
+    /// Whether a host has told all, or has had `wait` for it.
+    pub fn is_told(&self, now: Instant, host: HostId, wait: Duration) -> bool {
+        self.hosts.get(&host).is_some_and(|account| account.is_whole() || now.since(account.since) >= wait)
+    }
+
+    /// Whether a host has told all.
+    pub fn is_whole(&self, host: HostId) -> bool {
+        self.hosts.get(&host).is_some_and(Account::is_whole)
+    }
+
+    /// What a host has room for, while its libvirt answers.
+    pub fn room(&self, host: HostId) -> Option<Room> {
+        self.hosts.get(&host)?.room
+    }
+
+    /// What a host told of a group.
+    pub fn group(&self, host: HostId, group: &str) -> Option<&GroupReport> {
+        self.hosts.get(&host)?.groups.get(group)
+    }
+
+    /// How a group is on a host; of what was not told of nothing runs.
+    pub fn state(&self, host: HostId, group: &str) -> &GroupState {
+        self.group(host, group).map_or(&GroupState::Down, |report| &report.state)
+    }
+}
+
+impl Account {
+    const fn new(life: Incarnation, since: Instant) -> Self {
+        Self { life, since, heard: 0, newest: 0, room: None, groups: BTreeMap::new() }
+    }
+
+    const fn is_whole(&self) -> bool {
+        self.heard > 0 && self.heard == self.newest
+    }
+}
