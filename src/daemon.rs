@@ -5,14 +5,20 @@ use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
 use crate::driver::guest_link::GuestLinks;
+use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
+use crate::driver::life::{Life, LifeError};
 use crate::driver::systemd::Systemd;
-use crate::engine::keeper::{EventDraft, Input, Keeper as Engine, OperatorOrder, Output, RequestId, draft};
+use crate::engine::keeper::{self, EventDraft, RequestId, draft};
+use crate::engine::{Command, Engine, Input, Output, Start};
+use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
 use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use roost_proto::cluster::GroupOrder;
+use roost_proto::cluster::raft::StorageId;
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
@@ -42,6 +48,15 @@ pub enum StartError {
     Config(String),
     /// What is kept on disk is not good.
     State(disk::StateError),
+    /// The stored ledger is not good.
+    Ledger {
+        /// Its folder.
+        dir: PathBuf,
+        /// Why.
+        error: OpenError,
+    },
+    /// A new life cannot begin.
+    Life(LifeError),
     /// The system refused something.
     System {
         /// What was being done.
@@ -56,6 +71,8 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(words) => write!(f, "{words}"),
             Self::State(error) => write!(f, "{error}"),
+            Self::Ledger { dir, error } => write!(f, "the ledger in '{}': {error}", dir.display()),
+            Self::Life(error) => write!(f, "{error}"),
             Self::System { what, error } => write!(f, "{what}: {error}"),
         }
     }
@@ -84,12 +101,16 @@ enum Source {
     Guests,
     Control,
     Disk,
+    Ledger,
 }
 
+/// How a daemon's run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    Ending,
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The cluster went on without this life: the daemon is to begin anew.
+    Anew,
 }
 
 /// The daemon.
@@ -102,12 +123,14 @@ pub struct Daemon {
     guests: GuestLinks,
     control: Control,
     disk: Disk,
+    ledger: LedgerDisk,
+    life: Life,
     signals: SignalFd,
     systemd: Systemd,
     epoll: Epoll,
     events: VecDeque<Event>,
     next_seq: u64,
-    life: Life,
+    ended: Option<Ended>,
     next_watchdog: Option<Instant>,
 }
 
@@ -117,6 +140,12 @@ impl Daemon {
         let config = config::load(&options.config).map_err(|error| StartError::Config(error.to_string()))?;
         let host = host_name(&options, &config).map_err(StartError::Config)?;
         let uri = config.hosts.iter().find(|h| h.name == host).map(|h| h.libvirt.clone()).unwrap_or_default();
+        // Before any thread starts, since a thread has the mask of the one that started it.
+        let mut mask = SigSet::empty();
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
+        mask.thread_block().map_err(system("cannot block signals"))?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(system("cannot wait for signals"))?;
         let screenshots = options.state_dir.join("screenshots");
         for dir in [&options.run_dir, &options.state_dir, &screenshots] {
             std::fs::create_dir_all(dir)
@@ -127,15 +156,29 @@ impl Daemon {
             Control::listen(&socket).map_err(system(format!("cannot listen at '{}'", socket.display())))?;
         let saved = disk::load_state(&options.state_dir).map_err(StartError::State)?;
         let events = disk::load_events(&options.state_dir);
-        let boot_id = clock::boot_id().map_err(system("cannot read the boot id"))?;
+        let life = Life::begin(&options.state_dir, &options.run_dir).map_err(StartError::Life)?;
+        let dir = options.state_dir.join("ledger");
+        let folder =
+            OsFolder::new(&dir).map_err(system(format!("cannot make the folder '{}'", dir.display())))?;
+        let storage = clock::seed().map_err(system("cannot draw a random number"))? >> 33;
+        let storage = StorageId(u32::try_from(storage).unwrap_or(0) + 1);
+        let (store, stored) =
+            Store::open(folder, storage).map_err(|error| StartError::Ledger { dir, error })?;
+        let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
         let seed = clock::seed().map_err(system("cannot draw a random number"))?;
-        let mut mask = SigSet::empty();
-        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
-        mask.thread_block().map_err(system("cannot block signals"))?;
-        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map_err(system("cannot wait for signals"))?;
         let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
-        let engine = Engine::new(&config, &host, saved, &boot_id, seed, screenshots, clock::now());
+        let start = Start {
+            host: host.clone(),
+            incarnation: life.incarnation,
+            machine: life.machine,
+            boot_id: life.boot_id.clone(),
+            saved,
+            stored,
+            lease_until: life.lease_before,
+            seed,
+            screenshots,
+        };
+        let engine = Engine::new(&config, start, clock::now());
         let libvirt =
             Libvirt::start(&uri, LIBVIRT_POLL).map_err(system("cannot start the libvirt threads"))?;
         let guests = GuestLinks::new(&host).map_err(system("cannot set the guest link up"))?;
@@ -152,12 +195,14 @@ impl Daemon {
             guests,
             control,
             disk,
+            ledger,
+            life,
             signals,
             systemd,
             epoll,
             events,
             next_seq,
-            life: Life::Running,
+            ended: None,
             next_watchdog,
         };
         daemon.listen().map_err(system("cannot watch a descriptor"))?;
@@ -172,11 +217,12 @@ impl Daemon {
         self.epoll.add(&self.guests.fd().0, readable(Source::Guests))?;
         self.epoll.add(&self.control.fd().0, readable(Source::Control))?;
         self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
+        self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
         Ok(())
     }
 
-    /// Runs until a signal ends it. VMs run on.
-    pub fn run(mut self) -> io::Result<()> {
+    /// Runs until a signal ends it, or the cluster went on without it. VMs run on.
+    pub fn run(mut self) -> io::Result<Ended> {
         self.record(draft(
             Level::Info,
             EventKind::DaemonStarted,
@@ -189,15 +235,24 @@ impl Daemon {
             ),
         ));
         self.systemd.say("READY=1");
-        while self.life == Life::Running {
+        self.drain();
+        let ended = loop {
+            if let Some(ended) = self.ended {
+                break ended;
+            }
             self.wait()?;
             self.drain();
+        };
+        let text = match ended {
+            Ended::Stopped => "roostd ends; VMs run on, and are not watched",
+            Ended::Anew => "roostd begins anew: the cluster went on without it",
+        };
+        if ended == Ended::Stopped {
+            self.systemd.say("STOPPING=1");
         }
-        self.systemd.say("STOPPING=1");
-        let text = "roostd ends; VMs run on, and are not watched".to_owned();
-        self.record(draft(Level::Info, EventKind::DaemonStopped, None, text));
+        self.record(draft(Level::Info, EventKind::DaemonStopped, None, text.to_owned()));
         self.disk.finish();
-        Ok(())
+        Ok(ended)
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -237,6 +292,15 @@ impl Daemon {
             while let Some(done) = self.disk.poll() {
                 self.disk_says(done, now);
             }
+        } else if source == Source::Ledger as u64 {
+            while let Some(done) = self.ledger.poll() {
+                let input = match done {
+                    ledger_disk::Done::Written(number) => Input::Written { number },
+                    ledger_disk::Done::Works(result) => Input::LedgerDisk(result),
+                };
+                self.engine.handle(now, input);
+                self.drain();
+            }
         }
     }
 
@@ -251,6 +315,7 @@ impl Daemon {
             self.record(draft(Level::Warning, EventKind::ControllerRefused, None, complaint));
         }
         self.engine.handle_timeout(now);
+        self.life.keep_lease(self.engine.lease_until());
         if self.next_watchdog.is_some_and(|at| now >= at) {
             self.systemd.say("WATCHDOG=1");
             self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
@@ -261,12 +326,8 @@ impl Daemon {
     fn drain(&mut self) {
         while let Some(output) = self.engine.poll_output() {
             match output {
-                Output::Order(order) => self.libvirt.order(order),
-                Output::Store(saved) => {
-                    if let Err(error) = self.disk.store(saved) {
-                        self.engine.handle(clock::now(), Input::Stored(Err(error)));
-                    }
-                }
+                Output::Keeper(output) => self.keep(output),
+                Output::Write(write) => self.ledger.write(write),
                 Output::Answer { request, answer } => {
                     let reply = match answer {
                         Ok(text) => Reply::Done { text },
@@ -274,11 +335,27 @@ impl Daemon {
                     };
                     self.control.answer(request, &reply);
                 }
-                Output::Event(event) => self.record(event),
-                Output::DropGuest { group } => self.guests.drop_guest(&group),
-                Output::Hush { group, hush } => self.guests.hush(&group, hush),
-                Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
+                Output::Send { .. } | Output::Fence(_) | Output::Watchdog(_) => {}
+                Output::BeginAnew => self.ended = Some(Ended::Anew),
+                Output::Left => self.ended = Some(Ended::Stopped),
             }
+        }
+    }
+
+    /// Carries out what is to be done with this host's own groups.
+    fn keep(&mut self, output: keeper::Output) {
+        match output {
+            keeper::Output::Order(order) => self.libvirt.order(order),
+            keeper::Output::Store(saved) => {
+                if let Err(error) = self.disk.store(saved) {
+                    self.engine.handle(clock::now(), Input::Stored(Err(error)));
+                }
+            }
+            keeper::Output::Event(event) => self.record(event),
+            keeper::Output::DropGuest { group } => self.guests.drop_guest(&group),
+            keeper::Output::Hush { group, hush } => self.guests.hush(&group, hush),
+            keeper::Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
+            keeper::Output::Wish { .. } => {} // the engine keeps it
         }
     }
 
@@ -325,7 +402,7 @@ impl Daemon {
                         log::error!("{reason}");
                     }
                 }
-                _ => self.life = Life::Ending,
+                _ => self.ended = Some(Ended::Stopped),
             }
         }
     }
@@ -339,10 +416,10 @@ impl Daemon {
             }
             Ask::Events { after, group, follow } => self.tell_events(request, after, group, follow),
             Ask::Intent { group, intent } => {
-                self.order(now, request, who, group, OperatorOrder::Intent(intent));
+                self.order(now, request, who, group, GroupOrder::Intent(intent));
             }
-            Ask::Freeze { group } => self.order(now, request, who, group, OperatorOrder::Freeze),
-            Ask::Thaw { group } => self.order(now, request, who, group, OperatorOrder::Thaw),
+            Ask::Freeze { group } => self.order(now, request, who, group, GroupOrder::Freeze),
+            Ask::Thaw { group } => self.order(now, request, who, group, GroupOrder::Thaw),
             Ask::Reload => {
                 let reply = match self.reload() {
                     Ok(text) => Reply::Done { text },
@@ -362,8 +439,8 @@ impl Daemon {
         status
     }
 
-    fn order(&mut self, now: Instant, request: RequestId, who: String, group: String, order: OperatorOrder) {
-        self.engine.handle(now, Input::Operator { request, who, group, order });
+    fn order(&mut self, now: Instant, request: RequestId, who: String, group: String, order: GroupOrder) {
+        self.engine.handle(now, Input::Operator { request, who, command: Command::Group { group, order } });
     }
 
     fn tell_events(&mut self, request: RequestId, after: u64, group: Option<String>, follow: bool) {

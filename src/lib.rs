@@ -5,5 +5,6 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod engine;
+pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;

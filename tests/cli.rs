@@ -143,6 +143,7 @@ fn group(name: &str, condition: Condition, reason: &str) -> GroupStatus {
     GroupStatus {
         name: name.into(),
         vm: format!("{name}1"),
+        owner: None,
         intent: Intent::Online,
         frozen: false,
         condition,
@@ -167,6 +168,7 @@ fn status(health: Health, groups: Vec<GroupStatus>) -> Status {
         host: "hv1".into(),
         health,
         libvirt: LibvirtStatus::Connected,
+        hosts: vec![],
         groups,
         warnings: vec![],
     }

@@ -114,6 +114,10 @@ pub enum Refusal {
     NotStored,
     /// Too many are asking.
     Busy,
+    /// No such host.
+    UnknownHost,
+    /// It did not fit with how things are.
+    NotDone,
 }
 
 /// The state of everything, as one host sees it.
@@ -131,10 +135,48 @@ pub struct Status {
     pub health: Health,
     /// Whether libvirt answers; if not, why.
     pub libvirt: LibvirtStatus,
+    /// The cluster's hosts, by name, as this host sees them.
+    #[serde(default)]
+    pub hosts: Vec<HostStatus>,
     /// The groups, by name.
     pub groups: Vec<GroupStatus>,
     /// What is dangerous or wrong beyond single groups, for people.
     pub warnings: Vec<String>,
+}
+
+/// One host of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub state: HostState,
+    /// It leads.
+    pub leads: bool,
+    /// It votes.
+    pub votes: bool,
+    /// What is to be known about it, for people; may be empty.
+    pub reason: String,
+    /// The groups that are its own.
+    pub groups: u32,
+}
+
+/// How a host stands in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostState {
+    /// It is in the cluster, and heard.
+    Up,
+    /// It is in the cluster, and is not heard.
+    Silent,
+    /// It was evicted, and is not known to run nothing: its groups start nowhere.
+    Blocked,
+    /// It is not in the cluster, and runs nothing.
+    Out,
+    /// It is in the cluster, and is to run nothing.
+    Maintenance,
+    /// It is in the cluster, and gets no new groups for a while.
+    Quarantined,
 }
 
 /// All in one word; also the exit status of `roost status`.
@@ -169,6 +211,9 @@ pub struct GroupStatus {
     pub name: String,
     /// Its VM.
     pub vm: String,
+    /// Whose it is, as far as is known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// What is wanted.
     pub intent: Intent,
     /// Watched, not touched.
@@ -211,6 +256,12 @@ pub enum Condition {
     LeftAlone,
     /// Every rung of the ladder was spent.
     GivenUp,
+    /// It is another host's, or nobody's.
+    Elsewhere,
+    /// Wanted, and no host has it: it waits for one.
+    Waiting,
+    /// It stands still: its host has no lease.
+    Suspended,
 }
 
 /// What is known of a guest's controller.

@@ -1,13 +1,12 @@
-//! What `roostd` keeps across its own restarts, as one JSON document: what operators decided, and how often
-//! recovery was tried.
+//! What `roostd` keeps of its own host across its restarts, as one JSON document: how often recovery was tried, and what
+//! it paused itself. What operators decided is in the ledger.
 
-use crate::control::Intent;
 use crate::retry::Attempts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of [`Saved`] that this build writes, and the newest that it reads.
-pub const STATE_VERSION: u16 = 1;
+pub const STATE_VERSION: u16 = 2;
 
 /// Groups that are remembered, at most: those of the configuration, and those that were once in it, so that a group
 /// which is left out by mistake is still offline when it is put back.
@@ -28,10 +27,12 @@ pub struct Saved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedGroup {
-    /// What an operator wants.
-    pub intent: Intent,
-    /// Watched, not touched.
-    pub frozen: bool,
+    /// The epoch in which it was last this host's.
+    pub epoch: u64,
+    /// The operator's order that was last acted upon: an index of the ledger.
+    pub ordered: u64,
+    /// The epoch in which this host paused its VM, for want of a lease.
+    pub suspended: Option<u64>,
     /// It is to be started whatever libvirt says of why it is off; set with the intent, cleared when it runs.
     pub start_pending: bool,
     /// Its guest once had a controller, so one is waited for.
@@ -52,8 +53,9 @@ impl Default for SavedGroup {
     /// A group that was never seen before: to be online, and to be started if it is off.
     fn default() -> Self {
         Self {
-            intent: Intent::Online,
-            frozen: false,
+            epoch: 0,
+            ordered: 0,
+            suspended: None,
             start_pending: true,
             had_controller: false,
             given_up: None,
@@ -75,6 +77,7 @@ impl Saved {
             group.restarts.clear();
             group.given_up = None;
             group.start_pending = true;
+            group.suspended = None;
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use roost_proto::control::{
     AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health,
-    Intent, Level, LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus, Status,
+    HostState, HostStatus, Intent, Level, LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus,
+    Status,
 };
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use roost_proto::retry::Attempts;
@@ -77,6 +78,7 @@ fn status() {
     let group = GroupStatus {
         name: "web".into(),
         vm: "web1".into(),
+        owner: Some("hv2".into()),
         intent: Intent::Online,
         frozen: false,
         condition: Condition::Recovering,
@@ -94,6 +96,14 @@ fn status() {
         host: "hv1".into(),
         health: Health::Degraded,
         libvirt: LibvirtStatus::Lost { reason: "gone".into() },
+        hosts: vec![HostStatus {
+            name: "hv1".into(),
+            state: HostState::Blocked,
+            leads: false,
+            votes: true,
+            reason: "evicted".into(),
+            groups: 3,
+        }],
         groups: vec![group],
         warnings: vec![],
     };
@@ -101,8 +111,9 @@ fn status() {
         &status,
         concat!(
             r#"{"version":1,"software":"roost 0.1.0","cluster":"lab","host":"hv1","health":"degraded","#,
-            r#""libvirt":{"state":"lost","reason":"gone"},"groups":[{"name":"web","vm":"web1","intent":"online","#,
-            r#""frozen":false,"condition":"recovering","reason":"will reset","since_ms":5,"controller":"connected","#,
+            r#""libvirt":{"state":"lost","reason":"gone"},"hosts":[{"name":"hv1","state":"blocked","leads":false,"#,
+            r#""votes":true,"reason":"evicted","groups":3}],"groups":[{"name":"web","vm":"web1","owner":"hv2","#,
+            r#""intent":"online","frozen":false,"condition":"recovering","reason":"will reset","since_ms":5,"controller":"connected","#,
             r#""apps":[{"name":"site","counts":true,"frozen":false,"state":{"faulted":{"resource":"db","reason":"ended","#,
             r#""exit":{"code":1},"output":"x"}},"not_running":[{"name":"db","state":"failed","detail":"ended"}]}],"#,
             r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[]}],"warnings":[]}"#
@@ -123,18 +134,17 @@ fn unknown_fields_are_passed_over() {
 fn the_state_on_disk() {
     let mut restarts = Attempts::default();
     restarts.count(Instant::from_nanos(9), Duration::from_secs(1));
-    let group =
-        SavedGroup { intent: Intent::Offline, had_controller: true, restarts, ..SavedGroup::default() };
+    let group = SavedGroup { epoch: 4, had_controller: true, restarts, ..SavedGroup::default() };
     let mut saved = Saved { version: STATE_VERSION, boot_id: "b".into(), ..Saved::default() };
     saved.groups.insert("web".into(), group);
     frozen(
         &saved,
         concat!(
-            r#"{"version":1,"boot_id":"b","groups":{"web":{"intent":"offline","frozen":false,"start_pending":true,"#,
+            r#"{"version":2,"boot_id":"b","groups":{"web":{"epoch":4,"ordered":0,"suspended":null,"start_pending":true,"#,
             r#""had_controller":true,"given_up":null,"recoveries":0,"reboots":[],"resets":[],"restarts":[9]}}}"#
         ),
     );
-    let older = r#"{"version":1,"boot_id":"b","groups":{"web":{"intent":"offline"}}}"#;
-    let group = &serde_json::from_str::<Saved>(older).expect("an older file").groups["web"];
-    assert_eq!(group.intent, Intent::Offline);
+    let shorter = r#"{"version":2,"boot_id":"b","groups":{"web":{"epoch":4}}}"#;
+    let group = &serde_json::from_str::<Saved>(shorter).expect("fields may be missing").groups["web"];
+    assert_eq!(group.epoch, 4);
 }

@@ -1,6 +1,6 @@
 //! The host daemon.
 
-use roost::daemon::{Daemon, Options, StartError};
+use roost::daemon::{Daemon, Ended, Options, StartError};
 use roost_proto::exit::Exit;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +54,14 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
     Ok(Wish::Run(options))
 }
 
+/// Becomes a new process in this one's place; returns only if it cannot.
+fn again() -> std::io::Error {
+    use std::os::unix::process::CommandExt;
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    std::process::Command::new("/proc/self/exe").arg0(name).args(args).exec()
+}
+
 fn main() -> ExitCode {
     let options = match parse(std::env::args().skip(1)) {
         Ok(Wish::Run(options)) => options,
@@ -71,12 +79,20 @@ fn main() -> ExitCode {
         daemon.run().map_err(|error| StartError::System { what: "cannot wait for events".to_owned(), error })
     });
     match ended {
-        Ok(()) => Exit::Ok.into(),
+        Ok(Ended::Stopped) => Exit::Ok.into(),
+        Ok(Ended::Anew) => {
+            let error = again();
+            log::error!("roostd cannot begin anew: {error}; start it");
+            Exit::System.into()
+        }
         Err(error) => {
             log::error!("roostd cannot run: {error}");
             match error {
                 StartError::Config(_) => Exit::Configuration.into(),
-                StartError::State(_) | StartError::System { .. } => Exit::System.into(),
+                StartError::State(_)
+                | StartError::Ledger { .. }
+                | StartError::Life(_)
+                | StartError::System { .. } => Exit::System.into(),
             }
         }
     }

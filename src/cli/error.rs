@@ -66,11 +66,11 @@ impl Error {
             Self::NoPermission { .. } => Exit::NotPermitted,
             Self::NotUnderstood { .. } => Exit::Protocol,
             Self::Refused { code, .. } => match code {
-                Refusal::UnknownGroup => Exit::UnknownGroup,
+                Refusal::UnknownGroup | Refusal::UnknownHost => Exit::UnknownGroup,
                 Refusal::NotPermitted => Exit::NotPermitted,
                 Refusal::BadRequest => Exit::Protocol,
                 Refusal::BadConfiguration => Exit::Configuration,
-                Refusal::NotStored | Refusal::Busy => Exit::TryAgain,
+                Refusal::NotStored | Refusal::Busy | Refusal::NotDone => Exit::TryAgain,
             },
             Self::Configuration(_) => Exit::Configuration,
             Self::Output(_) => Exit::System,

@@ -123,6 +123,9 @@ const fn condition(condition: Condition) -> (&'static str, Ink) {
         Condition::Unknown => ("unknown", Ink::Doubtful),
         Condition::LeftAlone => ("left alone", Ink::Doubtful),
         Condition::GivenUp => ("given up", Ink::Bad),
+        Condition::Waiting => ("waiting", Ink::Bad),
+        Condition::Elsewhere => ("elsewhere", Ink::Faint),
+        Condition::Suspended => ("suspended", Ink::Bad),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// The groups, in the order of the file.
     pub groups: Vec<Group>,
+    /// What tells this file from another: a number that follows from its lines, without comments and blank ones.
+    pub number: u32,
 }
 
 /// The cluster.

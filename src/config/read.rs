@@ -7,6 +7,7 @@ use super::{
     OnQuorumLoss, OnSilence, OnStray, RECOVERY, Recovery, Role, Timing, check,
 };
 use core::time::Duration;
+use roost_proto::cluster::fnv1a;
 use roost_proto::link::{LINK_PORT, MAX_GROUPS as MAX_APPS};
 use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
 use toml::de::DeTable;
@@ -58,7 +59,14 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
         cluster: cluster.expect("a file without mistakes has a cluster"),
         hosts: hosts.into_iter().map(|read| read.host).collect(),
         groups: groups.into_iter().map(|read| read.group).collect(),
+        number: number(text),
     })
+}
+
+/// A number that two files have in common when they say the same, line by line.
+fn number(text: &str) -> u32 {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    fnv1a(lines.collect::<Vec<_>>().join("\n").as_bytes())
 }
 
 fn read_cluster(file: &mut Fields<'_, '_, '_>) -> Option<Cluster> {

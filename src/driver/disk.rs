@@ -4,16 +4,15 @@
 //! [`EVENT_FILE_LIMIT`], renamed to `events.1.jsonl` over the one before. A full disk loses no state and stops no recovery:
 //! events that could not be written are counted, and told of once there is room.
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use super::mailbox::{Mailbox, Teller, mailbox};
 use roost_proto::control::Event;
 use roost_proto::state::{STATE_VERSION, Saved};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 /// The event file is renamed when it is larger; two of them are kept, 2 MiB in all.
@@ -52,8 +51,7 @@ pub enum Done {
 pub struct Disk {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
-    done: Receiver<Done>,
-    wake: Arc<EventFd>,
+    done: Mailbox<Done>,
     not_taken: u64,
 }
 
@@ -123,17 +121,15 @@ impl Disk {
     /// Starts the thread for the folder `dir`, which exists.
     pub fn start(dir: PathBuf) -> io::Result<Self> {
         let (jobs, todo) = sync_channel(MAX_JOBS);
-        let (tell, done) = channel();
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
-        let bell = Arc::clone(&wake);
-        let work = move || Writer { dir, events: None, lost: 0, failing: false, tell, bell }.run(&todo);
+        let (tell, done) = mailbox()?;
+        let work = move || Writer { dir, events: None, lost: 0, failing: false, tell }.run(&todo);
         let thread = std::thread::Builder::new().name("disk".to_owned()).stack_size(STACK).spawn(work)?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), done, wake, not_taken: 0 })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), done, not_taken: 0 })
     }
 
     /// Becomes readable when [`Disk::poll`] has something.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.done.fd()
     }
 
     /// Stores the state document. One at a time; answered by [`Done::Stored`].
@@ -167,12 +163,7 @@ impl Disk {
 
     /// What the disk says, if anything.
     pub fn poll(&mut self) -> Option<Done> {
-        let done = self.done.try_recv().ok();
-        if done.is_none() {
-            let _ = self.wake.read(); // nothing is left: the bell may be silent
-            return self.done.try_recv().ok();
-        }
-        done
+        self.done.take()
     }
 }
 
@@ -181,8 +172,7 @@ struct Writer {
     events: Option<(File, u64)>,
     lost: u64,
     failing: bool,
-    tell: Sender<Done>,
-    bell: Arc<EventFd>,
+    tell: Teller<Done>,
 }
 
 impl Writer {
@@ -191,16 +181,10 @@ impl Writer {
             match job {
                 Job::State(saved) => {
                     let result = self.store(&saved).map_err(|error| error.to_string());
-                    self.say(Done::Stored(result));
+                    self.tell.tell(Done::Stored(result));
                 }
                 Job::Event(event) => self.event(&event),
             }
-        }
-    }
-
-    fn say(&self, done: Done) {
-        if self.tell.send(done).is_ok() {
-            let _ = self.bell.write(1); // full means that it rings already
         }
     }
 
@@ -219,7 +203,7 @@ impl Writer {
             Ok(()) if self.failing => {
                 self.failing = false;
                 let lost = core::mem::take(&mut self.lost);
-                self.say(Done::EventsWork { lost });
+                self.tell.tell(Done::EventsWork { lost });
             }
             Ok(()) => {}
             Err(error) => {
@@ -227,7 +211,7 @@ impl Writer {
                 self.lost += 1;
                 if !self.failing {
                     self.failing = true;
-                    self.say(Done::EventsFail(error.to_string()));
+                    self.tell.tell(Done::EventsFail(error.to_string()));
                 }
             }
         }

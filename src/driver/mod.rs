@@ -4,5 +4,8 @@ pub mod clock;
 pub mod control;
 pub mod disk;
 pub mod guest_link;
+pub mod ledger_disk;
 pub mod libvirt;
+pub mod life;
+pub mod mailbox;
 pub mod systemd;

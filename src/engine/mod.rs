@@ -1,31 +1,63 @@
 //! Every decision of a host, as pure machines: no I/O, no clock, no thread.
 //!
-//! The rooms: [`raft`] keeps one log on all voters; [`keeper`] is what this host does with the groups that are its own.
-//! [`Engine`] joins them. After every input, outputs are drained to empty.
+//! The rooms: [`raft`] keeps one log on all voters, [`ledger`] is what that log says; [`member`] is this host among the
+//! others, with its lease; [`leader`] is what the leader decides; [`keeper`] is what this host does with the groups that
+//! are its own. [`Engine`] joins them. After every input, outputs are drained to empty.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod desk;
 pub mod fence;
 pub mod keeper;
 pub mod leader;
 pub mod ledger;
 pub mod member;
 pub mod raft;
+mod report;
+mod rights;
+mod show;
+mod talk;
+mod tell;
 pub mod watchdog;
 
-use crate::config::Config;
+use crate::config::{Config, OnQuorumLoss};
+use core::time::Duration;
+use desk::Desk;
 use fence::{FenceOrder, FenceResult, FenceTicket};
 use keeper::remote_agent::GuestInput;
+use keeper::right::Hold;
 use keeper::vm::LibvirtInput;
-use keeper::{Keeper, OperatorOrder, RequestId};
-use roost_proto::cluster::decision::HostMode;
-use roost_proto::cluster::{Datagram, HostId, Incarnation};
-use roost_proto::control::{Refusal, Status};
+use keeper::{Keeper, RequestId};
+use leader::{Act, Leader};
+use ledger::{Effect, Ledger, Standing};
+use member::Member;
+use raft::Raft;
+use report::Reporter;
+use rights::{Lease, Stand};
+use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
+use roost_proto::cluster::{Datagram, GroupOrder, GroupState, HostId, Incarnation, LedgerId, Message};
+use roost_proto::control::{EventKind, Intent, Level, Refusal};
+use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
+use roost_proto::text::nearest;
 use roost_proto::time::Instant;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use talk::NOBODY;
 use watchdog::{WatchdogInput, WatchdogOrder};
+
+/// An election begins when a leader was not heard for so many beats, or up to twice as long: long enough for some lost
+/// datagrams, short enough that there is a new leader before the old one is evicted.
+const ELECTION_BEATS: u32 = 4;
+/// Encoded bytes of one message of consensus, at most: with a beat and its head it fits a datagram.
+const MAX_RAFT_MESSAGE: usize = 1000;
+/// A host that did nothing for so many beats was not awake.
+const ASLEEP_BEATS: u32 = 3;
+/// Rounds of consensus and decisions after one input, at most; more would be a loop.
+const MAX_ROUNDS: usize = 64;
+/// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
+const MAX_LOG: usize = 1000;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -88,7 +120,7 @@ pub enum Command {
         /// The group.
         group: String,
         /// What.
-        order: OperatorOrder,
+        order: GroupOrder,
     },
     /// Move a group.
     Move {
@@ -129,6 +161,15 @@ pub enum Output {
     Fence(FenceOrder),
     /// Feed the watchdog, or put it away.
     Watchdog(WatchdogOrder),
+    /// Answer an operator.
+    Answer {
+        /// Whose order.
+        request: RequestId,
+        /// What will happen, or why nothing will.
+        answer: Result<String, (Refusal, String)>,
+    },
+    /// This life is over, and nothing of it is left here: the daemon begins anew, with the next start number.
+    BeginAnew,
     /// After [`Input::Leave`]: everything was given back, or the time for it is over; the daemon may end.
     Left,
 }
@@ -156,24 +197,160 @@ pub struct Start {
     pub screenshots: PathBuf,
 }
 
+/// Whether this host stays in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    Staying,
+    /// It gives everything back, and goes.
+    Leaving,
+    /// It went.
+    Gone,
+}
+
+/// Messages for one host that wait to be sent.
+#[derive(Debug, Default)]
+struct Mail {
+    /// At the end of this input.
+    now: Vec<Message>,
+    /// With the next beat.
+    later: Vec<Message>,
+}
+
 /// The host's decisions.
 #[derive(Debug)]
 pub struct Engine {
+    me: HostId,
+    incarnation: Incarnation,
+    machine: u64,
+    config: Config,
+    jitter: Jitter,
     keeper: Keeper,
+    raft: Raft,
+    ledger: Ledger,
+    applied: Index,
+    /// The voters as of the applied ledger, and since when.
+    voters: Voters,
+    voters_since: Index,
+    /// Until this index is applied, the ledger here may be older than what this voter once told others.
+    answers_from: Index,
+    member: Member,
+    leader: Option<Leader>,
+    /// The leader decides anew when this is applied.
+    proposed: Index,
+    /// What it decided was passed over: it decides anew with the next beat, not at once and for ever.
+    rests: bool,
+    next_ticket: u64,
+    watchdog: Option<WatchdogInput>,
+    reporter: Reporter,
+    desk: Desk,
+    stand: Stand,
+    lease: Lease,
+    /// What this life held when it was thrown out.
+    held: BTreeSet<String>,
+    stay: Stay,
+    /// Something changed that rights, reports or the leader depend on.
+    changed: Changed,
+    mail: BTreeMap<HostId, Mail>,
+    next_beat: Instant,
+    awake: Instant,
+    told_leader: Option<HostId>,
+    disk: Result<(), String>,
+    complaints: BTreeSet<(HostId, &'static str)>,
+    /// What other hosts asked for and was proposed, and in which term.
+    asked: BTreeMap<HostId, (Term, Asked)>,
+    beats: u64,
     out: VecDeque<Output>,
 }
 
+/// What has to be looked at again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    ledger: Flag,
+    keeper: Flag,
+    leader: Flag,
+}
+
+/// Whether something is to be looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flag {
+    #[default]
+    Seen,
+    Unseen,
+}
+
+impl Flag {
+    /// Whether it was unseen; it is seen now.
+    const fn take(&mut self) -> bool {
+        matches!(core::mem::replace(self, Self::Seen), Self::Unseen)
+    }
+}
+
 impl Engine {
-    /// The machine of one host. `config` names it.
+    /// The machine of one host, which `config` names.
     pub fn new(config: &Config, start: Start, now: Instant) -> Self {
-        let Start { host, boot_id, saved, seed, screenshots, .. } = start;
-        let keeper = Keeper::new(config, &host, saved, &boot_id, seed, screenshots, now);
-        Self { keeper, out: VecDeque::new() }
+        let Start { host, incarnation, machine, boot_id, saved, stored, lease_until, seed, screenshots } =
+            start;
+        let me = HostId::of(&host);
+        let timing = &config.cluster.timing;
+        let mut jitter = Jitter::new(seed);
+        let settings = raft::Settings {
+            me,
+            beat: timing.beat,
+            election: timing.beat * ELECTION_BEATS,
+            max_message: MAX_RAFT_MESSAGE,
+        };
+        let keeper = Keeper::new(config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
+        let raft = Raft::new(settings, stored, jitter.draw(), now);
+        let first_beat =
+            Duration::from_nanos(jitter.draw() % u64::try_from(timing.beat.as_nanos()).unwrap_or(1));
+        let mut engine = Self {
+            me,
+            incarnation,
+            machine,
+            config: config.clone(),
+            keeper,
+            ledger: Ledger::default(),
+            applied: 0,
+            voters: Voters::new(),
+            voters_since: 0,
+            answers_from: raft.last_index(),
+            raft,
+            member: Member::new(me, incarnation, timing.beat, timing.lease, lease_until, now),
+            leader: None,
+            proposed: 0,
+            rests: false,
+            next_ticket: jitter.draw() >> 16,
+            watchdog: None,
+            reporter: Reporter::default(),
+            desk: Desk::new(me, incarnation),
+            stand: Stand::Waiting,
+            lease: Lease::Out,
+            held: BTreeSet::new(),
+            stay: Stay::Staying,
+            changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
+            mail: BTreeMap::new(),
+            next_beat: now + first_beat,
+            awake: now,
+            told_leader: None,
+            disk: Ok(()),
+            complaints: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            beats: 0,
+            out: VecDeque::new(),
+            jitter,
+        };
+        engine.settle(now);
+        engine
     }
 
-    /// Takes a new configuration; nothing is restarted for it.
+    /// Takes a new configuration; nothing is restarted for it. Times of the cluster hold from the next start on.
     pub fn reload(&mut self, config: &Config, now: Instant) {
+        let timing = self.config.cluster.timing;
+        self.config = config.clone();
+        self.config.cluster.timing = timing;
         self.keeper.reload(config, now);
+        self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
+        self.settle(now);
     }
 
     /// The domains to watch.
@@ -181,45 +358,614 @@ impl Engine {
         self.keeper.domains()
     }
 
+    /// The ledger, as far as it is applied here.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Up to which index the ledger is applied here.
+    pub const fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// Consensus, to look at.
+    pub const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// What this host does with its own groups, to look at.
+    pub const fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// Whom this host hears, to look at.
+    pub const fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The leader's policy, if this host leads.
+    pub const fn leader(&self) -> Option<&Leader> {
+        self.leader.as_ref()
+    }
+
+    /// Until when this host may run what it owns.
+    pub fn lease_until(&self) -> Option<Instant> {
+        self.member.lease_until(if self.stand == Stand::Admitted { &self.voters } else { &NOBODY })
+    }
+
     /// Takes in what happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
+        self.wake(now);
         match input {
-            Input::Libvirt(input) => self.keeper.handle(now, keeper::Input::Libvirt(input)),
-            Input::Guest { group, input } => self.keeper.handle(now, keeper::Input::Guest { group, input }),
-            Input::Operator { request, who, command: Command::Group { group, order } } => {
-                self.keeper.handle(now, keeper::Input::Operator { request, who, group, order });
+            Input::Libvirt(input) => {
+                self.keeper.handle(now, keeper::Input::Libvirt(input));
+                self.changed.keeper = Flag::Unseen;
             }
-            Input::Operator { request, .. } => {
-                let answer = Err((Refusal::BadRequest, "there is one host only".to_owned()));
-                self.out.push_back(Output::Keeper(keeper::Output::Answer { request, answer }));
+            Input::Guest { group, input } => {
+                self.keeper.handle(now, keeper::Input::Guest { group, input });
+                self.changed.keeper = Flag::Unseen;
             }
+            Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
-            Input::Datagram { .. }
-            | Input::Written { .. }
-            | Input::LedgerDisk(_)
-            | Input::Fence { .. }
-            | Input::Watchdog(_) => {}
-            Input::Leave => self.out.push_back(Output::Left),
+            Input::Datagram { from, incarnation, datagram } => self.hear(now, from, incarnation, datagram),
+            Input::Written { number } => self.raft.written(now, number),
+            Input::LedgerDisk(result) => self.disk_says(result),
+            Input::Fence { ticket, result } => {
+                let acts = self.leader.as_mut().map(|leader| leader.fenced(now, ticket, &result));
+                self.carry_out(now, acts.unwrap_or_default());
+                self.changed.leader = Flag::Unseen;
+            }
+            Input::Watchdog(state) => self.watchdog_says(now, state),
+            Input::Leave => self.stay = Stay::Leaving,
         }
+        self.settle(now);
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.keeper.handle_timeout(now);
+        self.wake(now);
+        self.raft.handle_timeout(now);
+        if self.keeper.poll_timeout().is_some_and(|at| now >= at) {
+            self.keeper.handle_timeout(now);
+            self.changed.keeper = Flag::Unseen;
+        }
+        if now >= self.next_beat {
+            self.beat(now);
+        }
+        if self.leader.as_ref().and_then(Leader::deadline).is_some_and(|at| now >= at) {
+            self.changed.leader = Flag::Unseen;
+        }
+        self.settle(now);
     }
 
     /// When to call [`Engine::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.keeper.poll_timeout()
+        let lease = self.lease_until().filter(|_| self.lease == Lease::Held);
+        let leader = self
+            .leader
+            .as_ref()
+            .and_then(Leader::deadline)
+            .filter(|_| self.applied >= self.proposed && !self.rests);
+        [
+            Some(self.next_beat),
+            self.raft.poll_timeout(),
+            self.keeper.poll_timeout(),
+            self.desk.deadline(),
+            lease,
+            leader,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front().or_else(|| self.keeper.poll_output().map(Output::Keeper))
+        self.out.pop_front()
     }
 
-    /// The state of everything, at `now`, which is `now_ms` of Unix time.
-    pub fn status(&self, now: Instant, now_ms: u64) -> Status {
-        self.keeper.status(now, now_ms)
+    /// Before anything else: this host may have stood still, and what it may do may have ended meanwhile.
+    fn wake(&mut self, now: Instant) {
+        if now.since(self.awake) > self.config.cluster.timing.beat * ASLEEP_BEATS {
+            self.member.awoke(now);
+        }
+        self.awake = now;
+        self.look_at_lease(now);
+    }
+
+    fn settle(&mut self, now: Instant) {
+        for _ in 0..MAX_ROUNDS {
+            let mut again = self.take_from_raft(now);
+            again |= self.lead(now);
+            if !again {
+                break;
+            }
+        }
+        self.found(now);
+        self.look_at_lease(now);
+        self.take_from_keeper(now);
+        self.report(now);
+        self.serve_desk(now);
+        while self.take_from_raft(now) {}
+        self.compact(now);
+        self.look_at_end();
+        self.send(now);
+    }
+
+    /// Takes what consensus wants said, written and applied; whether there was anything.
+    fn take_from_raft(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(output) = self.raft.poll_output() {
+            any = true;
+            match output {
+                raft::Output::Send { to, message, when } => {
+                    let mail = self.mail.entry(to).or_default();
+                    let queue = match when {
+                        raft::When::Now => &mut mail.now,
+                        raft::When::Beat => &mut mail.later,
+                    };
+                    queue.push(Message::Raft(message));
+                }
+                raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
+                raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
+                raft::Output::Restore(snapshot) => self.restore(snapshot),
+            }
+        }
+        self.look_at_role(now);
+        any
+    }
+
+    fn apply(&mut self, index: Index, payload: Payload) {
+        self.applied = index;
+        self.changed.ledger = Flag::Unseen;
+        self.changed.leader = Flag::Unseen;
+        match payload {
+            Payload::Blank => {}
+            Payload::Voters(voters) => {
+                self.voters = voters;
+                self.voters_since = index;
+            }
+            Payload::Data(bytes) => {
+                let entry: Entry = match postcard::from_bytes(&bytes) {
+                    Ok(entry) => entry,
+                    // To pass over it would be to keep another ledger than the others do.
+                    Err(error) => panic!(
+                        "entry {index} of the ledger cannot be read ({error}): install the roostd that the others run"
+                    ),
+                };
+                let effect = self.ledger.apply(index, &entry);
+                self.rests |= entry.asked.is_none() && effect != Effect::Done;
+                // What was on disk at the start was told in the life before.
+                let news = index > self.answers_from;
+                if let Some((level, kind, group, text)) =
+                    tell::tell(&self.ledger, self.me, &entry.decision, effect).filter(|_| news)
+                {
+                    self.record(level, kind, group, text);
+                }
+                if let Some(ask) = self.desk.applied(entry.asked) {
+                    let answer = match effect {
+                        Effect::Done => Ok(ask.done),
+                        Effect::Passed(why) => Err((Refusal::NotDone, format!("nothing was done: {why}"))),
+                    };
+                    self.answer(ask.request, answer);
+                }
+            }
+        }
+    }
+
+    fn restore(&mut self, snapshot: raft::Snapshot) {
+        match postcard::from_bytes(&snapshot.data) {
+            Ok(ledger) => self.ledger = ledger,
+            Err(error) => panic!(
+                "the ledger's snapshot cannot be read ({error}): install the roostd that the others run"
+            ),
+        }
+        self.applied = snapshot.index;
+        self.voters = snapshot.voters;
+        self.voters_since = snapshot.index;
+        self.changed.ledger = Flag::Unseen;
+        self.changed.leader = Flag::Unseen;
+    }
+
+    fn look_at_role(&mut self, now: Instant) {
+        match (self.raft.is_leader(), self.leader.is_some()) {
+            (true, false) => {
+                self.leader = Some(Leader::new(now, self.next_ticket));
+                self.proposed = self.raft.last_index(); // its first entry: with it, all that was decided before is applied
+                self.changed.leader = Flag::Unseen;
+            }
+            (false, true) => {
+                self.next_ticket = self.leader.take().map_or(self.next_ticket, |leader| leader.next_ticket());
+            }
+            (true, true) | (false, false) => {}
+        }
+        let leader = self.raft.leader();
+        if leader != self.told_leader {
+            self.told_leader = leader;
+            let text = match leader {
+                Some(host) if host == self.me => format!("this host leads (term {})", self.raft.term()),
+                Some(host) => format!("'{}' leads (term {})", self.name(host), self.raft.term()),
+                None => "no host leads".to_owned(),
+            };
+            let level = if leader.is_some() { Level::Info } else { Level::Warning };
+            self.record(level, EventKind::Leader, None, text);
+        }
+    }
+
+    /// Lets the leader decide; whether it did.
+    fn lead(&mut self, now: Instant) -> bool {
+        if self.applied < self.proposed || self.rests || self.leader.is_none() || !self.changed.leader.take()
+        {
+            return false;
+        }
+        let learners = self.config.hosts.iter().map(|host| HostId::of(&host.name));
+        let learners: BTreeSet<HostId> = learners.chain(self.ledger.hosts().map(|(id, _)| id)).collect();
+        let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
+        self.raft.set_learners(learners);
+        let own = self.hello();
+        let view = leader::View {
+            now,
+            me: self.me,
+            incarnation: self.incarnation,
+            own: Some(&own).filter(|_| self.stay == Stay::Staying && self.stand != Stand::Over),
+            config: &self.config,
+            ledger: &self.ledger,
+            member: &self.member,
+            voters: &self.voters,
+            voters_since: self.voters_since,
+            caught_up: &caught_up,
+        };
+        let Some(leader) = &mut self.leader else { return false };
+        let acts = leader.step(&view);
+        self.carry_out(now, acts)
+    }
+
+    /// Does what the leader wants; whether something was proposed.
+    fn carry_out(&mut self, now: Instant, acts: Vec<Act>) -> bool {
+        let mut proposed = false;
+        for act in acts {
+            match act {
+                Act::Decide(decision) => proposed |= self.propose(now, &Entry { asked: None, decision }),
+                Act::Voters(voters) => {
+                    if let Ok(index) = self.raft.change_voters(now, voters) {
+                        self.proposed = self.proposed.max(index);
+                        proposed = true;
+                    }
+                }
+                Act::Fence(order) => self.out.push_back(Output::Fence(order)),
+                Act::Tell(level, kind, group, text) => self.record(level, kind, group, text),
+            }
+        }
+        proposed
+    }
+
+    fn propose(&mut self, now: Instant, entry: &Entry) -> bool {
+        let Ok(bytes) = postcard::to_allocvec(entry) else { return false };
+        match self.raft.propose(now, bytes) {
+            Ok(index) => {
+                self.proposed = self.proposed.max(index);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn compact(&mut self, now: Instant) {
+        if self.raft.log_len() > MAX_LOG {
+            let data = postcard::to_allocvec(&self.ledger).expect("the ledger's types can all be encoded");
+            self.raft.compact(now, self.applied, data.into());
+        }
+    }
+
+    fn operator(&mut self, now: Instant, request: RequestId, who: &str, command: Command) {
+        let decided = self.decision(who, command).and_then(|(decision, done)| {
+            self.desk.ask(now, Some(request), decision, done).map_err(|reason| (Refusal::Busy, reason))
+        });
+        match decided {
+            Ok(()) => self.ask_leader(),
+            Err(refusal) => self.answer(Some(request), Err(refusal)),
+        }
+    }
+
+    /// What an operator's command asks of the ledger, and what the operator is told once it is decided.
+    fn decision(&self, who: &str, command: Command) -> Result<(Decision, String), (Refusal, String)> {
+        let by = who.to_owned();
+        match command {
+            Command::Group { group, order } => {
+                self.known_group(&group)?;
+                let done = match order {
+                    GroupOrder::Intent(Intent::Online) => "it is kept online from now on",
+                    GroupOrder::Intent(Intent::Offline) => {
+                        "it is taken offline, and stays so until `roost online`"
+                    }
+                    GroupOrder::Freeze => "it is watched and not touched, until `roost thaw`",
+                    GroupOrder::Thaw => "it is taken care of again",
+                };
+                Ok((Decision::Order { group, order, by }, done.to_owned()))
+            }
+            Command::Move { group, to } => {
+                self.known_group(&group)?;
+                let to = to.map(|host| self.known_host(&host)).transpose()?;
+                let epoch = self.ledger.group(&group).epoch;
+                let done = "it is stopped where it is, and goes".to_owned();
+                Ok((Decision::Recall { group, epoch, to, why: RecallReason::Moved }, done))
+            }
+            Command::Mode { host, mode } => {
+                let id = self.known_host(&host)?;
+                Ok((Decision::Mode { host: id, mode, by }, "it is so from now on".to_owned()))
+            }
+            Command::ConfirmFenced { host } => {
+                let id = self.known_host(&host)?;
+                let incarnation = match self.ledger.host(id).map(|record| record.standing) {
+                    None => Incarnation::default(),
+                    Some(Standing::Evicted(evicted)) => evicted.incarnation,
+                    Some(Standing::In(_)) => {
+                        let reason =
+                            format!("'{host}' is in the cluster: only what was evicted can be confirmed");
+                        return Err((Refusal::NotDone, reason));
+                    }
+                    Some(Standing::Out) => {
+                        return Err((Refusal::NotDone, format!("'{host}' is known to run nothing already")));
+                    }
+                };
+                let done = "its groups are free, and start elsewhere".to_owned();
+                Ok((Decision::Fenced { host: id, incarnation, by: FencedBy::Operator }, done))
+            }
+        }
+    }
+
+    fn known_group(&self, group: &str) -> Result<(), (Refusal, String)> {
+        let mut names = self.config.groups.iter().map(|known| known.name.as_str());
+        if names.clone().any(|name| name == group) {
+            return Ok(());
+        }
+        let hint =
+            nearest(group, &mut names).map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
+        Err((Refusal::UnknownGroup, format!("there is no group '{group}'{hint}")))
+    }
+
+    fn known_host(&self, host: &str) -> Result<HostId, (Refusal, String)> {
+        let mut names = self.config.hosts.iter().map(|known| known.name.as_str());
+        if names.clone().any(|name| name == host) {
+            return Ok(HostId::of(host));
+        }
+        let hint =
+            nearest(host, &mut names).map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
+        Err((Refusal::UnknownHost, format!("there is no host '{host}'{hint}")))
+    }
+
+    /// Founds the cluster, once all its voters are up and none of them knows of one.
+    fn found(&mut self, now: Instant) {
+        if self.raft.ledger() != LedgerId::NONE || self.stay != Stay::Staying {
+            return;
+        }
+        let mut voters =
+            self.config.hosts.iter().filter(|host| host.votes).map(|host| HostId::of(&host.name));
+        if voters.next() != Some(self.me) {
+            return;
+        }
+        let number = self.config.number;
+        let timing = &self.config.cluster.timing;
+        let ready = voters.all(|voter| {
+            self.member.silence(now, voter).age < timing.suspect_after
+                && self.member.peer(voter).is_some_and(|peer| {
+                    peer.ledger == LedgerId::NONE
+                        && peer.hello.as_ref().is_some_and(|hello| hello.config == number)
+                })
+        });
+        if ready {
+            let id = LedgerId(u32::try_from(self.jitter.draw() >> 33).unwrap_or(1).max(1));
+            let data = postcard::to_allocvec(&self.ledger).expect("an empty ledger can be encoded");
+            self.raft.found(now, id, data.into());
+            while self.take_from_raft(now) {}
+        }
+    }
+
+    /// Whether this host, as a voter, may answer for the lease of others: it votes, and its ledger is as new as whatever it
+    /// told before it was restarted.
+    fn may_answer(&self) -> bool {
+        self.applied >= self.answers_from && self.voters.get(&self.me) == Some(&self.raft.storage())
+    }
+
+    fn look_at_lease(&mut self, now: Instant) {
+        let before = self.stand;
+        self.stand = rights::stand(&self.ledger, self.me, self.incarnation, before);
+        if before == Stand::Admitted && self.stand == Stand::Over {
+            let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
+            self.record(Level::Error, EventKind::Lease, None, text);
+        }
+        if self.stand == Stand::Admitted && self.may_answer() {
+            self.member.answer_self(now);
+        }
+        let lease =
+            if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
+        let lease =
+            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand == Stand::Admitted {
+                Lease::Held
+            } else {
+                lease
+            };
+        if lease != self.lease {
+            let (level, text) = match lease {
+                Lease::Held => (Level::Info, "this host has its lease"),
+                Lease::Out => (
+                    Level::Error,
+                    "this host's lease ran out: no majority of voters answers; what it runs stands still",
+                ),
+            };
+            if self.stand == Stand::Admitted {
+                self.record(level, EventKind::Lease, None, text.to_owned());
+            }
+        }
+        if core::mem::replace(&mut self.lease, lease) != lease
+            || before != self.stand
+            || self.changed.ledger.take()
+        {
+            self.set_rights(now);
+        }
+    }
+
+    fn set_rights(&mut self, now: Instant) {
+        for group in self.keeper.group_names() {
+            let standing = (self.stand, self.lease);
+            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held);
+            match right.hold {
+                Hold::Owned | Hold::Recalled | Hold::Suspended => {
+                    self.held.insert(group.clone());
+                }
+                Hold::Elsewhere => {
+                    self.held.remove(&group);
+                }
+                Hold::Lost | Hold::Unknown => {}
+            }
+            self.keeper.set_right(now, &group, right);
+        }
+        self.changed.keeper = Flag::Unseen;
+    }
+
+    fn take_from_keeper(&mut self, now: Instant) {
+        while let Some(output) = self.keeper.poll_output() {
+            match output {
+                keeper::Output::Wish { group, order, why } => {
+                    let decision = Decision::Order { group, order, by: why };
+                    let _ = self.desk.ask(now, None, decision, String::new()); // it is wished again
+                }
+                output => self.out.push_back(Output::Keeper(output)),
+            }
+        }
+    }
+
+    /// Tells the leader what changed here.
+    fn report(&mut self, now: Instant) {
+        if self.changed.keeper.take() {
+            self.reporter.room(self.keeper.room());
+            for report in self.keeper.reports(now) {
+                let record = self.ledger.group(&report.group);
+                let matters = record.owner == Some(self.me)
+                    || record.epoch == 0
+                    || !matches!(report.state, GroupState::Down | GroupState::Unknown)
+                    || self.reporter.tells_of(&report.group);
+                if matters {
+                    self.reporter.group(report);
+                }
+            }
+            self.tell_leader(now);
+        }
+    }
+
+    fn tell_leader(&mut self, now: Instant) {
+        let term = self.raft.term();
+        match self.raft.leader() {
+            Some(leader) if leader == self.me => {
+                let reports = self.reporter.unheard(term);
+                let Some(leader) = &mut self.leader else { return };
+                for report in reports {
+                    let heard = leader.report(now, self.me, self.incarnation, report);
+                    self.reporter.heard(term, heard);
+                    self.changed.leader = Flag::Unseen;
+                }
+                if self.changed.leader == Flag::Unseen && self.applied >= self.proposed {
+                    self.lead(now);
+                }
+            }
+            Some(leader) => {
+                let messages = self.reporter.messages(term);
+                self.mail.entry(leader).or_default().now.extend(messages);
+            }
+            None => {}
+        }
+    }
+
+    fn serve_desk(&mut self, now: Instant) {
+        while let Some(ask) = self.desk.expired(now) {
+            let reason =
+                "no majority of voters has decided it within 10 s; it may still be, see `roost status`"
+                    .to_owned();
+            self.answer(ask.request, Err((Refusal::NotStored, reason)));
+        }
+        if self.raft.is_leader()
+            && let Some(entry) = self.desk.propose_in(self.raft.term())
+        {
+            self.propose(now, &entry);
+        }
+    }
+
+    fn look_at_end(&mut self) {
+        match self.stay {
+            Stay::Leaving if self.config.hosts.len() == 1 => self.go(),
+            Stay::Leaving
+                if matches!(self.ledger.standing(self.me), Standing::Out)
+                    && matches!(self.stand, Stand::Over | Stand::Waiting) =>
+            {
+                self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
+                self.go();
+            }
+            Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
+                self.stay = Stay::Gone;
+                self.out.push_back(Output::BeginAnew);
+            }
+            Stay::Staying | Stay::Leaving | Stay::Gone => {}
+        }
+    }
+
+    fn go(&mut self) {
+        self.stay = Stay::Gone;
+        self.out.push_back(Output::Left);
+    }
+
+    fn disk_says(&mut self, result: Result<(), String>) {
+        match &result {
+            Err(error) => {
+                let text =
+                    format!("the ledger cannot be written: {error}; this host does not vote until it can");
+                self.record(Level::Error, EventKind::Storage, None, text);
+            }
+            Ok(()) => {
+                let text = "the ledger can be written again".to_owned();
+                self.record(Level::Info, EventKind::Storage, None, text);
+            }
+        }
+        self.disk = result;
+    }
+
+    fn watchdog_says(&mut self, now: Instant, state: WatchdogInput) {
+        match &state {
+            WatchdogInput::Working { timeout } => {
+                let text = format!(
+                    "the watchdog resets this machine when it is not fed for {} s",
+                    timeout.as_secs()
+                );
+                self.record(Level::Info, EventKind::Watchdog, None, text);
+            }
+            WatchdogInput::Missing { reason } => {
+                self.record(Level::Warning, EventKind::Watchdog, None, reason.clone());
+            }
+        }
+        self.watchdog = Some(state);
+        self.feed(now);
+    }
+
+    /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
+    fn feed(&mut self, now: Instant) {
+        let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
+        let safe = self.lease_until().is_some_and(|until| now < until) || !self.keeper.may_run();
+        if working && safe && self.stay != Stay::Gone {
+            self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
+        }
+    }
+
+    fn record(&mut self, level: Level, kind: EventKind, group: Option<String>, text: String) {
+        self.out.push_back(Output::Keeper(keeper::Output::Event(keeper::draft(level, kind, group, text))));
+    }
+
+    fn answer(&mut self, request: Option<RequestId>, answer: Result<String, (Refusal, String)>) {
+        if let Some(request) = request {
+            self.out.push_back(Output::Answer { request, answer });
+        }
+    }
+
+    fn name(&self, host: HostId) -> String {
+        let known = self.config.hosts.iter().find(|known| HostId::of(&known.name) == host);
+        known.map_or_else(|| format!("{host:?}"), |known| known.name.clone())
     }
 }

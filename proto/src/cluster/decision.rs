@@ -1,7 +1,7 @@
 //! The decisions that make up the ledger. Each names what it was decided on, an epoch or an incarnation, and is passed over
 //! where that no longer holds.
 
-use super::{HostId, Incarnation, Need, Order};
+use super::{GroupOrder, HostId, Incarnation, Need};
 use serde::{Deserialize, Serialize};
 
 /// One entry of the ledger.
@@ -111,7 +111,7 @@ pub enum Decision {
         /// The group.
         group: String,
         /// What.
-        order: Order,
+        order: GroupOrder,
         /// Of whom.
         by: String,
     },

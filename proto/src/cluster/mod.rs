@@ -3,6 +3,7 @@
 //! A datagram's plaintext is the fixed part of [`Datagram`] and then its messages, each with its own length, so that a
 //! host passes over a kind of message that it does not know: two adjacent versions understand each other.
 
+pub mod codec;
 pub mod decision;
 pub mod raft;
 
@@ -86,8 +87,9 @@ pub struct Beat {
 /// The answer to a beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Echo {
-    /// The start of the life that sent it: an answer to an earlier life is worth nothing.
-    pub start: u32,
+    /// The low bits of the start number of the life that sent it: an answer to an earlier life is worth nothing. Start
+    /// numbers follow the seconds, so these come again after 18 hours at the soonest.
+    pub start: u16,
     /// Its stamp.
     pub stamp: Stamp,
     /// Whether the sender is a voter in whose applied ledger that life is admitted: only then the answer counts for the
@@ -253,7 +255,7 @@ pub enum GroupState {
 
 /// What an operator orders, as the ledger takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Order {
+pub enum GroupOrder {
     /// Be online, or offline.
     Intent(Intent),
     /// Be watched and not touched.

@@ -13,6 +13,7 @@ use super::xml;
 use crate::driver::clock;
 use crate::engine::keeper::vm::{Order, VmAction};
 use crate::sys::libvirt::{Numbers, Sink, Subscription, all_stats, domain_stats, job, vcpu_time};
+use roost_proto::cluster::{Need, Room};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,7 +127,8 @@ impl Line {
         })?;
         let Some(mut basics) = seen else { return Ok(None) };
         basics.autostart = domain.autostart()?;
-        let mut look = Look { basics, cpu_ns: 0, cid: None };
+        let need = domain.info().ok().map(|info| need(&info));
+        let mut look = Look { basics, cpu_ns: 0, cid: None, need };
         if basics.life.is_some() {
             // It may stop at any moment; then it has neither, and another event tells.
             look.cpu_ns = vcpu_time(&domain).unwrap_or_default();
@@ -189,6 +191,9 @@ impl Line {
             VmAction::Reset => (domain.reset(), None),
             VmAction::Shutdown => (domain.shutdown(), Some(false)),
             VmAction::Destroy => (domain.destroy(), Some(false)),
+            VmAction::Suspend => (domain.suspend(), None),
+            VmAction::Resume => (domain.resume(), None),
+            VmAction::Kill => return Ok(()), // nothing of libvirt's: see `kill`
             VmAction::Screenshot { file } => return self.screenshot(&domain, file, deadline),
         };
         let Err(error) = done else { return Ok(()) };
@@ -200,6 +205,17 @@ impl Line {
             }
             other => Err(other),
         }
+    }
+
+    /// What the host has room for.
+    pub fn room(&self) -> Option<Room> {
+        let node = self.connect.node_info().ok()?;
+        let free = self.connect.free_memory().ok()?; // bytes
+        Some(Room {
+            memory_mib: mib(free / 1024),
+            memory_total_mib: mib(node.memory),
+            cpus: u16::try_from(node.cpus).unwrap_or(u16::MAX),
+        })
     }
 
     fn define(&self, name: &str, file: &Path) -> Result<(), CallError> {
@@ -232,6 +248,15 @@ impl Line {
         }
         kept
     }
+}
+
+/// What a domain needs: all the memory that it may take, and its vCPUs.
+fn need(info: &virt::domain::DomainInfo) -> Need {
+    Need { memory_mib: mib(info.max_mem), cpus: u16::try_from(info.nr_virt_cpu).unwrap_or(u16::MAX) }
+}
+
+fn mib(kib: u64) -> u32 {
+    u32::try_from(kib / 1024).unwrap_or(u32::MAX)
 }
 
 fn probe(domain: &Domain, disks: Disks) -> Result<Answer, Error> {

@@ -2,6 +2,7 @@
 
 use super::view::Cue;
 use crate::engine::keeper::vm::{DomainView, Happened, Job, LibvirtInput, Off, Paused, Progress, Run};
+use roost_proto::cluster::Need;
 use std::collections::VecDeque;
 
 /// Causes kept until the domain could be looked at; a guest that reboots in a loop leaves its newest.
@@ -48,6 +49,8 @@ pub struct Look {
     pub cpu_ns: u64,
     /// The vsock CID, while it lives.
     pub cid: Option<u32>,
+    /// What it needs of its host.
+    pub need: Option<Need>,
 }
 
 /// libvirt starts a guest's vCPUs as its last step, and calls that a resumption.
@@ -75,6 +78,7 @@ pub struct Domain {
     disks: Disks,
     job: Job,
     cid: Option<u32>,
+    need: Option<Need>,
     /// What happened and was not told, oldest first.
     causes: VecDeque<Happened>,
     /// How many of them had happened when the look that is under way began; it shows nothing of later ones.
@@ -95,6 +99,7 @@ impl Default for Domain {
             disks: Disks::Due,
             job: Job::None,
             cid: None,
+            need: None,
             causes: VecDeque::new(),
             covered: 0,
             unprobed: 0,
@@ -171,6 +176,7 @@ impl Domain {
         self.see(look.basics);
         self.progress.cpu_ns = look.cpu_ns;
         self.cid = look.cid;
+        self.need = look.need.or(self.need);
     }
 
     /// Takes in its vCPUs' time; whether it is to be probed next.
@@ -210,7 +216,8 @@ impl Domain {
             run => run,
         };
         let Basics { life, autostart, .. } = basics;
-        DomainView { run, life, autostart, progress: self.progress, job: self.job, cid: self.cid }
+        let (progress, job, cid, need) = (self.progress, self.job, self.cid, self.need);
+        DomainView { run, life, autostart, progress, job, cid, need }
     }
 
     /// What is known of it, if it was seen.

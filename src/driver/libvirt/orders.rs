@@ -1,7 +1,7 @@
 //! Orders: which runs when, and one answer for each, in time. Pure: the calls are the shell's.
 //!
 //! A call that libvirt does not finish cannot be taken back. It keeps its slot, its order is answered as timed out, and
-//! what it says later is thrown away. The last slot is for pulling plugs alone: that is what ends the calls that hang
+//! when it ends after all, that alone is told. The last slot is for pulling plugs alone: that is what ends the calls that hang
 //! on a stuck QEMU, so it must not wait behind them.
 
 use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, VmAction};
@@ -115,8 +115,9 @@ impl Orders {
     /// A call ended.
     pub fn ended(&mut self, slot: usize, result: Result<(), ActionError>) {
         let running = self.slots[slot].take().expect("a call ends once, in the slot that it was given");
-        if running.answer == Answered::No {
-            self.answer(&running.order, result);
+        match running.answer {
+            Answered::No => self.answer(&running.order, result),
+            Answered::TimedOut => self.out.push_back(LibvirtInput::Ended { ticket: running.order.ticket }),
         }
     }
 
@@ -217,6 +218,8 @@ mod tests {
         orders.handle_timeout(at(10));
         assert_eq!(answers(&mut orders), [(1, Err(ActionError::TimedOut))]);
         orders.ended(0, Ok(()));
+        let ended = orders.poll_output().expect("that it ended is told");
+        assert!(matches!(ended, LibvirtInput::Ended { ticket: Ticket(1) }), "{ended:?}");
         assert_eq!(answers(&mut orders), []);
     }
 

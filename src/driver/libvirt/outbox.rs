@@ -68,10 +68,16 @@ fn add(queue: &mut VecDeque<LibvirtInput>, input: LibvirtInput) {
             }
         }
         LibvirtInput::Lost { .. } => {
-            queue.retain(|other| matches!(other, LibvirtInput::Done { .. }));
+            queue.retain(|other| matches!(other, LibvirtInput::Done { .. } | LibvirtInput::Ended { .. }));
             queue.push_back(input);
         }
-        LibvirtInput::Connected | LibvirtInput::Done { .. } => queue.push_back(input),
+        LibvirtInput::Room(_) => {
+            queue.retain(|other| !matches!(other, LibvirtInput::Room(_)));
+            queue.push_back(input);
+        }
+        LibvirtInput::Connected | LibvirtInput::Done { .. } | LibvirtInput::Ended { .. } => {
+            queue.push_back(input);
+        }
     }
 }
 
@@ -105,6 +111,7 @@ mod tests {
             progress: Progress::default(),
             job: Job::None,
             cid: None,
+            need: None,
         };
         LibvirtInput::Domain { name: name.to_owned(), view, happened }
     }

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::view;
 use super::{orders, watch};
 use crate::driver::clock;
-use crate::engine::keeper::vm::{ActionError, Order};
+use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order};
 use crate::sys::libvirt::{Notice, Sink};
 use crate::sys::memory::release_code;
 use core::time::Duration;
@@ -261,9 +261,14 @@ impl Shell {
         if matches!(ask, watch::Ask::All(_)) {
             self.start_up = self.start_up.next();
         }
-        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
+        let (way, inbox, outbox) = (self.way(), Arc::clone(&self.inbox), Arc::clone(&self.outbox));
         let job = move |own: &mut Own| {
             let answer = way.follow(own, |line| line.ask(&ask));
+            if let (Ok(watch::Answer::All(_)), Some((_, line))) = (&answer, own)
+                && let Some(room) = line.room()
+            {
+                outbox.push(LibvirtInput::Room(room));
+            }
             inbox.push(Message::Fact(Fact::Answer(slot, answer)));
         };
         if let Err(error) = self.askers.run(slot, Box::new(job)) {

@@ -10,7 +10,7 @@
 use super::domain::{Basics, Disks, Domain, Look, UNDEFINED};
 use super::error::CallError;
 use super::view::Cue;
-use crate::engine::keeper::vm::{Job, LibvirtInput};
+use crate::engine::keeper::vm::{Job, LibvirtInput, Run};
 use core::time::Duration;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -376,7 +376,7 @@ impl Watch {
             let Some(domain) = self.domains.get_mut(name) else { continue };
             let news = match domain.seen() {
                 Some(before) => before.run != now.run || before.life != now.life,
-                None => now.life.is_some(),
+                None => now.run != Run::Undefined, // what it needs of its host is told by a closer look
             };
             if news || domain.awaits_look() || self.looks.contains(name) {
                 // A closer look lets the event that tells the cause arrive before.
@@ -404,7 +404,7 @@ impl Watch {
 
     fn looked(&mut self, name: &str, look: Option<Look>) {
         let Some(domain) = self.domains.get_mut(name) else { return };
-        let look = look.unwrap_or(Look { basics: UNDEFINED, cpu_ns: 0, cid: None });
+        let look = look.unwrap_or(Look { basics: UNDEFINED, cpu_ns: 0, cid: None, need: None });
         domain.look(&look);
         if look.basics.life.is_some() {
             self.probes.insert(name.to_owned());

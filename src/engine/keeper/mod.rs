@@ -17,19 +17,17 @@ use crate::config::Config;
 use core::time::Duration;
 use group::Group;
 use remote_agent::GuestInput;
+use right::{Hold, Right};
+use roost_proto::cluster::{GroupOrder, GroupReport, Room};
 use roost_proto::control::{
-    CONTROL_VERSION, Condition, EventKind, Health, Intent, Level, LibvirtStatus, Refusal, Status,
+    CONTROL_VERSION, Condition, EventKind, GroupStatus, Health, Level, LibvirtStatus, Status,
 };
 use roost_proto::retry::Jitter;
 use roost_proto::state::{STATE_VERSION, Saved, SavedGroup};
-use roost_proto::text::nearest;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use vm::{LibvirtInput, Order, Ticket};
-
-/// Operators' orders that wait for the disk, at most.
-pub const MAX_WAITING: usize = 64;
 
 /// The wait before a write that failed is tried again: a full disk is not full for milliseconds.
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -46,17 +44,6 @@ pub enum Input {
         /// What.
         input: GuestInput,
     },
-    /// An operator gave an order.
-    Operator {
-        /// Names the order in the answer.
-        request: RequestId,
-        /// Of whom, for the record.
-        who: String,
-        /// The group.
-        group: String,
-        /// What is ordered.
-        order: OperatorOrder,
-    },
     /// [`Output::Store`] ended.
     Stored(Result<(), String>),
 }
@@ -65,17 +52,6 @@ pub enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// What an operator can order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperatorOrder {
-    /// To be online, or offline.
-    Intent(Intent),
-    /// To be watched and not touched.
-    Freeze,
-    /// To be taken care of again.
-    Thaw,
-}
-
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -83,12 +59,14 @@ pub enum Output {
     Order(Order),
     /// Write this to disk and answer with [`Input::Stored`]; one at a time.
     Store(Saved),
-    /// Answer an operator.
-    Answer {
-        /// Whose order.
-        request: RequestId,
-        /// What will happen, or why nothing will.
-        answer: Result<String, (Refusal, String)>,
+    /// Ask the ledger for this: somebody did something about the VM that is respected.
+    Wish {
+        /// The group.
+        group: String,
+        /// What.
+        order: GroupOrder,
+        /// What was done.
+        why: String,
     },
     /// Record an event.
     Event(EventDraft),
@@ -138,6 +116,19 @@ pub struct EventDraft {
     pub output: String,
 }
 
+/// How well a group is.
+pub fn health(group: &GroupStatus) -> Health {
+    match group.condition {
+        Condition::GivenUp => Health::Broken,
+        Condition::Offline | Condition::Online | Condition::Elsewhere
+            if group.dangers.is_empty() && !group.frozen =>
+        {
+            Health::Healthy
+        }
+        _ => Health::Degraded,
+    }
+}
+
 /// An event without output.
 pub const fn draft(level: Level, kind: EventKind, group: Option<String>, text: String) -> EventDraft {
     EventDraft { level, kind, group, text, output: String::new() }
@@ -173,25 +164,14 @@ impl Outbox {
     }
 }
 
-#[derive(Debug)]
-struct Pending {
-    request: RequestId,
-    who: String,
-    group: String,
-    order: OperatorOrder,
-}
-
-/// What is being written to disk.
-#[derive(Debug)]
+/// Whether something is being written to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Storing {
     Nothing,
-    /// What changed by itself.
     Changes,
-    /// An operator's order.
-    Order(Pending),
 }
 
-/// The host's decisions.
+/// What this host does with its groups.
 #[derive(Debug)]
 pub struct Keeper {
     cluster: String,
@@ -202,7 +182,7 @@ pub struct Keeper {
     boot_id: String,
     libvirt: LibvirtStatus,
     storing: Storing,
-    waiting: VecDeque<Pending>,
+    room: Option<Room>,
     storage_failed: Option<String>,
     /// When what could not be stored is tried again.
     store_again: Option<Instant>,
@@ -233,7 +213,7 @@ impl Keeper {
             boot_id: boot_id.to_owned(),
             libvirt: LibvirtStatus::Lost { reason: "not asked yet".to_owned() },
             storing: Storing::Nothing,
-            waiting: VecDeque::new(),
+            room: None,
             storage_failed: None,
             store_again: None,
             out: Outbox::new(screenshots),
@@ -252,13 +232,14 @@ impl Keeper {
             let known = before.remove(&wanted.name);
             let group = match known {
                 Some(mut group) if group.config().vm == wanted.vm => {
-                    group.reload(wanted.clone());
+                    group.reload(wanted.clone(), &config.cluster);
                     group
                 }
                 other => {
                     let saved = other.map(|g| g.saved().clone()).or_else(|| self.others.remove(&wanted.name));
                     Group::new(
                         wanted.clone(),
+                        &config.cluster,
                         saved.unwrap_or_default(),
                         Jitter::new(self.jitter.draw()),
                         now,
@@ -290,9 +271,6 @@ impl Keeper {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.guest(now, input, &mut self.out);
                 }
-            }
-            Input::Operator { request, who, group, order } => {
-                self.ordered(Pending { request, who, group, order });
             }
             Input::Stored(result) => self.stored(now, result),
         }
@@ -331,6 +309,7 @@ impl Keeper {
                 self.record(Level::Info, EventKind::LibvirtConnected, "libvirt answers".to_owned());
             }
             LibvirtInput::Lost { reason } => {
+                self.room = None;
                 self.groups.values_mut().for_each(Group::libvirt_lost);
                 if matches!(self.libvirt, LibvirtStatus::Connected) {
                     let text = format!("libvirt does not answer: {reason}; VMs run on, and are not touched");
@@ -343,8 +322,10 @@ impl Keeper {
                     group.observe(now, view, happened, &mut self.out);
                 }
             }
+            LibvirtInput::Room(room) => self.room = Some(room),
+            LibvirtInput::Ended { ticket } => self.groups.values_mut().for_each(|group| group.ended(ticket)),
             LibvirtInput::Done { ticket, result } => {
-                if let Some(group) = self.groups.values_mut().find(|g| g.ticket() == Some(ticket)) {
+                if let Some(group) = self.groups.values_mut().find(|g| g.awaits(ticket)) {
                     group.done(now, ticket, result, &mut self.out);
                 }
             }
@@ -355,44 +336,12 @@ impl Keeper {
         self.out.push(Output::Event(draft(level, kind, None, text)));
     }
 
-    fn answer(&mut self, request: RequestId, answer: Result<String, (Refusal, String)>) {
-        self.out.push(Output::Answer { request, answer });
-    }
-
-    fn ordered(&mut self, order: Pending) {
-        if !self.groups.contains_key(&order.group) {
-            let guess = nearest(&order.group, self.groups.keys().map(String::as_str));
-            let hint = guess.map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
-            let reason = format!("there is no group '{}' on this host{hint}", order.group);
-            self.answer(order.request, Err((Refusal::UnknownGroup, reason)));
-        } else if self.waiting.len() >= MAX_WAITING {
-            let reason = format!("{MAX_WAITING} orders wait for the disk; try again when it answers");
-            self.answer(order.request, Err((Refusal::Busy, reason)));
-        } else {
-            self.waiting.push_back(order);
-        }
-    }
-
-    /// Writes the next order, or what changed, unless something is being written.
+    /// Writes what changed, unless something is being written.
     fn store_next(&mut self) {
-        if !matches!(self.storing, Storing::Nothing) {
-            return;
-        }
-        while let Some(order) = self.waiting.pop_front() {
-            let Some(group) = self.groups.get(&order.group) else {
-                let reason = format!("group '{}' is gone from the configuration", order.group);
-                self.answer(order.request, Err((Refusal::UnknownGroup, reason)));
-                continue;
-            };
-            let ordered = after(group.saved(), order.order);
-            let mut saved = self.saved();
-            saved.groups.insert(order.group.clone(), ordered);
-            self.storing = Storing::Order(order);
-            self.out.dirty = false;
-            self.out.push(Output::Store(saved));
-            return;
-        }
-        if self.store_again.is_none() && core::mem::take(&mut self.out.dirty) {
+        if self.storing == Storing::Nothing
+            && self.store_again.is_none()
+            && core::mem::take(&mut self.out.dirty)
+        {
             self.storing = Storing::Changes;
             let saved = self.saved();
             self.out.push(Output::Store(saved));
@@ -406,32 +355,57 @@ impl Keeper {
     }
 
     fn stored(&mut self, now: Instant, result: Result<(), String>) {
-        let storing = core::mem::replace(&mut self.storing, Storing::Nothing);
+        self.storing = Storing::Nothing;
         if let Err(error) = &result {
             if self.storage_failed.is_none() {
-                let text = format!("the state could not be stored: {error}; orders are refused until it can");
+                let text = format!(
+                    "the state of this host's groups could not be stored: {error}; it is tried again"
+                );
                 self.record(Level::Error, EventKind::Storage, text);
             }
             self.store_again = Some(now + STORE_AGAIN_AFTER);
+            self.out.dirty = true;
         }
-        self.storage_failed = result.as_ref().err().cloned();
-        let Storing::Order(order) = storing else { return };
-        if let Err(error) = result {
-            let reason = format!("it could not be stored, and so does not hold: {error}");
-            self.answer(order.request, Err((Refusal::NotStored, reason)));
-            return;
+        self.storage_failed = result.err();
+    }
+
+    /// The names of the groups that may run here.
+    pub fn group_names(&self) -> Vec<String> {
+        self.groups.keys().cloned().collect()
+    }
+
+    /// The ledger's word about a group, or the lease, changed.
+    pub fn set_right(&mut self, now: Instant, group: &str, right: Right) {
+        if let Some(group) = self.groups.get_mut(group) {
+            group.set_right(now, right, &mut self.out);
+            group.step(now, &mut self.out);
         }
-        let Some(group) = self.groups.get_mut(&order.group) else {
-            let reason = format!("group '{}' is gone from the configuration", order.group);
-            self.answer(order.request, Err((Refusal::UnknownGroup, reason)));
-            return;
-        };
-        let (what, text) = words(order.order);
-        group.obey(order.order, now);
-        let event =
-            draft(Level::Info, EventKind::Operator, Some(order.group), format!("{} {what}", order.who));
-        self.out.push(Output::Event(event));
-        self.answer(order.request, Ok(text.to_owned()));
+        self.store_next();
+    }
+
+    /// What the leader is told of each group.
+    pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
+        self.groups.values().map(|group| group.report(now)).collect()
+    }
+
+    /// What the host has room for, while libvirt answers.
+    pub const fn room(&self) -> Option<Room> {
+        self.room
+    }
+
+    /// Whether a VM that is, or was in this boot, this host's may run: then the watchdog is fed only under a lease.
+    pub fn may_run(&self) -> bool {
+        self.groups.values().any(Group::may_run)
+    }
+
+    /// Whether libvirt has shown every group's VM.
+    pub fn is_seen(&self) -> bool {
+        self.groups.values().all(|group| group.run().is_some())
+    }
+
+    /// Whether something is left here of groups that were taken from this host.
+    pub fn is_left(&self) -> bool {
+        self.groups.values().any(|group| group.right().hold == Hold::Lost && group.is_left())
     }
 
     /// The state of everything, at `now`, which is `now_ms` of Unix time.
@@ -441,13 +415,6 @@ impl Keeper {
         if let Some(error) = &self.storage_failed {
             warnings.push(format!("the state cannot be stored: {error}"));
         }
-        let health = |group: &roost_proto::control::GroupStatus| match group.condition {
-            Condition::GivenUp => Health::Broken,
-            Condition::Offline | Condition::Online if group.dangers.is_empty() && !group.frozen => {
-                Health::Healthy
-            }
-            _ => Health::Degraded,
-        };
         let own = match self.libvirt {
             LibvirtStatus::Connected if warnings.is_empty() => Health::Healthy,
             _ => Health::Degraded,
@@ -459,38 +426,9 @@ impl Keeper {
             host: self.host.clone(),
             health: groups.iter().map(health).chain([own]).max().unwrap_or(own),
             libvirt: self.libvirt.clone(),
+            hosts: Vec::new(),
             groups,
             warnings,
         }
-    }
-}
-
-/// What an order makes of a group's saved part.
-fn after(saved: &SavedGroup, order: OperatorOrder) -> SavedGroup {
-    let mut next = saved.clone();
-    match order {
-        OperatorOrder::Intent(intent) => {
-            next.intent = intent;
-            next.start_pending = intent == Intent::Online;
-            ladder::clear(&mut next);
-        }
-        OperatorOrder::Freeze => next.frozen = true,
-        OperatorOrder::Thaw => {
-            next.frozen = false;
-            ladder::clear(&mut next);
-        }
-    }
-    next
-}
-
-/// An order for the record, and for the operator.
-const fn words(order: OperatorOrder) -> (&'static str, &'static str) {
-    match order {
-        OperatorOrder::Intent(Intent::Online) => ("wants it online", "it is kept online from now on"),
-        OperatorOrder::Intent(Intent::Offline) => {
-            ("wants it offline", "it is taken offline, and stays so until `roost online`")
-        }
-        OperatorOrder::Freeze => ("froze it", "it is watched and not touched, until `roost thaw`"),
-        OperatorOrder::Thaw => ("thawed it", "it is taken care of again"),
     }
 }

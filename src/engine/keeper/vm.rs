@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use roost_proto::cluster::{Need, Room};
 use std::path::PathBuf;
 
 /// A domain as libvirt shows it.
@@ -19,6 +20,8 @@ pub struct DomainView {
     pub job: Job,
     /// Its vsock CID, from the live domain.
     pub cid: Option<u32>,
+    /// What it needs of its host.
+    pub need: Option<Need>,
 }
 
 /// What a domain is doing.
@@ -155,6 +158,13 @@ pub enum LibvirtInput {
         /// What happened, if an event brought this.
         happened: Option<Happened>,
     },
+    /// What the host has room for.
+    Room(Room),
+    /// An action that was answered as timed out has ended after all: it does nothing any more.
+    Ended {
+        /// Which.
+        ticket: Ticket,
+    },
     /// An action ended.
     Done {
         /// Which.
@@ -199,6 +209,12 @@ pub enum VmAction {
     Shutdown,
     /// Pull the plug.
     Destroy,
+    /// Stop its vCPUs, and let its disks come to rest.
+    Suspend,
+    /// Let its vCPUs go on.
+    Resume,
+    /// Kill its process, without libvirt.
+    Kill,
     /// Keep a picture of its console, in the image format that QEMU gives.
     Screenshot {
         /// Where to.

@@ -5,6 +5,7 @@
 
 use super::vm::{DomainView, Happened, Job, Off, Progress, Run};
 use core::time::Duration;
+use roost_proto::cluster::Need;
 use roost_proto::time::Instant;
 
 /// What libvirt knows of one VM.
@@ -89,6 +90,11 @@ impl VmAgent {
         self.view.as_ref().filter(|v| v.life.is_some()).and_then(|v| v.cid)
     }
 
+    /// What it needs of its host, as far as is known.
+    pub fn need(&self) -> Option<Need> {
+        self.view.as_ref().and_then(|v| v.need)
+    }
+
     /// When its vCPUs or disks were last seen to do something.
     pub fn last_progress(&self) -> Option<Instant> {
         self.progressed.map(|(at, _)| at)
@@ -109,6 +115,7 @@ mod tests {
             progress: Progress::default(),
             job: Job::None,
             cid: Some(3),
+            need: None,
         }
     }
 

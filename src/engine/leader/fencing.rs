@@ -110,7 +110,8 @@ impl Fencing {
                 }
             }
             (FenceAction::Off, _) => {
-                let wait = AGAIN.0.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(AGAIN.1);
+                let wait =
+                    AGAIN.0.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(AGAIN.1);
                 self.failures += 1;
                 self.off_after = Some(now + wait);
                 let said = match result {

@@ -1,18 +1,21 @@
 //! Groups: which are given back, recalled, given to a host, or given up on.
 
+use super::super::ledger::{GroupRecord, Standing};
 use super::placement::{Nowhere, Plan};
-use super::{Act, Leader, View};
+use super::reports::Reports;
+use super::{Act, Leader, View, Waiting};
 use crate::config;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, HostMode, RecallReason};
 use roost_proto::cluster::{GroupState, HostId, Life};
 use roost_proto::control::{EventKind, Intent, Level};
+use roost_proto::time::Instant;
 use std::collections::BTreeMap;
-use super::super::ledger::{GroupRecord, Standing};
-use super::reports::Reports;
 
 /// How long a start counts among those that a host makes at the same time.
 const START_LASTS: Duration = Duration::from_secs(3);
+/// A group that waits shorter than this is not told of.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// What is decided of one owned group.
 enum Owned {
@@ -110,7 +113,9 @@ impl Leader {
                 self.failed(plan, group, record, reason)
             }
             state => {
-                if self.is_emptied(view, owner) && (plan.place_beside(group).is_ok() || self.is_leaving(view, owner)) {
+                if self.is_emptied(view, owner)
+                    && (plan.place_beside(group).is_ok() || self.is_leaving(view, owner))
+                {
                     return Owned::Recall(RecallReason::Emptied);
                 }
                 self.is_forgiven(view, group, record, *state == GroupState::Well)
@@ -145,7 +150,13 @@ impl Leader {
             || view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Maintenance)
     }
 
-    fn is_forgiven(&mut self, view: &View<'_>, group: &config::Group, record: &GroupRecord, well: bool) -> Owned {
+    fn is_forgiven(
+        &mut self,
+        view: &View<'_>,
+        group: &config::Group,
+        record: &GroupRecord,
+        well: bool,
+    ) -> Owned {
         if record.failed_on.is_empty() || !well {
             self.well.remove(&group.name);
             return Owned::Nothing;
@@ -167,10 +178,10 @@ impl Leader {
             .iter()
             .filter(|group| {
                 let record = view.ledger.group(&group.name);
-                record.owner.is_none()
-                    && record.intent == Intent::Online
-                    && !record.frozen
-                    && record.given_up.is_none()
+                // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
+                let wanted = record.intent == Intent::Online
+                    || (record.epoch == 0 && !strays(view, reports, &group.name).is_empty());
+                record.owner.is_none() && wanted && !record.frozen && record.given_up.is_none()
             })
             .collect();
         self.waiting.retain(|name, _| free.iter().any(|group| group.name == *name));
@@ -179,7 +190,7 @@ impl Leader {
         }
         free.sort_by_key(|group| (core::cmp::Reverse(group.priority), &group.name));
         self.assigned.retain(|_, (_, at)| view.now.since(*at) < START_LASTS);
-        let mut starting: BTreeMap<HostId, (u32, roost_proto::time::Instant)> = BTreeMap::new();
+        let mut starting: BTreeMap<HostId, (u32, Instant)> = BTreeMap::new();
         for (host, at) in self.assigned.values() {
             let entry = starting.entry(*host).or_insert((0, *at));
             entry.0 += 1;
@@ -202,19 +213,24 @@ impl Leader {
                         let why = RecallReason::Displaced;
                         acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
                     }
-                    self.wait(group, "no host that may run it has room".to_owned(), acts);
+                    self.wait(view.now, group, "no host that may run it has room".to_owned(), acts);
                     continue;
                 }
                 Err(Why::Everywhere) => {
                     let reason = "it failed on every host that may run it".to_owned();
                     let epoch = view.ledger.group(&group.name).epoch;
                     let name = group.name.clone();
-                    acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), reason.clone()));
+                    acts.push(Act::Tell(
+                        Level::Error,
+                        EventKind::GivenUp,
+                        Some(name.clone()),
+                        reason.clone(),
+                    ));
                     acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
                     continue;
                 }
                 Err(Why::Other(reason)) => {
-                    self.wait(group, reason, acts);
+                    self.wait(view.now, group, reason, acts);
                     continue;
                 }
             };
@@ -242,13 +258,28 @@ impl Leader {
         }
     }
 
-    /// Tells why a group is not given to anybody, once.
-    fn wait(&mut self, group: &config::Group, reason: String, acts: &mut Vec<Act>) {
-        if self.waiting.get(&group.name) != Some(&reason) {
-            let text = format!("it waits: {reason}");
-            acts.push(Act::Tell(Level::Warning, EventKind::Blocked, Some(group.name.clone()), text));
-            self.waiting.insert(group.name.clone(), reason);
+    /// Notes why a group is not given to anybody, and tells it once, unless it passes soon.
+    fn wait(&mut self, now: Instant, group: &config::Group, reason: String, acts: &mut Vec<Act>) {
+        let waiting = self.waiting.entry(group.name.clone()).or_insert_with(|| Waiting {
+            reason: reason.clone(),
+            since: now,
+            told: false,
+        });
+        if waiting.reason != reason {
+            waiting.reason = reason;
+            waiting.told = false;
         }
+        let tell_at = waiting.since + TELL_AFTER;
+        if waiting.told {
+            return;
+        }
+        if now < tell_at {
+            self.wake(tell_at);
+            return;
+        }
+        waiting.told = true;
+        let text = format!("it waits: {}", waiting.reason);
+        acts.push(Act::Tell(Level::Warning, EventKind::Blocked, Some(group.name.clone()), text));
     }
 
     /// Whether a group that nobody owns is known to run nowhere. Of one that never had an owner every host that may run
@@ -270,7 +301,9 @@ impl Leader {
                     let told = reports.group(id, &group.name).map(|told| &told.state);
                     match told {
                         Some(GroupState::Unknown) => {
-                            return Err(Why::Other(format!("libvirt on '{name}' has not said whether it runs there")));
+                            return Err(Why::Other(format!(
+                                "libvirt on '{name}' has not said whether it runs there"
+                            )));
                         }
                         None if !reports.is_whole(id) => {
                             return Err(Why::Other(format!("'{name}' has not said whether it runs there")));
@@ -297,23 +330,26 @@ impl Leader {
         plan: &Plan<'_>,
         group: &config::Group,
     ) -> Result<HostId, Why> {
-        let strays: Vec<HostId> = view
-            .config
-            .hosts
-            .iter()
-            .map(|host| HostId::of(&host.name))
-            .filter(|id| *reports.state(*id, &group.name) == GroupState::Stray)
-            .collect();
+        let strays = strays(view, reports, &group.name);
         match strays.as_slice() {
             [] => plan.place(group).map_err(|nowhere| match nowhere {
                 Nowhere::NoRoom(hosts) => Why::Room(hosts),
                 Nowhere::FailedEverywhere => Why::Everywhere,
                 Nowhere::NoHost(reason) => Why::Other(reason),
             }),
-            [host] if view.is_here(*host) && group.on.iter().any(|name| HostId::of(name) == *host) => Ok(*host),
+            [host]
+                if view.is_here(*host)
+                    && is_active(view, *host)
+                    && group.on.iter().any(|name| HostId::of(name) == *host) =>
+            {
+                Ok(*host)
+            }
             _ => {
                 let names: Vec<String> = strays.iter().map(|id| format!("'{}'", view.name(*id))).collect();
-                Err(Why::Other(format!("its VM already runs on {}, without right: stop it there", names.join(" and "))))
+                Err(Why::Other(format!(
+                    "its VM already runs on {}, without right: stop it there",
+                    names.join(" and ")
+                )))
             }
         }
     }
@@ -324,6 +360,16 @@ enum Why {
     Room(Vec<HostId>),
     Everywhere,
     Other(String),
+}
+
+fn is_active(view: &View<'_>, host: HostId) -> bool {
+    view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Active)
+}
+
+/// The hosts where a group's VM runs without right.
+fn strays(view: &View<'_>, reports: &Reports, group: &str) -> Vec<HostId> {
+    let hosts = view.config.hosts.iter().map(|host| HostId::of(&host.name));
+    hosts.filter(|id| *reports.state(*id, group) == GroupState::Stray).collect()
 }
 
 /// Whether all that a group needs is well.

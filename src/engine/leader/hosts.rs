@@ -137,7 +137,8 @@ impl Leader {
         let limit = if absence.never { COLD_START_GRACE.max(timing.evict_after) } else { timing.evict_after };
         if self.is_off(view, host, id, admitted.incarnation, acts) || absence.age >= limit {
             let how = if absence.age >= limit { "" } else { ", and has no power" };
-            let text = format!("'{}' is silent for {} ms{how}: it is evicted", host.name, absence.age.as_millis());
+            let text =
+                format!("'{}' is silent for {} ms{how}: it is evicted", host.name, absence.age.as_millis());
             self.tell_host(id, Level::Error, EventKind::HostLost, text, acts);
             acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));
         } else {
@@ -170,9 +171,10 @@ impl Leader {
 
     /// A host that leaves, and has given everything back, goes.
     fn leaves(&self, view: &View<'_>, id: HostId, admitted: Admitted, acts: &mut Vec<Act>) {
-        let leaving = view.member.peer(id).is_some_and(|peer| {
-            peer.state == Life::Leaving && peer.life == Some(admitted.incarnation)
-        });
+        let leaving = view
+            .member
+            .peer(id)
+            .is_some_and(|peer| peer.state == Life::Leaving && peer.life == Some(admitted.incarnation));
         if leaving && !view.ledger.owns_any(id) {
             acts.push(Act::Decide(Decision::Leave { host: id, incarnation: admitted.incarnation }));
         }
@@ -338,7 +340,8 @@ impl Leader {
             Standing::Out => {}
             Standing::In(admitted) => {
                 self.leaves(view, id, admitted, acts);
-                if self.absence(view, id, admitted.incarnation).age >= view.config.cluster.timing.evict_after {
+                if self.absence(view, id, admitted.incarnation).age >= view.config.cluster.timing.evict_after
+                {
                     acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));
                 }
             }
@@ -358,7 +361,9 @@ impl Leader {
         failures.insert(group.to_owned(), view.now);
         let others = view.config.hosts.iter().any(|host| {
             let other = HostId::of(&host.name);
-            other != id && view.is_here(other) && view.ledger.host(other).is_some_and(|h| h.mode == HostMode::Active)
+            other != id
+                && view.is_here(other)
+                && view.ledger.host(other).is_some_and(|h| h.mode == HostMode::Active)
         });
         if failures.len() >= FAILURES && others {
             failures.clear();
@@ -400,7 +405,8 @@ impl Leader {
         if !all_know {
             return;
         }
-        let wanted = |id: HostId| view.config.hosts.iter().any(|host| host.votes && HostId::of(&host.name) == id);
+        let wanted =
+            |id: HostId| view.config.hosts.iter().any(|host| host.votes && HostId::of(&host.name) == id);
         let mut voters = view.voters.clone();
         let gone = view.voters.iter().find(|(id, storage)| {
             let other = view.member.peer(**id).and_then(|peer| peer.hello.as_ref());

@@ -96,6 +96,14 @@ struct Evidence {
     life: Option<Incarnation>,
 }
 
+/// Why a group is not given to anybody.
+#[derive(Debug)]
+struct Waiting {
+    reason: String,
+    since: Instant,
+    told: bool,
+}
+
 /// One leader's time in office.
 #[derive(Debug)]
 pub struct Leader {
@@ -115,7 +123,7 @@ pub struct Leader {
     /// Since when hosts are quarantined.
     quarantined: BTreeMap<HostId, Instant>,
     /// Why groups that are wanted are not given to anybody.
-    waiting: BTreeMap<String, String>,
+    waiting: BTreeMap<String, Waiting>,
     /// What was told of hosts, so that it is told once.
     told: BTreeMap<HostId, String>,
     /// When time alone may change what is decided.
@@ -158,7 +166,14 @@ impl Leader {
     }
 
     /// A voter has applied an eviction, and answered that life last `ago_ms` of its own milliseconds before it said so.
-    pub fn last_answered(&mut self, now: Instant, voter: HostId, host: HostId, life: Incarnation, ago_ms: u64) {
+    pub fn last_answered(
+        &mut self,
+        now: Instant,
+        voter: HostId,
+        host: HostId,
+        life: Incarnation,
+        ago_ms: u64,
+    ) {
         let ago = fencing::at_least(Duration::from_millis(ago_ms));
         let answers = self.last_answers.entry((host, life)).or_default();
         let at = answers.entry(voter).or_insert(now - ago);
@@ -196,7 +211,7 @@ impl Leader {
 
     /// Why a group that is wanted is not given to anybody.
     pub fn waiting(&self, group: &str) -> Option<&str> {
-        self.waiting.get(group).map(String::as_str)
+        self.waiting.get(group).map(|waiting| waiting.reason.as_str())
     }
 
     /// Looks again at that moment.

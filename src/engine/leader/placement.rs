@@ -174,7 +174,9 @@ impl<'a> Plan<'a> {
         for (other, company) in self.partners.get(group.name.as_str()).into_iter().flatten() {
             let Some(owner) = self.owners.get(other) else { continue };
             match company {
-                Company::Together if *owner != host && Some(*owner) != leaves => return Some(format!("it must be with '{other}'")),
+                Company::Together if *owner != host && Some(*owner) != leaves => {
+                    return Some(format!("it must be with '{other}'"));
+                }
                 Company::Apart if *owner == host => return Some(format!("it must not be with '{other}'")),
                 Company::Together | Company::Apart => {}
             }
@@ -204,13 +206,17 @@ impl<'a> Plan<'a> {
         let need = u64::from(self.need(group).memory_mib);
         let mut best: Option<Vec<String>> = None;
         for id in hosts {
-            let Some(host) = self.view.config.hosts.iter().find(|host| HostId::of(&host.name) == *id) else { continue };
+            let Some(host) = self.view.config.hosts.iter().find(|host| HostId::of(&host.name) == *id) else {
+                continue;
+            };
             let mut lesser: Vec<&config::Group> = self
                 .view
                 .config
                 .groups
                 .iter()
-                .filter(|other| other.priority < group.priority && self.owners.get(other.name.as_str()) == Some(id))
+                .filter(|other| {
+                    other.priority < group.priority && self.owners.get(other.name.as_str()) == Some(id)
+                })
                 .filter(|other| {
                     let record = self.view.ledger.group(&other.name);
                     record.recalled.is_none() && !record.frozen

@@ -4,9 +4,12 @@
 //! [`Ledger::apply`] checks each decision against what it was decided on, and passes over those that no longer hold. So two
 //! leaders at once can waste effort but do no harm, and a decision that arrives twice counts once.
 
+#[cfg(test)]
+mod tests;
+
 use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::Index;
-use roost_proto::cluster::{HostId, Incarnation, Need, Order};
+use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Need};
 use roost_proto::control::Intent;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -303,7 +306,9 @@ impl Ledger {
         if record.owner.is_some() || record.epoch != epoch {
             return Effect::Passed("it is not free in that epoch");
         }
-        if record.intent == Intent::Offline || record.frozen || record.given_up.is_some() {
+        // What was never owned may run since before there was a cluster: its owner shuts it down, if that is wanted.
+        let wanted = record.intent == Intent::Online || record.epoch == 0;
+        if !wanted || record.frozen || record.given_up.is_some() {
             return Effect::Passed("it is not to be started");
         }
         record.owner = Some(to);
@@ -345,14 +350,14 @@ impl Ledger {
         Effect::Done
     }
 
-    fn order(&mut self, index: Index, group: &str, order: Order) -> Effect {
+    fn order(&mut self, index: Index, group: &str, order: GroupOrder) -> Effect {
         let record = self.groups.entry(group.to_owned()).or_default();
         match order {
-            Order::Intent(intent) => record.intent = intent,
-            Order::Freeze => record.frozen = true,
-            Order::Thaw => record.frozen = false,
+            GroupOrder::Intent(intent) => record.intent = intent,
+            GroupOrder::Freeze => record.frozen = true,
+            GroupOrder::Thaw => record.frozen = false,
         }
-        if order != Order::Freeze {
+        if order != GroupOrder::Freeze {
             record.given_up = None;
             record.failed_on.clear();
         }

@@ -136,7 +136,7 @@ impl Member {
             peer.state = beat.life;
             peer.applied = peer.applied.max(beat.applied);
         }
-        let Some(echo) = beat.echo.filter(|echo| echo.start == self.incarnation.start) else { return };
+        let Some(echo) = beat.echo.filter(|echo| echo.start == low(self.incarnation)) else { return };
         let stamped = Instant::from_nanos(echo.stamp.0.saturating_mul(1_000_000));
         if stamped > now {
             return; // no stamp of ours: it lies in the future
@@ -155,21 +155,14 @@ impl Member {
     }
 
     /// The beat for a host. `admits` tells whether this host is a voter whose applied ledger has that life admitted.
-    pub fn beat_for(
-        &mut self,
-        now: Instant,
-        to: HostId,
-        admits: bool,
-        applied: u64,
-        life: Life,
-    ) -> Beat {
+    pub fn beat_for(&mut self, now: Instant, to: HostId, admits: bool, applied: u64, life: Life) -> Beat {
         let stamp = Stamp(now.as_nanos() / 1_000_000);
         let echo = self.peers.get_mut(&to).and_then(|peer| {
             let (incarnation, stamp, heard) = (peer.life?, peer.stamp?, peer.heard?);
             if admits {
                 peer.answered = Some((incarnation, heard));
             }
-            Some(Echo { start: incarnation.start, stamp, admitted: admits })
+            Some(Echo { start: low(incarnation), stamp, admitted: admits })
         });
         Beat { stamp, echo, applied, life }
     }
@@ -196,9 +189,11 @@ impl Member {
     pub fn lease_until(&self, voters: &Voters) -> Option<Instant> {
         let mut grants: Vec<Instant> = voters
             .keys()
-            .filter_map(|voter| {
-                if *voter == self.me { self.own_grant } else { self.peers.get(voter)?.granted }
-            })
+            .filter_map(
+                |voter| {
+                    if *voter == self.me { self.own_grant } else { self.peers.get(voter)?.granted }
+                },
+            )
             .collect();
         grants.sort_unstable_by(|a, b| b.cmp(a));
         let own = grants.get(voters.len() / 2).map(|stamp| *stamp + self.lease);
@@ -219,4 +214,9 @@ impl Member {
     pub const fn born(&self) -> Instant {
         self.born
     }
+}
+
+/// What an answer names a life by.
+const fn low(life: Incarnation) -> u16 {
+    (life.start & 0xffff) as u16
 }

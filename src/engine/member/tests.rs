@@ -14,7 +14,7 @@ fn member() -> Member {
 }
 
 fn voters(ids: &[u32]) -> Voters {
-    ids.iter().map(|id| (HostId(*id), StorageId(u64::from(*id)))).collect()
+    ids.iter().map(|id| (HostId(*id), StorageId(*id))).collect()
 }
 
 fn answer(member: &mut Member, now: u64, from: u32, echo: Echo) {
@@ -24,8 +24,8 @@ fn answer(member: &mut Member, now: u64, from: u32, echo: Echo) {
     member.beat(at(now), HostId(from), &beat);
 }
 
-const fn echo(stamp: u64) -> Echo {
-    Echo { start: LIFE.start, stamp: Stamp(stamp), admitted: true }
+fn echo(stamp: u64) -> Echo {
+    Echo { start: low(LIFE), stamp: Stamp(stamp), admitted: true }
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn of_an_even_number_more_than_half_must_answer() {
 fn answers_to_another_life_from_the_future_or_without_admission_count_for_nothing() {
     let mut member = member();
     let voters = voters(&[2]);
-    answer(&mut member, 2000, 2, Echo { start: LIFE.start - 1, ..echo(1900) });
+    answer(&mut member, 2000, 2, Echo { start: low(LIFE) - 1, ..echo(1900) });
     answer(&mut member, 2000, 2, echo(2001));
     answer(&mut member, 2000, 2, Echo { admitted: false, ..echo(1900) });
     assert_eq!(member.lease_until(&voters), None);

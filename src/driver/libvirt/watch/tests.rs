@@ -17,7 +17,7 @@ const fn off(why: Off) -> Basics {
 
 fn look(basics: Basics) -> Result<Answer, CallError> {
     let cpu_ns = u64::from(basics.life.unwrap_or_default()) * 1000;
-    Ok(Answer::One(Some(Look { basics, cpu_ns, cid: basics.life.map(|_| 7) })))
+    Ok(Answer::One(Some(Look { basics, cpu_ns, cid: basics.life.map(|_| 7), need: None })))
 }
 
 fn all(domains: &[(&str, Basics)]) -> Result<Answer, CallError> {
@@ -114,8 +114,8 @@ fn everything_is_found_by_listing() {
             _ => None,
         })
         .collect();
-    seen.dedup();
     seen.sort_by_key(|(name, ..)| *name);
+    seen.dedup();
     let (b, c) = (("b", Run::Off(Off::Unknown), None), ("c", Run::Undefined, None));
     assert_eq!(seen, [("a", Run::Running, Some(7)), b, c]);
 }

@@ -12,6 +12,10 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const DESTROY_LIMIT: Duration = Duration::from_secs(30);
 /// The longest any other order may take.
 const SHORT_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that a VM may take to stand still: the watchdog does not wait longer than some seconds.
+const SUSPEND_LIMIT: Duration = Duration::from_secs(2);
+/// The longest that a VM that must go may take, before its process is killed.
+const WIPE_LIMIT: Duration = Duration::from_secs(5);
 /// How soon after libvirt's word a domain must be seen as it said: five polls.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// The wait before libvirt is asked again for what it could not take on.
@@ -22,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 const SCREENSHOTS: u64 = 10;
 
 impl Group {
-    fn order(&mut self, doing: Doing, out: &mut Outbox) -> bool {
+    pub(super) fn order(&mut self, doing: Doing, out: &mut Outbox) -> bool {
         let (action, limit) = match doing {
             Doing::Define => match &self.config.xml {
                 Some(xml) => (VmAction::Define { xml: xml.clone() }, SHORT_LIMIT),
@@ -38,7 +42,14 @@ impl Group {
             }
             Doing::Reboot => (VmAction::Reboot, SHORT_LIMIT),
             Doing::Reset => (VmAction::Reset, SHORT_LIMIT),
+            Doing::Suspend => (VmAction::Suspend, SUSPEND_LIMIT),
+            Doing::Resume => (VmAction::Resume, SHORT_LIMIT),
+            Doing::Wipe => (VmAction::Destroy, WIPE_LIMIT),
+            Doing::Kill => (VmAction::Kill, SHORT_LIMIT),
         };
+        if let Some((ticket, Doing::Start | Doing::Restart | Doing::Resume)) = self.order {
+            self.late = Some(ticket); // it goes on, whatever is ordered over it
+        }
         let ticket = out.ticket();
         self.order = Some((ticket, doing));
         out.push(Output::Order(Order { ticket, domain: self.config.vm.clone(), action, limit }));
@@ -109,7 +120,19 @@ impl Group {
 
     /// An order ended.
     pub fn done(&mut self, now: Instant, ticket: Ticket, result: Result<(), ActionError>, out: &mut Outbox) {
+        if self.late == Some(ticket) {
+            self.late = (result == Err(ActionError::TimedOut)).then_some(ticket);
+        }
         let Some((_, doing)) = self.order.take_if(|(current, _)| *current == ticket) else { return };
+        if matches!(doing, Doing::Start | Doing::Restart | Doing::Resume)
+            && result == Err(ActionError::TimedOut)
+        {
+            self.late = Some(ticket);
+        }
+        if matches!(doing, Doing::Suspend | Doing::Wipe | Doing::Kill | Doing::Resume) {
+            self.by_right(now, doing, &result, out);
+            return;
+        }
         match result {
             Err(ActionError::NotConnected | ActionError::Busy) => self.hold(now, AGAIN_AFTER, doing),
             Ok(()) | Err(ActionError::AlreadySo) => self.succeeded(now, doing, out),
@@ -117,6 +140,57 @@ impl Group {
                 self.phase = Phase::Starting { until: now + RETRY_AFTER, rise: rise(doing) }; // it may still come up
             }
             Err(error) => self.refused(now, doing, &error, out),
+        }
+    }
+
+    /// A call that was answered as timed out has ended.
+    pub fn ended(&mut self, ticket: Ticket) {
+        self.late.take_if(|late| *late == ticket);
+    }
+
+    /// An order that follows from right ended: what does not obey is ordered harder.
+    fn by_right(&mut self, now: Instant, doing: Doing, result: &Result<(), ActionError>, out: &mut Outbox) {
+        let worked = matches!(result, Ok(()) | Err(ActionError::AlreadySo));
+        let vm = &self.config.vm;
+        match (doing, result) {
+            (Doing::Resume, _) if worked => {
+                let text = format!("VM '{vm}' goes on: this host has its lease again");
+                self.event(out, Level::Info, EventKind::VmRunning, text);
+                self.phase = Phase::Settling { rise: Rise::Again };
+            }
+            (Doing::Resume, Err(error)) => {
+                let text = format!("VM '{vm}' could not go on, and is tried again: {error}");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                self.held_until = Some(now + AGAIN_AFTER);
+            }
+            (Doing::Suspend, _) if worked => {
+                let text = format!("VM '{vm}' stands still: this host has no lease");
+                self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
+                self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
+            }
+            (Doing::Suspend, Err(error)) => {
+                let text = format!("VM '{vm}' does not stand still ({error}): its plug is pulled");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                self.order(Doing::Wipe, out);
+            }
+            (Doing::Wipe, _) if worked => {
+                let text = format!("VM '{vm}' was destroyed: it has no right to run here");
+                self.event(out, Level::Warning, EventKind::VmStopped, text);
+                self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
+            }
+            (Doing::Wipe, Err(error)) => {
+                let text = format!("VM '{vm}' could not be destroyed ({error}): its process is killed");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                self.order(Doing::Kill, out);
+            }
+            (Doing::Kill, _) if worked => self.killed = super::Killed::Yes,
+            (Doing::Kill, Err(error)) => {
+                let text =
+                    format!("the process of VM '{vm}' could not be killed, and is tried again: {error}");
+                self.event(out, Level::Error, EventKind::RecoveryFailed, text);
+                self.held_until = Some(now + AGAIN_AFTER);
+            }
+            _ => {}
         }
     }
 
@@ -134,6 +208,7 @@ impl Group {
     fn succeeded(&mut self, now: Instant, doing: Doing, out: &mut Outbox) {
         let wanted = self.may_recover();
         match doing {
+            Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => {} // see `by_right`
             Doing::Define => self.vm.lose(), // what was known of it is past; the next view tells
             Doing::Shutdown | Doing::Destroy => {}
             Doing::Start | Doing::Restart => {
@@ -203,6 +278,7 @@ impl Group {
                 self.event(out, Level::Error, EventKind::RecoveryFailed, text);
                 return;
             }
+            Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => return, // see `by_right`
             Doing::Shutdown => {
                 let text = format!("VM '{vm}' could not be asked to shut down: {error}");
                 self.event(out, Level::Warning, EventKind::VmStopped, text);

@@ -5,14 +5,16 @@
 
 mod act;
 mod judge;
+mod right;
 mod show;
 
 use super::ladder::{self, Rung, Step};
 use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
+use super::right::{Hold, Right};
 use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
-use super::{Hush, OperatorOrder, Outbox, Output, draft};
-use crate::config::{self, Apps, OnGuestShutdown};
+use super::{Hush, Outbox, Output, draft};
+use crate::config::{self, Apps, OnGuestShutdown, OnQuorumLoss, OnStray};
 use core::time::Duration;
 use judge::Silence;
 use roost_proto::control::{Condition, EventKind, Intent, Level};
@@ -43,6 +45,21 @@ enum Phase {
     GivenUp,
 }
 
+/// What is to become of the VM, by right and by order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// It is to run, and to be well.
+    Up,
+    /// It is to be shut down.
+    Down,
+    /// It is to stand still.
+    Still,
+    /// Nothing of it is to be left.
+    Gone,
+    /// Nothing is to be done about it.
+    Nothing,
+}
+
 /// Why a VM comes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rise {
@@ -50,6 +67,13 @@ enum Rise {
     First,
     /// It had failed.
     Again,
+}
+
+/// Whether the VM's process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killed {
+    No,
+    Yes,
 }
 
 /// Whether taking a rung is still to be counted.
@@ -84,6 +108,14 @@ enum Doing {
     Clear,
     /// A start that a failure asked for.
     Restart,
+    /// It is made to stand still, for want of a lease.
+    Suspend,
+    /// It goes on.
+    Resume,
+    /// Whatever is left of it is destroyed: it has no right to be here, or does not stand still.
+    Wipe,
+    /// The same, without libvirt.
+    Kill,
 }
 
 /// One group.
@@ -91,6 +123,18 @@ enum Doing {
 pub struct Group {
     config: config::Group,
     saved: SavedGroup,
+    right: Right,
+    /// What was done about the VM by somebody and is respected, until the ledger has it as an order: why, and when the
+    /// ledger is asked for it again.
+    wish: Option<(String, Instant)>,
+    /// Calls that may still start or resume the VM, though they were answered as timed out.
+    late: Option<Ticket>,
+    /// Since when it has been seen to run without right.
+    stray: Option<Instant>,
+    /// Its process was killed, and libvirt has not shown it since.
+    killed: Killed,
+    on_stray: OnStray,
+    on_quorum_loss: OnQuorumLoss,
     vm: VmAgent,
     remote: RemoteAgent,
     phase: Phase,
@@ -109,11 +153,32 @@ pub struct Group {
 
 impl Group {
     /// A group of the configuration, with what was saved of it.
-    pub fn new(config: config::Group, saved: SavedGroup, jitter: Jitter, now: Instant) -> Self {
+    pub fn new(
+        config: config::Group,
+        cluster: &config::Cluster,
+        saved: SavedGroup,
+        jitter: Jitter,
+        now: Instant,
+    ) -> Self {
         let phase = if saved.given_up.is_some() { Phase::GivenUp } else { Phase::Idle };
+        let (ordered, epoch) = (saved.ordered, saved.epoch);
         Self {
             config,
             saved,
+            right: Right {
+                hold: Hold::Unknown,
+                epoch,
+                changed: 0,
+                ordered,
+                intent: Intent::Online,
+                frozen: false,
+            },
+            wish: None,
+            late: None,
+            stray: None,
+            killed: Killed::No,
+            on_stray: cluster.on_stray,
+            on_quorum_loss: cluster.on_quorum_loss,
             vm: VmAgent::default(),
             remote: RemoteAgent::new(now),
             phase,
@@ -140,8 +205,10 @@ impl Group {
     }
 
     /// Takes new settings; nothing is restarted for it.
-    pub fn reload(&mut self, config: config::Group) {
+    pub fn reload(&mut self, config: config::Group, cluster: &config::Cluster) {
         self.config = config;
+        self.on_stray = cluster.on_stray;
+        self.on_quorum_loss = cluster.on_quorum_loss;
     }
 
     /// What its VM is doing, if libvirt answers.
@@ -149,9 +216,14 @@ impl Group {
         self.vm.run()
     }
 
-    /// The order under way, if there is one.
-    pub fn ticket(&self) -> Option<Ticket> {
-        self.order.map(|(ticket, _)| ticket)
+    /// What it may do.
+    pub const fn right(&self) -> &Right {
+        &self.right
+    }
+
+    /// Whether the end of this order matters to it.
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.late == Some(ticket) || self.order.is_some_and(|(current, _)| current == ticket)
     }
 
     /// libvirt does not answer: nothing is known, and nothing is done.
@@ -163,12 +235,13 @@ impl Group {
     /// libvirt showed the domain.
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
         let first = self.vm.run().is_none();
+        self.killed = Killed::No;
         let news = self.vm.observe(now, view, happened);
         if first {
             self.remote.excuse(now);
         }
         if let (true, Some(Run::Off(why))) = (first, self.vm.run()) {
-            self.found_off(why, out);
+            self.found_off(now, why, out);
         }
         for happened in news {
             self.happened(now, happened, out);
@@ -190,6 +263,12 @@ impl Group {
             self.hush = hush;
             out.push(Output::Hush { group: self.config.name.clone(), hush });
         }
+        let suspending = matches!(self.order, Some((_, Doing::Suspend)));
+        if self.vm.run() == Some(Run::Running) && self.right.hold == Hold::Owned && !suspending {
+            out.dirty |= self.saved.suspended.take().is_some();
+            self.late = None;
+        }
+        self.look_for_stray(now, out);
         self.look_for_dangers(now, out);
     }
 
@@ -254,16 +333,16 @@ impl Group {
         if matches!(self.phase, Phase::Starting { .. } | Phase::Settling { .. } | Phase::Rebooting { .. }) {
             self.phase = Phase::Idle; // what was begun has failed; the next step judges anew
         }
-        if self.saved.intent == Intent::Offline {
+        if self.wanted() != Wanted::Up {
             self.event(out, Level::Info, EventKind::VmStopped, format!("VM '{}' is off", self.config.vm));
         } else if !ours {
-            self.found_off(why, out);
+            self.found_off(now, why, out);
         }
     }
 
     /// The VM is off, and no order of ours made it so. What a person did is respected.
-    fn found_off(&mut self, why: Off, out: &mut Outbox) {
-        if self.saved.intent == Intent::Offline || self.saved.start_pending || self.saved.frozen {
+    fn found_off(&mut self, now: Instant, why: Off, out: &mut Outbox) {
+        if self.wanted() != Wanted::Up || self.saved.start_pending {
             return;
         }
         let respected = match why {
@@ -275,8 +354,7 @@ impl Group {
             Off::Migrated => "was moved to another host by somebody",
             _ => return,
         };
-        self.saved.intent = Intent::Offline;
-        out.dirty = true;
+        self.wish = Some((format!("the VM {respected}"), now));
         let name = &self.config.name;
         let text = format!("the VM {respected} and is left so; `roost online {name}` brings it back");
         self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
@@ -340,20 +418,6 @@ impl Group {
         }
     }
 
-    /// An operator's order, which is on disk.
-    pub fn obey(&mut self, order: OperatorOrder, now: Instant) {
-        self.saved = super::after(&self.saved, order);
-        match (order, &self.phase) {
-            (OperatorOrder::Intent(Intent::Online), Phase::Stopping { .. }) => {} // it goes down first, and is started then
-            (OperatorOrder::Intent(_), _) => self.phase = Phase::Idle,
-            (OperatorOrder::Freeze | OperatorOrder::Thaw, _) => {
-                self.phase = Phase::Idle;
-                self.remote.excuse(now);
-                self.silence = Silence::Heard;
-            }
-        }
-    }
-
     /// Whether a guest's group counts for this one.
     fn counts(&self, app: &str) -> bool {
         match &self.config.apps {
@@ -369,7 +433,7 @@ impl Group {
     /// Whether recovery may go on.
     fn may_recover(&self) -> bool {
         let left_alone = self.vm.run().is_some_and(Run::is_left_alone);
-        self.saved.intent == Intent::Online && !self.saved.frozen && !left_alone
+        self.wanted() == Wanted::Up && !left_alone
     }
 
     /// Decides until there is nothing more to decide now.
@@ -387,15 +451,23 @@ impl Group {
 
     /// Takes one decision; returns whether another may follow from it.
     fn step_once(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        self.wish_again(now, out);
+        match self.wanted() {
+            Wanted::Still => return self.hold_still(now, out),
+            Wanted::Gone => return self.wipe(now, out),
+            Wanted::Up | Wanted::Down | Wanted::Nothing => {}
+        }
         let Some(run) = self.vm.run() else { return false };
         self.listen(now, out);
-        if self.order.is_some() || self.saved.frozen || self.held_until.is_some_and(|until| now < until) {
+        if self.order.is_some() || self.held_until.is_some_and(|until| now < until) {
             return false;
         }
         self.held_until = None;
-        match self.saved.intent {
-            Intent::Offline => self.take_down(now, run, out),
-            Intent::Online => self.keep_up(now, run, out),
+        match self.wanted() {
+            Wanted::Up if self.is_ours_to_resume(run) => self.order_resume(now, out),
+            Wanted::Up => self.keep_up(now, run, out),
+            Wanted::Down => self.take_down(now, run, out),
+            Wanted::Still | Wanted::Gone | Wanted::Nothing => false,
         }
     }
 
@@ -406,6 +478,7 @@ impl Group {
                 self.phase = Phase::Idle;
                 true
             }
+            (run, _) if self.is_ours_to_resume(run) => self.order_destroy(now, out), // it hears no request
             (_, Phase::Stopping { until }) if now < *until => false,
             (Run::Crashed | Run::Paused(Paused::Crashed), _) | (_, Phase::Stopping { .. }) => {
                 self.order_destroy(now, out)
@@ -514,8 +587,11 @@ impl Group {
             | Phase::Starting { until, .. } => Some(until),
             Phase::Idle | Phase::Settling { .. } | Phase::GivenUp => None,
         };
-        let free = self.order.is_none() && !self.saved.frozen && self.vm.run().is_some();
-        [phase.filter(|_| free), self.held_until, self.next_judgement()].into_iter().flatten().min()
+        let free = self.order.is_none() && self.wanted() != Wanted::Nothing && self.vm.run().is_some();
+        let stray = self.stray_deadline();
+        let wish = self.wish.as_ref().map(|(_, at)| *at);
+        let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
+        [phase.filter(|_| free), self.held_until, judged, stray, wish].into_iter().flatten().min()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::vm::{Paused, Run};
 use super::{
-    Condition, EventKind, Group, Instant, Intent, Level, Outbox, Phase, Rise, Rung, Span, Voice, ladder,
+    Condition, EventKind, Group, Hold, Instant, Intent, Level, Outbox, Phase, Rise, Rung, Span, Voice, ladder,
 };
 use roost_proto::control::{ControllerStatus, GroupStatus};
 
@@ -14,8 +14,9 @@ impl Group {
         GroupStatus {
             name: self.config.name.clone(),
             vm: self.config.vm.clone(),
-            intent: self.saved.intent,
-            frozen: self.saved.frozen,
+            owner: None,
+            intent: self.right.intent,
+            frozen: self.right.frozen,
             condition,
             reason,
             since_ms: now_ms.saturating_sub(ago),
@@ -43,11 +44,36 @@ impl Group {
             return (Condition::Unknown, "libvirt does not answer; nothing is done until it does".to_owned());
         };
         let off = matches!(run, Run::Off(_) | Run::Undefined);
-        match (self.saved.intent, &self.phase) {
+        match self.right.hold {
+            Hold::Elsewhere if off => return (Condition::Elsewhere, String::new()),
+            Hold::Elsewhere => {
+                return (
+                    Condition::Degraded,
+                    "its VM runs here, and the group is not this host's".to_owned(),
+                );
+            }
+            Hold::Unknown => {
+                return (Condition::Unknown, "it is not known yet whose it is; nothing is done".to_owned());
+            }
+            Hold::Suspended => {
+                return (
+                    Condition::Suspended,
+                    "this host has no lease: no majority of voters answers".to_owned(),
+                );
+            }
+            Hold::Lost if off => return (Condition::Elsewhere, String::new()),
+            Hold::Lost => return (Condition::Stopping, "this host was evicted: it is destroyed".to_owned()),
+            Hold::Recalled if !off => return (Condition::Stopping, "it is to go elsewhere".to_owned()),
+            Hold::Recalled | Hold::Owned => {}
+        }
+        if let Some((why, _)) = &self.wish {
+            return left_alone(why);
+        }
+        match (self.right.intent, &self.phase) {
             (Intent::Offline, _) if off => (Condition::Offline, String::new()),
-            (Intent::Offline, _) if self.saved.frozen => left_alone("frozen while running"),
+            (Intent::Offline, _) if self.right.frozen => left_alone("frozen while running"),
             (Intent::Offline, _) => (Condition::Stopping, "the guest is asked to shut down".to_owned()),
-            (Intent::Online, _) if self.saved.frozen && off => left_alone("off, and frozen"),
+            (Intent::Online, _) if self.right.frozen && off => left_alone("off, and frozen"),
             (Intent::Online, Phase::Stopping { .. }) => {
                 (Condition::Stopping, "it goes down first, and is started then".to_owned())
             }

@@ -34,7 +34,7 @@ fn giving_up_survives_a_restart_of_the_daemon_and_an_operator_ends_it() {
     world.see(Run::Off(Off::Failed));
     world.pass(Duration::from_secs(60));
     assert_eq!((world.orders.len(), world.group().condition), (0, Condition::GivenUp));
-    world.operator(OperatorOrder::Intent(Intent::Online));
+    world.operator(GroupOrder::Intent(Intent::Online));
     assert_eq!(world.actions(), [&VmAction::Start]);
     world.start_works();
     assert_eq!((world.group().condition, world.group().recoveries.restart), (Condition::Online, 0));

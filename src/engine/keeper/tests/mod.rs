@@ -1,4 +1,4 @@
-//! The engine against a libvirt and a guest that the test plays.
+//! What a host does with its groups, against a libvirt and a guest that the test plays.
 
 mod guest;
 mod ladder;
@@ -7,11 +7,13 @@ mod vm;
 mod walk;
 
 use super::remote_agent::GuestInput;
+use super::right::{Hold, Right};
 use super::vm::{ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Progress, Run, VmAction};
-use super::{EventDraft, Hush, Input, Keeper, OperatorOrder, Output, RequestId};
+use super::{EventDraft, Hush, Input, Keeper, Output};
 use crate::config;
 use core::time::Duration;
-use roost_proto::control::{Condition, EventKind, GroupStatus, Intent, Refusal};
+use roost_proto::cluster::GroupOrder;
+use roost_proto::control::{Condition, EventKind, GroupStatus, Intent};
 use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
@@ -47,7 +49,8 @@ struct World {
     now: Instant,
     orders: Vec<Order>,
     events: Vec<EventDraft>,
-    answers: Vec<Result<String, (Refusal, String)>>,
+    /// What the ledger says.
+    right: Right,
     stored: Option<Saved>,
     /// The disk works.
     disk: Result<(), String>,
@@ -62,6 +65,16 @@ impl World {
     }
 
     fn with(more: &str, saved: Saved) -> Self {
+        let (hold, intent) = (Hold::Owned, Intent::Online);
+        Self::of(more, saved, Right { hold, epoch: 1, changed: 1, ordered: 0, intent, frozen: false })
+    }
+
+    /// The world after a restart of the daemon.
+    fn again(self, more: &str) -> Self {
+        Self::of(more, self.stored.expect("stored"), self.right)
+    }
+
+    fn of(more: &str, saved: Saved, right: Right) -> Self {
         let now = Instant::from_nanos(1_000_000_000_000);
         let engine = Keeper::new(&config(more), "hv1", saved, BOOT, 7, PathBuf::from("/screens"), now);
         let mut world = Self {
@@ -69,16 +82,21 @@ impl World {
             now,
             orders: Vec::new(),
             events: Vec::new(),
-            answers: Vec::new(),
+            right,
             stored: None,
             disk: Ok(()),
             life: 1,
             progress: 0,
             hush: Hush::Speak,
         };
-        world.drain();
+        world.set_right();
         world.handle(Input::Libvirt(LibvirtInput::Connected));
         world
+    }
+
+    fn set_right(&mut self) {
+        self.engine.set_right(self.now, "web", self.right);
+        self.drain();
     }
 
     /// A world in which the VM runs, as the daemon finds it.
@@ -108,7 +126,7 @@ impl World {
             match output {
                 Output::Order(order) => self.orders.push(order),
                 Output::Event(event) => self.events.push(event),
-                Output::Answer { answer, .. } => self.answers.push(answer),
+                Output::Wish { order, .. } => self.decide(order),
                 Output::Store(saved) => {
                     if self.disk.is_ok() {
                         self.stored = Some(saved);
@@ -157,6 +175,7 @@ impl World {
             progress: Progress { cpu_ns: self.progress, disk_requests: 0 },
             job: Job::None,
             cid: None,
+            need: None,
         }
     }
 
@@ -233,9 +252,21 @@ impl World {
         self.guest(GuestInput::Message(GuestMessage::Beat));
     }
 
-    fn operator(&mut self, order: OperatorOrder) {
-        let (who, group) = ("root".to_owned(), "web".to_owned());
-        self.handle(Input::Operator { request: RequestId(1), who, group, order });
+    /// An operator orders something, and the ledger takes it.
+    fn operator(&mut self, order: GroupOrder) {
+        self.decide(order);
+        self.drain();
+    }
+
+    fn decide(&mut self, order: GroupOrder) {
+        match order {
+            GroupOrder::Intent(intent) => self.right.intent = intent,
+            GroupOrder::Freeze => self.right.frozen = true,
+            GroupOrder::Thaw => self.right.frozen = false,
+        }
+        self.right.changed += 1;
+        self.right.ordered = self.right.changed;
+        self.engine.set_right(self.now, "web", self.right);
     }
 
     fn group(&self) -> GroupStatus {

@@ -1,12 +1,11 @@
-//! Operators' orders: stored before they hold, and kept.
+//! Operators' orders, as the ledger has them: they are kept.
 
 use super::*;
 
 #[test]
 fn offline_asks_the_guest_then_pulls_the_plug_and_lasts() {
     let mut world = World::running("stop_timeout = \"30s\"");
-    world.operator(OperatorOrder::Intent(Intent::Offline));
-    assert!(world.answers[0].is_ok());
+    world.operator(GroupOrder::Intent(Intent::Offline));
     world.done(&VmAction::Shutdown, Ok(()));
     world.pass(Duration::from_secs(29));
     assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Stopping));
@@ -15,7 +14,7 @@ fn offline_asks_the_guest_then_pulls_the_plug_and_lasts() {
     world.stops(Off::Destroyed);
     world.pass(Duration::from_secs(600));
     assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Offline));
-    let mut later = World::with("", world.stored.expect("stored"));
+    let mut later = world.again("");
     later.see(Run::Off(Off::Destroyed));
     later.pass(Duration::from_secs(600));
     assert_eq!((later.orders.len(), later.group().condition), (0, Condition::Offline));
@@ -25,28 +24,12 @@ fn offline_asks_the_guest_then_pulls_the_plug_and_lasts() {
 #[test]
 fn offline_lasts_across_a_boot_of_the_host() {
     let mut world = World::running("");
-    world.operator(OperatorOrder::Intent(Intent::Offline));
-    let mut saved = world.stored.expect("stored");
-    "another boot".clone_into(&mut saved.boot_id);
-    let mut later = World::with("", saved);
+    world.operator(GroupOrder::Intent(Intent::Offline));
+    "another boot".clone_into(&mut world.stored.as_mut().expect("stored").boot_id);
+    let mut later = world.again("");
     later.see(Run::Off(Off::Unknown));
     later.pass(Duration::from_secs(60));
     assert_eq!(later.orders, []);
-}
-
-#[test]
-fn an_order_that_is_not_on_disk_does_not_hold() {
-    let mut world = World::running("");
-    world.disk = Err("no space left on device".to_owned());
-    world.operator(OperatorOrder::Intent(Intent::Offline));
-    assert!(matches!(&world.answers[0], Err((Refusal::NotStored, why)) if why.contains("no space")));
-    world.pass(Duration::from_secs(60));
-    assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Online));
-    assert_eq!(world.count(EventKind::Storage), 1, "told once");
-    world.disk = Ok(());
-    world.pass(Duration::from_secs(60));
-    world.operator(OperatorOrder::Intent(Intent::Offline));
-    assert_eq!(world.actions(), [&VmAction::Shutdown]);
 }
 
 #[test]
@@ -60,9 +43,9 @@ fn a_full_disk_stops_no_recovery() {
 #[test]
 fn online_while_it_goes_down_starts_it_again() {
     let mut world = World::running("on_guest_shutdown = \"offline\"");
-    world.operator(OperatorOrder::Intent(Intent::Offline));
+    world.operator(GroupOrder::Intent(Intent::Offline));
     world.done(&VmAction::Shutdown, Ok(()));
-    world.operator(OperatorOrder::Intent(Intent::Online));
+    world.operator(GroupOrder::Intent(Intent::Online));
     assert_eq!(world.group().condition, Condition::Stopping);
     world.stops(Off::Shutdown);
     assert_eq!(world.actions(), [&VmAction::Start]);
@@ -74,11 +57,11 @@ fn online_while_it_goes_down_starts_it_again() {
 fn online_holds_though_the_daemon_dies_before_it_could_act() {
     let more = "on_guest_shutdown = \"offline\"";
     let mut world = World::running(more);
-    world.operator(OperatorOrder::Intent(Intent::Offline));
+    world.operator(GroupOrder::Intent(Intent::Offline));
     world.done(&VmAction::Shutdown, Ok(()));
     world.stops(Off::Shutdown);
-    world.operator(OperatorOrder::Intent(Intent::Online));
-    let mut later = World::with(more, world.stored.expect("stored"));
+    world.operator(GroupOrder::Intent(Intent::Online));
+    let mut later = world.again(more);
     later.see(Run::Off(Off::Shutdown)); // by our own order, before
     assert_eq!(later.actions(), [&VmAction::Start]);
 }
@@ -87,7 +70,7 @@ fn online_holds_though_the_daemon_dies_before_it_could_act() {
 fn offline_in_the_middle_of_a_recovery_ends_it() {
     let mut world = World::running("");
     world.stops(Off::Failed);
-    world.operator(OperatorOrder::Intent(Intent::Offline));
+    world.operator(GroupOrder::Intent(Intent::Offline));
     world.start_works(); // it was under way
     world.done(&VmAction::Shutdown, Ok(()));
     world.stops(Off::Shutdown);
@@ -98,16 +81,16 @@ fn offline_in_the_middle_of_a_recovery_ends_it() {
 #[test]
 fn a_frozen_group_is_watched_and_not_touched() {
     let mut world = World::well("");
-    world.operator(OperatorOrder::Freeze);
+    world.operator(GroupOrder::Freeze);
     world.fault();
     world.stops(Off::Failed);
     world.pass(Duration::from_secs(600));
     assert_eq!((world.orders.len(), world.group().condition), (0, Condition::LeftAlone));
-    let mut world = World::with("", world.stored.expect("stored"));
+    let mut world = world.again("");
     world.see(Run::Off(Off::Failed));
     world.pass(Duration::from_secs(600));
     assert_eq!(world.orders, [], "also after a restart of the daemon");
-    world.operator(OperatorOrder::Thaw);
+    world.operator(GroupOrder::Thaw);
     assert_eq!(world.actions(), [&VmAction::Start]);
 }
 
@@ -115,7 +98,7 @@ fn a_frozen_group_is_watched_and_not_touched() {
 fn a_recovery_under_way_stops_when_it_is_frozen() {
     let mut world = World::well("");
     world.hang(Duration::from_secs(11));
-    world.operator(OperatorOrder::Freeze);
+    world.operator(GroupOrder::Freeze);
     let file = PathBuf::from("/screens/web-1.screenshot");
     world.done(&VmAction::Screenshot { file }, Ok(()));
     world.hang(Duration::from_secs(600));
@@ -123,19 +106,9 @@ fn a_recovery_under_way_stops_when_it_is_frozen() {
 }
 
 #[test]
-fn an_unknown_group_is_answered_with_the_nearest_name() {
-    let mut world = World::running("");
-    let (who, group, order) = ("root".to_owned(), "wbe".to_owned(), OperatorOrder::Freeze);
-    world.handle(Input::Operator { request: RequestId(1), who, group, order });
-    assert!(
-        matches!(&world.answers[0], Err((Refusal::UnknownGroup, why)) if why.contains("did you mean 'web'?"))
-    );
-}
-
-#[test]
 fn a_reload_restarts_nothing_and_remembers_what_it_forgot() {
     let mut world = World::running("");
-    world.operator(OperatorOrder::Intent(Intent::Offline));
+    world.operator(GroupOrder::Intent(Intent::Offline));
     world.done(&VmAction::Shutdown, Ok(()));
     world.stops(Off::Shutdown);
     let mut without = config("");
@@ -145,7 +118,7 @@ fn a_reload_restarts_nothing_and_remembers_what_it_forgot() {
     assert!(world.engine.domains().is_empty());
     without.groups.push(group);
     world.engine.reload(&without, world.now);
-    world.drain();
+    world.set_right();
     world.see(Run::Off(Off::Shutdown));
     world.pass(Duration::from_secs(60));
     assert_eq!((world.orders.len(), world.group().condition), (0, Condition::Offline));

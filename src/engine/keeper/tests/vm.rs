@@ -110,7 +110,7 @@ fn what_a_person_did_with_the_vm_is_respected() {
         let mut later = World::with("", saved);
         later.see(Run::Off(why));
         assert_eq!(later.orders, [], "{why:?}");
-        later.operator(OperatorOrder::Intent(Intent::Online));
+        later.operator(GroupOrder::Intent(Intent::Online));
         assert_eq!(later.actions(), [&VmAction::Start]);
     }
 }

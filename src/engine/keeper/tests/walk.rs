@@ -105,17 +105,17 @@ impl Chaos {
 
     fn operate(&mut self) {
         let order = match self.below(4) {
-            0 => OperatorOrder::Intent(Intent::Online),
-            1 => OperatorOrder::Intent(Intent::Offline),
-            2 => OperatorOrder::Freeze,
-            _ => OperatorOrder::Thaw,
+            0 => GroupOrder::Intent(Intent::Online),
+            1 => GroupOrder::Intent(Intent::Offline),
+            2 => GroupOrder::Freeze,
+            _ => GroupOrder::Thaw,
         };
         match order {
-            OperatorOrder::Intent(intent) => self.intent = intent,
-            OperatorOrder::Freeze => self.frozen = true,
-            OperatorOrder::Thaw => self.frozen = false,
+            GroupOrder::Intent(intent) => self.intent = intent,
+            GroupOrder::Freeze => self.frozen = true,
+            GroupOrder::Thaw => self.frozen = false,
         }
-        if order != OperatorOrder::Intent(Intent::Offline) && order != OperatorOrder::Freeze {
+        if order != GroupOrder::Intent(Intent::Offline) && order != GroupOrder::Freeze {
             self.recoveries = 0;
         }
         self.world.operator(order);
@@ -146,6 +146,9 @@ impl Chaos {
                 Ok(())
             }
             (VmAction::Define { .. } | VmAction::Screenshot { .. }, ..) => Ok(()),
+            (VmAction::Suspend | VmAction::Resume | VmAction::Kill, ..) => {
+                panic!("{:?} while the lease holds", order.action)
+            }
         };
         self.world.handle(Input::Libvirt(LibvirtInput::Done { ticket: order.ticket, result }));
     }
@@ -195,7 +198,7 @@ impl Chaos {
             self.run = Run::Running;
         }
         self.show(None);
-        self.world.operator(OperatorOrder::Thaw);
+        self.world.operator(GroupOrder::Thaw);
         for _ in 0..400 {
             self.carry_out(true);
             if self.run == Run::Running {

@@ -1,0 +1,103 @@
+//! Requests to the ledger: operators' orders, and what this host itself wants decided. Each is asked of the leader, one
+//! after the other, until it is seen in the applied ledger or its time is over.
+
+use super::keeper::RequestId;
+use core::time::Duration;
+use roost_proto::cluster::decision::{Asked, Decision, Entry};
+use roost_proto::cluster::{HostId, Incarnation};
+use roost_proto::time::Instant;
+use std::collections::VecDeque;
+
+/// How long an operator waits for an answer: longer than an election and a commit take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that wait, at most.
+pub const MAX_WAITING: usize = 64;
+
+/// A request that is asked or waits.
+#[derive(Debug)]
+pub struct Ask {
+    /// Whose order it is; nobody's when the host itself wants it.
+    pub request: Option<RequestId>,
+    /// What is to be decided.
+    pub decision: Decision,
+    /// What the asker is told when it is.
+    pub done: String,
+    until: Instant,
+    number: u64,
+}
+
+/// The requests of one life of this host.
+#[derive(Debug)]
+pub struct Desk {
+    me: HostId,
+    start: u32,
+    next: u64,
+    asks: VecDeque<Ask>,
+    /// The term in which the first was last proposed here, so that one leader proposes it once.
+    proposed_in: Option<u64>,
+}
+
+impl Desk {
+    /// Nothing is asked yet.
+    pub const fn new(me: HostId, incarnation: Incarnation) -> Self {
+        Self { me, start: incarnation.start, next: 1, asks: VecDeque::new(), proposed_in: None }
+    }
+
+    /// Takes a request in, unless too many wait.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        request: Option<RequestId>,
+        decision: Decision,
+        done: String,
+    ) -> Result<(), String> {
+        if self.asks.len() >= MAX_WAITING {
+            return Err(format!(
+                "{MAX_WAITING} orders wait for a decision; try again when there is a leader"
+            ));
+        }
+        if request.is_none() && self.asks.iter().any(|ask| ask.decision == decision) {
+            return Ok(());
+        }
+        self.asks.push_back(Ask { request, decision, done, until: now + PATIENCE, number: self.next });
+        self.next += 1;
+        Ok(())
+    }
+
+    /// What is asked of the leader now.
+    pub fn current(&self) -> Option<Entry> {
+        let ask = self.asks.front()?;
+        let asked = Asked { host: self.me, start: self.start, number: ask.number };
+        Some(Entry { asked: Some(asked), decision: ask.decision.clone() })
+    }
+
+    /// The same, for a leader of that term to propose itself, once.
+    pub fn propose_in(&mut self, term: u64) -> Option<Entry> {
+        if self.proposed_in == Some(term) {
+            return None;
+        }
+        let entry = self.current()?;
+        self.proposed_in = Some(term);
+        Some(entry)
+    }
+
+    /// An entry was applied: the request that it answers, if it is one of ours.
+    pub fn applied(&mut self, asked: Option<Asked>) -> Option<Ask> {
+        let asked = asked.filter(|asked| asked.host == self.me && asked.start == self.start)?;
+        let ask = self.asks.pop_front_if(|ask| ask.number == asked.number)?;
+        self.proposed_in = None;
+        Some(ask)
+    }
+
+    /// Requests whose time is over.
+    pub fn expired(&mut self, now: Instant) -> Option<Ask> {
+        let ask = self.asks.pop_front_if(|ask| now >= ask.until)?;
+        self.proposed_in = None;
+        Some(ask)
+    }
+
+    /// When the first request's time is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.asks.front().map(|ask| ask.until)
+    }
+}

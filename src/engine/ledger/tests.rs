@@ -1,0 +1,271 @@
+use super::*;
+use proptest::prelude::*;
+
+const A: HostId = HostId(1);
+const B: HostId = HostId(2);
+
+const fn life(start: u32, boot: u64) -> Incarnation {
+    Incarnation { start, boot }
+}
+
+/// A ledger and how far it is.
+#[derive(Clone, Default)]
+struct Book {
+    ledger: Ledger,
+    index: Index,
+}
+
+impl Book {
+    fn decide(&mut self, decision: Decision) -> Effect {
+        self.index += 1;
+        self.ledger.apply(self.index, &Entry { asked: None, decision })
+    }
+
+    fn admit(&mut self, host: HostId, incarnation: Incarnation, machine: u64) -> Effect {
+        let name = format!("host-{}", host.0);
+        self.decide(Decision::Admit { host, name, incarnation, machine, proof: Proof::None })
+    }
+
+    fn assign(&mut self, epoch: u64, to: HostId, incarnation: Incarnation) -> Effect {
+        self.decide(Decision::Assign {
+            group: "web".to_owned(),
+            epoch,
+            to,
+            incarnation,
+            need: Need::default(),
+        })
+    }
+
+    fn order(&mut self, order: GroupOrder) -> Effect {
+        self.decide(Decision::Order { group: "web".to_owned(), order, by: "somebody".to_owned() })
+    }
+
+    fn release(&mut self, epoch: u64, changed: Index) -> Effect {
+        self.decide(Decision::Release { group: "web".to_owned(), epoch, changed })
+    }
+
+    fn recall(&mut self, epoch: u64) -> Effect {
+        let (to, why) = (Some(B), RecallReason::Failed);
+        self.decide(Decision::Recall { group: "web".to_owned(), epoch, to, why })
+    }
+
+    fn web(&self) -> &GroupRecord {
+        self.ledger.group("web")
+    }
+}
+
+/// Two hosts, the first of which owns the group.
+fn book() -> Book {
+    let mut book = Book::default();
+    assert_eq!(book.admit(A, life(1, 1), 10), Effect::Done);
+    assert_eq!(book.admit(B, life(1, 2), 20), Effect::Done);
+    assert_eq!(book.assign(0, A, life(1, 1)), Effect::Done);
+    book
+}
+
+#[test]
+fn a_group_has_one_owner_and_a_new_epoch_with_each() {
+    let mut book = book();
+    assert_eq!((book.web().owner, book.web().epoch), (Some(A), 1));
+    assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done, "it has an owner");
+    assert_eq!(book.recall(1), Effect::Done);
+    let changed = book.web().changed;
+    assert_eq!(book.release(1, changed), Effect::Done);
+    assert_eq!((book.web().owner, book.web().wish), (None, Some(B)));
+    assert_ne!(book.assign(0, B, life(1, 2)), Effect::Done, "that was another epoch");
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_eq!((book.web().owner, book.web().epoch), (Some(B), 2));
+}
+
+#[test]
+fn an_evicted_host_keeps_its_groups_from_others_until_it_is_fenced() {
+    let mut book = book();
+    assert_ne!(book.decide(Decision::Evict { host: A, incarnation: life(9, 9) }), Effect::Done);
+    assert_eq!(book.decide(Decision::Evict { host: A, incarnation: life(1, 1) }), Effect::Done);
+    assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_ne!(book.admit(A, life(2, 3), 10), Effect::Done, "it may still run something");
+    let fenced = |incarnation| Decision::Fenced { host: A, incarnation, by: FencedBy::Agent };
+    assert_ne!(book.decide(fenced(life(2, 3))), Effect::Done, "another life was fenced");
+    assert_eq!(book.decide(fenced(life(1, 1))), Effect::Done);
+    assert_eq!(book.web().owner, None);
+    assert_ne!(book.decide(fenced(life(1, 1))), Effect::Done);
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_eq!(book.admit(A, life(2, 3), 10), Effect::Done);
+}
+
+#[test]
+fn a_daemon_that_starts_again_keeps_its_groups_and_a_machine_that_booted_does_not() {
+    let mut book = book();
+    assert_eq!(book.admit(A, life(2, 1), 10), Effect::Done);
+    assert_eq!(book.web().owner, Some(A), "the same boot: its VMs may run");
+    assert!(!book.ledger.admits(A, life(1, 1)));
+    assert_ne!(book.admit(A, life(2, 1), 10), Effect::Done);
+    assert_ne!(book.admit(A, life(1, 1), 10), Effect::Done, "that life is over");
+    assert_eq!(book.admit(A, life(3, 5), 10), Effect::Done);
+    assert_eq!((book.web().owner, book.web().last), (None, Some(A)), "another boot: nothing of it runs");
+}
+
+#[test]
+fn another_machine_of_the_same_name_takes_nothing_over() {
+    let mut book = book();
+    assert_ne!(book.admit(A, life(2, 5), 11), Effect::Done);
+    assert_eq!(book.web().owner, Some(A));
+}
+
+#[test]
+fn nothing_is_given_to_who_is_not_there_or_shall_not_get_anything() {
+    let mut book = book();
+    book.recall(1);
+    let changed = book.web().changed;
+    book.release(1, changed);
+    assert_ne!(book.assign(1, B, life(7, 2)), Effect::Done, "another life");
+    for mode in [HostMode::Maintenance, HostMode::Quarantined] {
+        assert_eq!(book.decide(Decision::Mode { host: B, mode, by: String::new() }), Effect::Done);
+        assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done);
+    }
+    book.decide(Decision::Mode { host: B, mode: HostMode::Active, by: String::new() });
+    for order in [GroupOrder::Intent(Intent::Offline), GroupOrder::Freeze] {
+        book.order(order);
+        assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done);
+        book.order(GroupOrder::Intent(Intent::Online));
+        book.order(GroupOrder::Thaw);
+    }
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+}
+
+#[test]
+fn a_release_holds_only_when_nothing_was_decided_since_its_owner_said_that_it_is_down() {
+    let mut book = book();
+    book.order(GroupOrder::Intent(Intent::Offline));
+    let down = book.web().changed;
+    book.order(GroupOrder::Intent(Intent::Online)); // its owner may start it again from here on
+    assert_ne!(book.release(1, down), Effect::Done);
+    assert_eq!(book.web().owner, Some(A));
+}
+
+#[test]
+fn a_frozen_group_is_not_recalled() {
+    let mut book = book();
+    book.order(GroupOrder::Freeze);
+    assert_ne!(book.recall(1), Effect::Done);
+}
+
+#[test]
+fn an_order_that_arrives_again_or_late_counts_once() {
+    let mut book = Book::default();
+    let mut ask = |number, intent| {
+        let asked = Some(Asked { host: A, start: 1, number });
+        let order = GroupOrder::Intent(intent);
+        let decision = Decision::Order { group: "web".to_owned(), order, by: String::new() };
+        book.index += 1;
+        book.ledger.apply(book.index, &Entry { asked, decision });
+        book.web().intent
+    };
+    assert_eq!(ask(1, Intent::Offline), Intent::Offline);
+    assert_eq!(ask(2, Intent::Online), Intent::Online);
+    assert_eq!(ask(1, Intent::Offline), Intent::Online);
+    assert_eq!(ask(2, Intent::Offline), Intent::Online);
+}
+
+#[test]
+fn a_group_that_was_given_up_waits_for_an_operator() {
+    let mut book = book();
+    book.recall(1);
+    let changed = book.web().changed;
+    book.release(1, changed);
+    let give_up = Decision::GiveUp { group: "web".to_owned(), epoch: 1, reason: "broken".to_owned() };
+    assert_eq!(book.decide(give_up.clone()), Effect::Done);
+    assert_ne!(book.decide(give_up), Effect::Done);
+    assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done);
+    book.order(GroupOrder::Intent(Intent::Online));
+    assert_eq!(book.web().failed_on, []);
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+}
+
+#[test]
+fn a_host_leaves_when_it_owns_nothing() {
+    let mut book = book();
+    let leave = Decision::Leave { host: A, incarnation: life(1, 1) };
+    assert_ne!(book.decide(leave.clone()), Effect::Done);
+    book.recall(1);
+    let changed = book.web().changed;
+    book.release(1, changed);
+    assert_eq!(book.decide(leave), Effect::Done);
+    assert_eq!(book.ledger.standing(A), Standing::Out);
+}
+
+#[test]
+fn an_operator_may_vouch_for_a_host_that_was_never_seen() {
+    let mut book = Book::default();
+    let fenced = |by| Decision::Fenced { host: A, incarnation: Incarnation::default(), by };
+    assert_ne!(book.decide(fenced(FencedBy::Time)), Effect::Done);
+    assert_eq!(book.decide(fenced(FencedBy::Operator)), Effect::Done);
+    assert!(book.ledger.host(A).is_some());
+}
+
+fn any_decision() -> impl Strategy<Value = Decision> {
+    let host = || prop_oneof![Just(A), Just(B)];
+    let lives = || (1_u32..4, 1_u64..3).prop_map(|(start, boot)| life(start, boot));
+    let web = || "web".to_owned();
+    prop_oneof![
+        (host(), lives(), 1_u64..3).prop_map(|(host, incarnation, machine)| Decision::Admit {
+            host,
+            name: String::new(),
+            incarnation,
+            machine,
+            proof: Proof::None
+        }),
+        (host(), lives()).prop_map(|(host, incarnation)| Decision::Evict { host, incarnation }),
+        (host(), lives()).prop_map(|(host, incarnation)| Decision::Fenced {
+            host,
+            incarnation,
+            by: FencedBy::Agent
+        }),
+        (host(), lives()).prop_map(|(host, incarnation)| Decision::Leave { host, incarnation }),
+        (0_u64..6, host(), lives()).prop_map(move |(epoch, to, incarnation)| Decision::Assign {
+            group: web(),
+            epoch,
+            to,
+            incarnation,
+            need: Need::default()
+        }),
+        (0_u64..6).prop_map(move |epoch| Decision::Recall {
+            group: web(),
+            epoch,
+            to: None,
+            why: RecallReason::Moved
+        }),
+        (0_u64..6, 0_u64..60).prop_map(move |(epoch, changed)| Decision::Release {
+            group: web(),
+            epoch,
+            changed
+        }),
+        prop_oneof![
+            Just(GroupOrder::Intent(Intent::Offline)),
+            Just(GroupOrder::Intent(Intent::Online)),
+            Just(GroupOrder::Thaw)
+        ]
+        .prop_map(move |order| Decision::Order { group: web(), order, by: String::new() }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_decided_an_owner_changes_only_by_a_free_group_and_a_new_epoch(
+        decisions in proptest::collection::vec(any_decision(), 1..60),
+    ) {
+        let mut book = Book::default();
+        for decision in decisions {
+            let before = book.clone();
+            let effect = book.decide(decision);
+            let (was, is) = (before.web(), book.web());
+            prop_assert!(effect == Effect::Done || *was == *is, "what is passed over changes nothing");
+            prop_assert!(is.epoch == was.epoch || (was.owner.is_none() && is.epoch == was.epoch + 1));
+            prop_assert!(is.owner == was.owner || is.owner.is_none() || is.epoch == was.epoch + 1);
+            if let Some(owner) = is.owner {
+                let standing = book.ledger.standing(owner);
+                prop_assert!(standing != Standing::Out, "{owner:?} owns it and is out");
+            }
+        }
+    }
+}

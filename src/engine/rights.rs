@@ -1,0 +1,68 @@
+//! What this host may do with each of its groups: the applied ledger's word, and the lease.
+
+use super::keeper::right::{Hold, Right};
+use super::ledger::{Ledger, Standing};
+use roost_proto::cluster::{HostId, Incarnation};
+use std::collections::BTreeSet;
+
+/// How this life of this host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It has no ledger, or is not in it yet; a life before it may be.
+    Waiting,
+    /// It is admitted.
+    Admitted,
+    /// It was admitted, and is not any more: what it held is to go.
+    Over,
+}
+
+/// Whether the lease holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// It does.
+    Held,
+    /// It ran out, or there never was one.
+    Out,
+}
+
+/// How a life stands in the ledger. `before` is how it stood when that was last asked.
+pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation, before: Stand) -> Stand {
+    match (ledger.admits(me, incarnation), before) {
+        (true, _) => Stand::Admitted,
+        (false, Stand::Admitted | Stand::Over) => Stand::Over,
+        (false, Stand::Waiting) => Stand::Waiting,
+    }
+}
+
+/// What may be done with one group. `held` are the groups that this life held when it was thrown out.
+pub fn right(
+    ledger: &Ledger,
+    me: HostId,
+    group: &str,
+    (stand, lease): (Stand, Lease),
+    held: &BTreeSet<String>,
+) -> Right {
+    let record = ledger.group(group);
+    let mine = record.owner == Some(me);
+    let hold = match (stand, lease) {
+        (Stand::Over, _) if held.contains(group) || mine => Hold::Lost,
+        (Stand::Over, _) => Hold::Unknown,
+        (Stand::Waiting, _) if mine && matches!(ledger.standing(me), Standing::Evicted(_)) => Hold::Lost,
+        // A life before this one owns it: what runs goes on while that one's lease lasts, and nothing is begun.
+        (Stand::Waiting, Lease::Held) => Hold::Unknown,
+        (Stand::Waiting, Lease::Out) if mine => Hold::Suspended,
+        (Stand::Waiting, Lease::Out) => Hold::Unknown,
+        (Stand::Admitted, Lease::Out) if mine => Hold::Suspended,
+        (Stand::Admitted, Lease::Held) if mine && record.recalled.is_some() => Hold::Recalled,
+        (Stand::Admitted, Lease::Held) if mine => Hold::Owned,
+        (Stand::Admitted, _) => Hold::Elsewhere,
+    };
+    Right {
+        hold,
+        epoch: record.epoch,
+        changed: record.changed,
+        ordered: record.ordered,
+        intent: record.intent,
+        frozen: record.frozen,
+    }
+}

@@ -1,0 +1,123 @@
+//! Showing: the cluster in an operator's words.
+
+use super::keeper::health;
+use super::ledger::{HostRecord, Standing};
+use super::{Engine, Stand};
+use crate::config::Role;
+use roost_proto::cluster::decision::HostMode;
+use roost_proto::cluster::{HostId, LedgerId};
+use roost_proto::control::{Condition, Health, HostState, HostStatus, Intent, LibvirtStatus, Status};
+use roost_proto::time::Instant;
+
+impl Engine {
+    /// The state of everything as this host sees it, at `now`, which is `now_ms` of Unix time.
+    pub fn status(&self, now: Instant, now_ms: u64) -> Status {
+        let mut status = self.keeper.status(now, now_ms);
+        for group in &mut status.groups {
+            group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
+            if group.condition == Condition::Elsewhere && group.owner.is_none() {
+                (group.condition, group.reason) = self.free(&group.name);
+            }
+        }
+        status.hosts = self.config.hosts.iter().map(|host| self.host_status(now, &host.name)).collect();
+        if let Err(error) = &self.disk {
+            status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
+        }
+        status.warnings.extend(self.quorum_warning());
+        let hosts = status.hosts.iter().map(|host| match host.state {
+            HostState::Up => Health::Healthy,
+            HostState::Silent
+            | HostState::Blocked
+            | HostState::Out
+            | HostState::Maintenance
+            | HostState::Quarantined => Health::Degraded,
+        });
+        let own = if status.warnings.is_empty() { Health::Healthy } else { Health::Degraded };
+        let libvirt = match status.libvirt {
+            LibvirtStatus::Connected => Health::Healthy,
+            LibvirtStatus::Lost { .. } => Health::Degraded,
+        };
+        let groups = status.groups.iter().map(health);
+        status.health = hosts.chain(groups).chain([own, libvirt]).max().unwrap_or(own);
+        status
+    }
+
+    /// The condition of a group that nobody owns, and why it is so.
+    fn free(&self, group: &str) -> (Condition, String) {
+        let record = self.ledger.group(group);
+        let waits = self.leader.as_ref().and_then(|leader| leader.waiting(group));
+        match (record.intent, &record.given_up) {
+            (Intent::Offline, _) => (Condition::Offline, String::new()),
+            (Intent::Online, Some(reason)) => (Condition::GivenUp, reason.clone()),
+            (Intent::Online, None) if record.frozen => (Condition::LeftAlone, "off, and frozen".to_owned()),
+            (Intent::Online, None) => (Condition::Waiting, waits.unwrap_or_default().to_owned()),
+        }
+    }
+
+    fn quorum_warning(&self) -> Option<String> {
+        if self.raft.leader().is_some() {
+            return None;
+        }
+        let text = match (self.raft.ledger(), self.stand) {
+            (LedgerId::NONE, _) => {
+                "the cluster is not founded yet: all voters must be up, with the same file, once".to_owned()
+            }
+            (_, Stand::Waiting | Stand::Admitted | Stand::Over) => {
+                "no host leads: no majority of the voters hears each other, and nothing is decided".to_owned()
+            }
+        };
+        Some(text)
+    }
+
+    fn host_status(&self, now: Instant, name: &str) -> HostStatus {
+        let id = HostId::of(name);
+        let record = self.ledger.host(id);
+        let state = self.host_state(now, id, record);
+        let silence = self.member.silence(now, id);
+        let mut reasons = Vec::new();
+        match state {
+            HostState::Silent => reasons.push(format!("not heard for {} s", silence.age.as_secs())),
+            HostState::Blocked => reasons.push(
+                "evicted, and not known to be off: its groups are blocked; if it is off, `roost fence HOST --confirm`"
+                    .replace("HOST", name),
+            ),
+            HostState::Up | HostState::Out | HostState::Maintenance | HostState::Quarantined => {}
+        }
+        let hello = self.member.peer(id).and_then(|peer| peer.hello.as_ref());
+        if hello.is_some_and(|hello| hello.config != self.config.number) {
+            reasons.push("its configuration file differs".to_owned());
+        }
+        if self.config.hosts.iter().any(|host| host.name == name && host.role == Role::Witness) {
+            reasons.push("witness".to_owned());
+        }
+        let groups = self.ledger.groups().filter(|(_, group)| group.owner == Some(id)).count();
+        HostStatus {
+            name: name.to_owned(),
+            state,
+            leads: self.raft.leader() == Some(id),
+            votes: self.voters.contains_key(&id),
+            reason: reasons.join("; "),
+            groups: u32::try_from(groups).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn host_state(&self, now: Instant, id: HostId, record: Option<&HostRecord>) -> HostState {
+        let Some(record) = record else { return HostState::Out };
+        match record.standing {
+            Standing::Out => HostState::Out,
+            Standing::Evicted(_) => HostState::Blocked,
+            Standing::In(_) if id != self.me && self.is_silent_here(now, id) => HostState::Silent,
+            Standing::In(_) => match record.mode {
+                HostMode::Active => HostState::Up,
+                HostMode::Maintenance => HostState::Maintenance,
+                HostMode::Quarantined => HostState::Quarantined,
+            },
+        }
+    }
+
+    /// Whether this host should hear that one, and does not: who does not vote hears voters only.
+    fn is_silent_here(&self, now: Instant, id: HostId) -> bool {
+        let hears = self.voters.contains_key(&self.me) || self.voters.contains_key(&id);
+        hears && self.member.silence(now, id).age >= self.config.cluster.timing.suspect_after
+    }
+}

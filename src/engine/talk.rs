@@ -1,0 +1,308 @@
+//! Talking to other hosts: beats and what rides in them, and what is heard.
+
+use super::ledger::Standing;
+use super::rights::{Lease, Stand};
+use super::{Engine, Flag, Output, Stay, WatchdogInput};
+use crate::config::OnQuorumLoss;
+use core::time::Duration;
+use roost_proto::cluster::codec::pack;
+use roost_proto::cluster::decision::{Entry, Proof};
+use roost_proto::cluster::{
+    Beat, Datagram, Hello, HostId, Incarnation, LedgerId, Life, Message, Running, Silent,
+};
+use roost_proto::control::{EventKind, Level};
+use roost_proto::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A host that is in the cluster says who it is to a leader that has not heard it yet, and to every voter again after so
+/// many beats.
+const HELLO_BEATS: u64 = 60;
+/// A voter tells the leader of a silent host from so many beats before it becomes suspect, so that the leader has it in
+/// time.
+const EARLY_BEATS: u32 = 2;
+/// Silent hosts in one message: with its head it fits a datagram.
+const SILENT_AT_ONCE: usize = 32;
+
+impl Engine {
+    /// Who this host is.
+    pub(super) fn hello(&self) -> Hello {
+        let lease_ms = u32::try_from(self.config.cluster.timing.lease.as_millis()).unwrap_or(u32::MAX);
+        let stands_still = self.config.cluster.on_quorum_loss != OnQuorumLoss::Keep;
+        let proof = match &self.watchdog {
+            Some(WatchdogInput::Working { timeout }) if stands_still => Proof::Watchdog {
+                timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+                lease_ms,
+            },
+            _ => Proof::None,
+        };
+        Hello {
+            machine: self.machine,
+            proof,
+            storage: self.raft.storage(),
+            config: self.config.number,
+            running: self.running(),
+        }
+    }
+
+    fn running(&self) -> Running {
+        if !self.keeper.is_seen() {
+            Running::Unknown
+        } else if self.keeper.may_run() {
+            Running::Something
+        } else {
+            Running::Nothing
+        }
+    }
+
+    fn life(&self) -> Life {
+        match (self.stay, self.lease) {
+            (Stay::Leaving | Stay::Gone, _) => Life::Leaving,
+            (Stay::Staying, Lease::Held) if self.stand == Stand::Admitted => Life::Leased,
+            (Stay::Staying, Lease::Held | Lease::Out) => Life::Unleased,
+        }
+    }
+
+    /// The voters: as the ledger has them, or else the configuration.
+    fn known_voters(&self) -> BTreeSet<HostId> {
+        let configured =
+            self.config.hosts.iter().filter(|host| host.votes).map(|host| HostId::of(&host.name));
+        self.voters.keys().copied().chain(configured).collect()
+    }
+
+    /// The hosts that get a beat: the voters, and from a voter everybody.
+    fn listeners(&self) -> BTreeSet<HostId> {
+        let mut to = self.known_voters();
+        if to.contains(&self.me) {
+            to.extend(self.config.hosts.iter().map(|host| HostId::of(&host.name)));
+            to.extend(
+                self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out).map(|(id, _)| id),
+            );
+        }
+        to.remove(&self.me);
+        to
+    }
+
+    /// The moment of the beat: what waited for it goes with it.
+    pub(super) fn beat(&mut self, now: Instant) {
+        let beat = self.config.cluster.timing.beat;
+        self.next_beat = self.next_beat + beat;
+        if self.next_beat <= now {
+            self.next_beat = now + beat;
+        }
+        self.beats += 1;
+        if core::mem::take(&mut self.rests) {
+            self.changed.leader = Flag::Unseen;
+        }
+        self.feed(now);
+        self.raft.beat(now);
+        while self.take_from_raft(now) {}
+        self.say_hello();
+        self.say_what_is_silent(now);
+        self.say_what_was_answered(now);
+        self.tell_leader(now);
+        self.ask_leader();
+        for to in self.listeners() {
+            let admits = self.may_answer()
+                && self
+                    .member
+                    .peer(to)
+                    .and_then(|peer| peer.life)
+                    .is_some_and(|life| self.ledger.admits(to, life));
+            let life = self.life();
+            let beat = self.member.beat_for(now, to, admits, self.applied, life);
+            let mail = self.mail.remove(&to).unwrap_or_default();
+            let messages = mail.now.into_iter().chain(mail.later).collect();
+            self.post(to, Some(beat), messages);
+        }
+    }
+
+    fn say_hello(&mut self) {
+        let to = match self.stand {
+            Stand::Waiting if self.stay == Stay::Staying => self.known_voters(),
+            Stand::Admitted if self.beats.is_multiple_of(HELLO_BEATS) => self.known_voters(),
+            Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) => {
+                self.raft.leader().into_iter().collect()
+            }
+            Stand::Waiting | Stand::Admitted | Stand::Over => return,
+        };
+        let hello = self.hello();
+        for voter in to {
+            if voter != self.me {
+                self.mail.entry(voter).or_default().later.push(Message::Hello(hello.clone()));
+            }
+        }
+    }
+
+    /// As a voter: whom it does not hear.
+    fn say_what_is_silent(&mut self, now: Instant) {
+        let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
+        if !self.voters.contains_key(&self.me) {
+            return;
+        }
+        let timing = &self.config.cluster.timing;
+        let early =
+            timing.suspect_after.saturating_sub(timing.beat * EARLY_BEATS).max(timing.beat * EARLY_BEATS);
+        let silent: Vec<Silent> = self
+            .ledger
+            .hosts()
+            .filter(|(id, host)| matches!(host.standing, Standing::In(_)) && *id != self.me)
+            .filter_map(|(host, _)| {
+                let silence = self.member.silence(now, host);
+                let told = Silent { host, incarnation: silence.life, ago_ms: millis(silence.age) };
+                (silence.age >= early).then_some(told)
+            })
+            .collect();
+        let mail = self.mail.entry(leader).or_default();
+        mail.later.extend(silent.chunks(SILENT_AT_ONCE).map(|some| Message::Silent(some.to_vec())));
+    }
+
+    /// As a voter: when it last answered those who were evicted.
+    fn say_what_was_answered(&mut self, now: Instant) {
+        let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
+        if !self.may_answer() {
+            return;
+        }
+        for (host, record) in self.ledger.hosts() {
+            let Standing::Evicted(evicted) = record.standing else { continue };
+            let at = self.member.last_answered(host, evicted.incarnation);
+            self.mail.entry(leader).or_default().later.push(Message::LastAnswered {
+                host,
+                incarnation: evicted.incarnation,
+                ago_ms: millis(now.since(at)),
+            });
+        }
+    }
+
+    pub(super) fn ask_leader(&mut self) {
+        if let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me)
+            && let Some(entry) = self.desk.current()
+        {
+            self.mail.entry(leader).or_default().later.push(Message::Ask(entry));
+        }
+    }
+
+    /// Sends what does not wait for a beat.
+    pub(super) fn send(&mut self, _now: Instant) {
+        let urgent: Vec<HostId> =
+            self.mail.iter().filter(|(_, mail)| !mail.now.is_empty()).map(|(to, _)| *to).collect();
+        for to in urgent {
+            let messages =
+                self.mail.get_mut(&to).map(|mail| core::mem::take(&mut mail.now)).unwrap_or_default();
+            self.post(to, None, messages);
+        }
+        self.mail.retain(|_, mail| !mail.later.is_empty());
+    }
+
+    fn post(&mut self, to: HostId, beat: Option<Beat>, messages: Vec<Message>) {
+        let ledger = self.raft.ledger();
+        self.out
+            .extend(pack(ledger, beat, messages).into_iter().map(|datagram| Output::Send { to, datagram }));
+    }
+
+    /// Another host said something.
+    pub(super) fn hear(&mut self, now: Instant, from: HostId, life: Incarnation, datagram: Datagram) {
+        if from == self.me {
+            self.complain(
+                from,
+                "namesake",
+                "another machine calls itself as this one: give each its own name",
+            );
+            return;
+        }
+        let known = self.config.hosts.iter().any(|host| HostId::of(&host.name) == from);
+        if !known && self.ledger.host(from).is_none() {
+            return;
+        }
+        let own = self.raft.ledger();
+        if own != LedgerId::NONE && datagram.ledger != LedgerId::NONE && own != datagram.ledger {
+            let text = "it keeps the ledger of another founding: stop roostd there, and move its ledger away, so that it can join";
+            self.complain(from, "ledger", text);
+            return;
+        }
+        if !self.member.listens(now, from, life, datagram.ledger) {
+            return;
+        }
+        let was_silent = self.member.silence(now, from).age >= self.config.cluster.timing.suspect_after;
+        if let Some(beat) = &datagram.beat {
+            self.member.beat(now, from, beat);
+            if was_silent || beat.life == Life::Leaving {
+                self.changed.leader = Flag::Unseen;
+            }
+        }
+        for message in datagram.messages {
+            self.hear_message(now, from, life, message);
+        }
+    }
+
+    fn hear_message(&mut self, now: Instant, from: HostId, life: Incarnation, message: Message) {
+        match message {
+            Message::Raft(message) => self.raft.handle(now, from, message),
+            Message::Hello(hello) => {
+                if hello.config != self.config.number {
+                    self.complain(
+                        from,
+                        "file",
+                        "its configuration file is another than this host's: make them the same",
+                    );
+                }
+                let news = self.member.peer(from).and_then(|peer| peer.hello.as_ref()) != Some(&hello);
+                self.member.hello(from, hello);
+                if news {
+                    self.changed.leader = Flag::Unseen;
+                }
+            }
+            Message::Silent(silent) => {
+                if let Some(leader) = &mut self.leader {
+                    leader.silent(now, from, &silent);
+                    self.changed.leader = Flag::Unseen;
+                }
+            }
+            Message::LastAnswered { host, incarnation, ago_ms } => {
+                if let Some(leader) = &mut self.leader {
+                    leader.last_answered(now, from, host, incarnation, ago_ms);
+                    self.changed.leader = Flag::Unseen;
+                }
+            }
+            Message::Report(report) => {
+                if let Some(leader) = &mut self.leader {
+                    let number = leader.report(now, from, life, report);
+                    self.changed.leader = Flag::Unseen;
+                    let heard = Message::ReportHeard { term: self.raft.term(), number };
+                    let later = &mut self.mail.entry(from).or_default().later;
+                    later.retain(|message| !matches!(message, Message::ReportHeard { .. }));
+                    later.push(heard);
+                }
+            }
+            Message::ReportHeard { term, number } => self.reporter.heard(term, number),
+            Message::Ask(entry) => self.asked(now, from, entry),
+        }
+    }
+
+    /// Another host wants something decided.
+    fn asked(&mut self, now: Instant, from: HostId, entry: Entry) {
+        let Some(asked) = entry.asked.filter(|asked| asked.host == from) else { return };
+        if !self.raft.is_leader()
+            || self.asked.get(&from).is_some_and(|(term, known)| *term == self.raft.term() && *known >= asked)
+        {
+            return;
+        }
+        if self.propose(now, &entry) {
+            self.asked.insert(from, (self.raft.term(), asked));
+        }
+    }
+
+    /// Tells something wrong about another host, once in this life.
+    fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
+        if self.complaints.insert((host, what)) {
+            let text = format!("'{}': {text}", self.name(host));
+            self.record(Level::Error, EventKind::HostRefused, None, text);
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Nobody.
+pub(super) static NOBODY: roost_proto::cluster::raft::Voters = BTreeMap::new();
