@@ -18,6 +18,8 @@ mod rights;
 mod show;
 mod talk;
 mod tell;
+#[cfg(test)]
+mod tests;
 pub mod watchdog;
 
 use crate::config::{Config, OnQuorumLoss};
