@@ -27,7 +27,7 @@ pub struct Saved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SavedGroup {
-    /// The epoch in which it was last this host's.
+    /// The epoch in which it was last this host's, in this boot; 0 if it was not.
     pub epoch: u64,
     /// The operator's order that was last acted upon: an index of the ledger.
     pub ordered: u64,
@@ -78,6 +78,7 @@ impl Saved {
             group.given_up = None;
             group.start_pending = true;
             group.suspended = None;
+            group.epoch = 0;
         }
     }
 }

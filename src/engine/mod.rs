@@ -58,6 +58,8 @@ const MAX_RAFT_MESSAGE: usize = 1000;
 const ASLEEP_BEATS: u32 = 3;
 /// Rounds of consensus and decisions after one input, at most; more would be a loop.
 const MAX_ROUNDS: usize = 64;
+/// A host that leaves waits so long for its groups to be stopped and for the others to know it: as long as guests may take.
+const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 /// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
 const MAX_LOG: usize = 1000;
 
@@ -203,8 +205,11 @@ pub struct Start {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
     Staying,
-    /// It gives everything back, and goes.
-    Leaving,
+    /// It gives everything back, and goes: at the latest then.
+    Leaving {
+        /// When.
+        until: Instant,
+    },
     /// It went.
     Gone,
 }
@@ -418,7 +423,11 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             Input::Watchdog(state) => self.watchdog_says(now, state),
-            Input::Leave => self.stay = Stay::Leaving,
+            Input::Leave => {
+                if self.stay == Stay::Staying {
+                    self.stay = Stay::Leaving { until: now + LEAVE_WITHIN };
+                }
+            }
         }
         self.settle(now);
     }
@@ -470,6 +479,7 @@ impl Engine {
     fn wake(&mut self, now: Instant) {
         if now.since(self.awake) > self.config.cluster.timing.beat * ASLEEP_BEATS {
             self.member.awoke(now);
+            self.keeper.awoke(now);
         }
         self.awake = now;
         self.look_at_lease(now);
@@ -490,7 +500,7 @@ impl Engine {
         self.serve_desk(now);
         while self.take_from_raft(now) {}
         self.compact(now);
-        self.look_at_end();
+        self.look_at_end(now);
         self.send(now);
     }
 
@@ -771,7 +781,7 @@ impl Engine {
 
     fn look_at_lease(&mut self, now: Instant) {
         let before = self.stand;
-        self.stand = rights::stand(&self.ledger, self.me, self.incarnation, before);
+        self.stand = rights::stand(&self.ledger, self.me, self.incarnation);
         if before == Stand::Admitted && self.stand == Stand::Over {
             let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
             self.record(Level::Error, EventKind::Lease, None, text);
@@ -892,21 +902,23 @@ impl Engine {
         }
     }
 
-    fn look_at_end(&mut self) {
+    fn look_at_end(&mut self, now: Instant) {
         match self.stay {
-            Stay::Leaving if self.config.hosts.len() == 1 => self.go(),
-            Stay::Leaving
+            Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
+            Stay::Leaving { .. }
                 if matches!(self.ledger.standing(self.me), Standing::Out)
                     && matches!(self.stand, Stand::Over | Stand::Waiting) =>
             {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();
             }
+            Stay::Leaving { .. } if self.stand == Stand::Over && !self.keeper.is_left() => self.go(),
+            Stay::Leaving { until } if now >= until => self.go(),
             Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
                 self.stay = Stay::Gone;
                 self.out.push_back(Output::BeginAnew);
             }
-            Stay::Staying | Stay::Leaving | Stay::Gone => {}
+            Stay::Staying | Stay::Leaving { .. } | Stay::Gone => {}
         }
     }
 

@@ -25,12 +25,13 @@ pub enum Lease {
     Out,
 }
 
-/// How a life stands in the ledger. `before` is how it stood when that was last asked.
-pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation, before: Stand) -> Stand {
-    match (ledger.admits(me, incarnation), before) {
+/// How a life stands in the ledger.
+pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation) -> Stand {
+    let was = ledger.host(me).is_some_and(|record| record.newest >= incarnation.start);
+    match (ledger.admits(me, incarnation), was) {
         (true, _) => Stand::Admitted,
-        (false, Stand::Admitted | Stand::Over) => Stand::Over,
-        (false, Stand::Waiting) => Stand::Waiting,
+        (false, true) => Stand::Over,
+        (false, false) => Stand::Waiting,
     }
 }
 

@@ -56,7 +56,7 @@ impl Engine {
 
     fn life(&self) -> Life {
         match (self.stay, self.lease) {
-            (Stay::Leaving | Stay::Gone, _) => Life::Leaving,
+            (Stay::Leaving { .. } | Stay::Gone, _) => Life::Leaving,
             (Stay::Staying, Lease::Held) if self.stand == Stand::Admitted => Life::Leased,
             (Stay::Staying, Lease::Held | Lease::Out) => Life::Unleased,
         }
@@ -94,6 +94,7 @@ impl Engine {
             self.changed.leader = Flag::Unseen;
         }
         self.feed(now);
+        self.hand_over(now);
         self.raft.beat(now);
         while self.take_from_raft(now) {}
         self.say_hello();
@@ -113,6 +114,25 @@ impl Engine {
             let mail = self.mail.remove(&to).unwrap_or_default();
             let messages = mail.now.into_iter().chain(mail.later).collect();
             self.post(to, Some(beat), messages);
+        }
+    }
+
+    /// A leader that leaves lets another voter lead, which then sees it go.
+    fn hand_over(&mut self, now: Instant) {
+        if !matches!(self.stay, Stay::Leaving { .. }) || !self.raft.is_leader() {
+            return;
+        }
+        let heard = |voter: &HostId| {
+            self.member.silence(now, *voter).age < self.config.cluster.timing.suspect_after
+                && self.member.peer(*voter).is_some_and(|peer| peer.state != Life::Leaving)
+        };
+        let next = self
+            .voters
+            .keys()
+            .copied()
+            .find(|voter| *voter != self.me && heard(voter) && self.raft.caught_up(*voter));
+        if let Some(next) = next {
+            self.raft.transfer(next);
         }
     }
 
@@ -267,13 +287,17 @@ impl Engine {
                 if let Some(leader) = &mut self.leader {
                     let number = leader.report(now, from, life, report);
                     self.changed.leader = Flag::Unseen;
-                    let heard = Message::ReportHeard { term: self.raft.term(), number };
+                    let heard = Message::ReportHeard { term: self.raft.term(), start: life.start, number };
                     let later = &mut self.mail.entry(from).or_default().later;
                     later.retain(|message| !matches!(message, Message::ReportHeard { .. }));
                     later.push(heard);
                 }
             }
-            Message::ReportHeard { term, number } => self.reporter.heard(term, number),
+            Message::ReportHeard { term, start, number } => {
+                if start == self.incarnation.start {
+                    self.reporter.heard(term, number);
+                }
+            }
             Message::Ask(entry) => self.asked(now, from, entry),
         }
     }

@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn heard() -> Message {
-        Message::ReportHeard { term: 3, number: 9 }
+        Message::ReportHeard { term: 3, start: 5, number: 9 }
     }
 
     #[test]

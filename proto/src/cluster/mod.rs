@@ -133,6 +133,8 @@ pub enum Message {
     ReportHeard {
         /// The leader's term: another leader has to be told again.
         term: u64,
+        /// The life of the host that told them, by its start number: another one has told nothing yet.
+        start: u32,
         /// [`Report::number`].
         number: u64,
     },

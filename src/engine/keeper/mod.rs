@@ -290,6 +290,11 @@ impl Keeper {
         self.groups.values().filter_map(Group::deadline).chain(self.store_again).min()
     }
 
+    /// This host stood still until now.
+    pub fn awoke(&mut self, now: Instant) {
+        self.groups.values_mut().for_each(|group| group.awoke(now));
+    }
+
     /// What to do next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.queue.pop_front()
@@ -323,7 +328,9 @@ impl Keeper {
                 }
             }
             LibvirtInput::Room(room) => self.room = Some(room),
-            LibvirtInput::Ended { ticket } => self.groups.values_mut().for_each(|group| group.ended(ticket)),
+            LibvirtInput::Ended { ticket } => {
+                self.groups.values_mut().for_each(|group| group.ended(now, ticket));
+            }
             LibvirtInput::Done { ticket, result } => {
                 if let Some(group) = self.groups.values_mut().find(|g| g.awaits(ticket)) {
                     group.done(now, ticket, result, &mut self.out);

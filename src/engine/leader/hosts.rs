@@ -66,7 +66,8 @@ impl Leader {
             return; // it is about to lose its power
         }
         self.fencing.remove(&id);
-        if let Some((life, hello)) = self.candidate(view, id) {
+        let newest = view.ledger.host(id).map_or(0, |record| record.newest);
+        if let Some((life, hello)) = self.candidate(view, id).filter(|(life, _)| life.start > newest) {
             self.admit(view, host, id, (life, hello), acts);
         }
     }

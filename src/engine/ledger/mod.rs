@@ -35,6 +35,8 @@ pub struct HostRecord {
     pub standing: Standing,
     /// What it may be used for.
     pub mode: HostMode,
+    /// The start number of the newest life that was ever admitted: neither that one nor any before it comes in again.
+    pub newest: u32,
     /// The index of the last decision about it.
     pub changed: Index,
 }
@@ -199,22 +201,22 @@ impl Ledger {
     fn admit(&mut self, index: Index, host: HostId, name: &str, member: Member) -> Effect {
         let before = self.hosts.get(&host);
         let mode = before.map_or(HostMode::Active, |record| record.mode);
+        if before.is_some_and(|record| record.newest >= member.incarnation.start) {
+            return Effect::Passed("that life, or a later one, was in the cluster");
+        }
         match before.map_or(Standing::Out, |record| record.standing) {
             Standing::Out => {}
             Standing::Evicted(_) => return Effect::Passed("it was evicted, and may still run something"),
             Standing::In(before) if before.machine != member.machine => {
                 return Effect::Passed("another machine of that name is in the cluster");
             }
-            Standing::In(before) if before.incarnation.start >= member.incarnation.start => {
-                return Effect::Passed("that life, or a later one, is in the cluster");
-            }
             Standing::In(before) if before.incarnation.boot != member.incarnation.boot => {
                 self.free_all(index, host); // the machine was booted since, so nothing of it runs
             }
             Standing::In(_) => {}
         }
-        let record =
-            HostRecord { name: name.to_owned(), standing: Standing::In(member), mode, changed: index };
+        let (name, newest) = (name.to_owned(), member.incarnation.start);
+        let record = HostRecord { name, standing: Standing::In(member), mode, newest, changed: index };
         self.hosts.insert(host, record);
         Effect::Done
     }
@@ -240,6 +242,7 @@ impl Ledger {
                     name: String::new(),
                     standing: Standing::Out,
                     mode: HostMode::Active,
+                    newest: 0,
                     changed: index,
                 };
                 self.hosts.insert(host, record); // a host that was never seen: an operator says that it runs nothing

@@ -17,7 +17,7 @@ const SUSPEND_LIMIT: Duration = Duration::from_secs(2);
 /// The longest that a VM that must go may take, before its process is killed.
 const WIPE_LIMIT: Duration = Duration::from_secs(5);
 /// How soon after libvirt's word a domain must be seen as it said: five polls.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// The wait before libvirt is asked again for what it could not take on.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The wait before a definition file, or a stop that did not work, is tried again.
@@ -120,14 +120,17 @@ impl Group {
 
     /// An order ended.
     pub fn done(&mut self, now: Instant, ticket: Ticket, result: Result<(), ActionError>, out: &mut Outbox) {
-        if self.late == Some(ticket) {
-            self.late = (result == Err(ActionError::TimedOut)).then_some(ticket);
+        if self.late == Some(ticket) && result != Err(ActionError::TimedOut) {
+            self.late = None;
+            self.begun = Some(now);
         }
         let Some((_, doing)) = self.order.take_if(|(current, _)| *current == ticket) else { return };
-        if matches!(doing, Doing::Start | Doing::Restart | Doing::Resume)
-            && result == Err(ActionError::TimedOut)
-        {
-            self.late = Some(ticket);
+        if matches!(doing, Doing::Start | Doing::Restart | Doing::Resume) {
+            match result {
+                Err(ActionError::TimedOut) => self.late = Some(ticket),
+                Ok(()) | Err(ActionError::AlreadySo) => self.begun = Some(now),
+                Err(_) => {}
+            }
         }
         if matches!(doing, Doing::Suspend | Doing::Wipe | Doing::Kill | Doing::Resume) {
             self.by_right(now, doing, &result, out);
@@ -144,8 +147,10 @@ impl Group {
     }
 
     /// A call that was answered as timed out has ended.
-    pub fn ended(&mut self, ticket: Ticket) {
-        self.late.take_if(|late| *late == ticket);
+    pub fn ended(&mut self, now: Instant, ticket: Ticket) {
+        if self.late.take_if(|late| *late == ticket).is_some() {
+            self.begun = Some(now);
+        }
     }
 
     /// An order that follows from right ended: what does not obey is ordered harder.
@@ -174,7 +179,7 @@ impl Group {
                 self.order(Doing::Wipe, out);
             }
             (Doing::Wipe, _) if worked => {
-                let text = format!("VM '{vm}' was destroyed: it has no right to run here");
+                let text = format!("VM '{vm}' was destroyed: nothing of it may be left here");
                 self.event(out, Level::Warning, EventKind::VmStopped, text);
                 self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
             }

@@ -15,6 +15,7 @@ use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
 use super::{Hush, Outbox, Output, draft};
 use crate::config::{self, Apps, OnGuestShutdown, OnQuorumLoss, OnStray};
+use act::SEEN_WITHIN;
 use core::time::Duration;
 use judge::Silence;
 use roost_proto::control::{Condition, EventKind, Intent, Level};
@@ -141,6 +142,10 @@ pub struct Group {
     order: Option<(Ticket, Doing)>,
     /// After libvirt could not take an order on: none is given before this.
     held_until: Option<Instant>,
+    /// When a start ended of which nothing was seen yet: it may show any moment.
+    begun: Option<Instant>,
+    /// When it was last decided what to do.
+    stepped: Instant,
     silence: Silence,
     /// Since when the VM has been shutting down, if it is.
     going_down: Option<Instant>,
@@ -184,6 +189,8 @@ impl Group {
             phase,
             order: None,
             held_until: None,
+            stepped: now,
+            begun: (epoch > 0).then_some(now), // a start of the daemon's life before may be under way still
             silence: Silence::Heard,
             going_down: None,
             shown: (Condition::Unknown, now),
@@ -236,6 +243,10 @@ impl Group {
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
         let first = self.vm.run().is_none();
         self.killed = Killed::No;
+        let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
+        if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
+            self.begun = None;
+        }
         let news = self.vm.observe(now, view, happened);
         if first {
             self.remote.excuse(now);
@@ -297,6 +308,7 @@ impl Group {
                 let text = "a disk of the VM failed; see its log in /var/log/libvirt/qemu".to_owned();
                 self.event(out, Level::Error, EventKind::Danger, text);
             }
+            Happened::Paused(Paused::User) if self.saved.suspended.is_some() => {} // this host did
             Happened::Paused(Paused::User) => {
                 let text = "somebody paused the VM; it is left alone until somebody resumes it".to_owned();
                 self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
@@ -436,8 +448,15 @@ impl Group {
         self.wanted() == Wanted::Up && !left_alone
     }
 
+    /// This host stood still until now: what its guest did not say meanwhile is not the guest's fault.
+    pub const fn awoke(&mut self, now: Instant) {
+        self.remote.excuse(now);
+    }
+
     /// Decides until there is nothing more to decide now.
     pub fn step(&mut self, now: Instant, out: &mut Outbox) {
+        self.stepped = now;
+        self.begun = self.begun.filter(|at| now.since(*at) < SEEN_WITHIN);
         for _ in 0..MAX_STEPS {
             if !self.step_once(now, out) {
                 break;
@@ -478,7 +497,7 @@ impl Group {
                 self.phase = Phase::Idle;
                 true
             }
-            (run, _) if self.is_ours_to_resume(run) => self.order_destroy(now, out), // it hears no request
+            (run, _) if self.is_ours_to_resume(run) => self.order(Doing::Wipe, out), // it hears no request
             (_, Phase::Stopping { until }) if now < *until => false,
             (Run::Crashed | Run::Paused(Paused::Crashed), _) | (_, Phase::Stopping { .. }) => {
                 self.order_destroy(now, out)
@@ -591,7 +610,9 @@ impl Group {
         let stray = self.stray_deadline();
         let wish = self.wish.as_ref().map(|(_, at)| *at);
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
-        [phase.filter(|_| free), self.held_until, judged, stray, wish].into_iter().flatten().min()
+        let begun = self.begun.map(|at| at + SEEN_WITHIN);
+        let due = [phase.filter(|_| free), self.held_until, judged, stray, wish, begun];
+        due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }
 

@@ -134,6 +134,7 @@ impl Group {
         let hard = self.on_quorum_loss == OnQuorumLoss::Stop;
         match self.vm.run() {
             None => self.order(Doing::Kill, out),
+            Some(Run::Off(_) | Run::Undefined) => false, // what may appear is looked at when it does
             Some(_) if hard => self.order(Doing::Wipe, out),
             Some(_) => {
                 self.saved.suspended = Some(self.saved.epoch);
@@ -190,7 +191,12 @@ impl Group {
             Some(Run::Running | Run::ShuttingDown | Run::Asleep | Run::Crashed) => true,
         };
         // What is not this host's by any right is reported, but does not make this host unsafe to leave alone.
-        self.right_matters() && (shown || begins || self.late.is_some())
+        self.right_matters() && (shown || begins || self.may_appear())
+    }
+
+    /// Whether it may be seen to run though nothing more is ordered.
+    const fn may_appear(&self) -> bool {
+        self.late.is_some() || self.begun.is_some()
     }
 
     fn right_matters(&self) -> bool {
@@ -206,7 +212,7 @@ impl Group {
             None => self.was_here() && self.killed == Killed::No,
             Some(run) => lives(run) || matches!(run, Run::Paused(_)),
         };
-        shown || self.order.is_some() || self.late.is_some()
+        shown || self.order.is_some() || self.may_appear()
     }
 
     /// What the leader is told.
@@ -223,7 +229,7 @@ impl Group {
         let Some(run) = self.vm.run() else { return GroupState::Unknown };
         let off = matches!(run, Run::Off(_) | Run::Undefined);
         let undefined = run == Run::Undefined && self.config.xml.is_none();
-        let quiet = off && self.order.is_none() && self.late.is_none();
+        let quiet = off && self.order.is_none() && !self.may_appear();
         match self.right.hold {
             Hold::Elsewhere | Hold::Unknown if !off => GroupState::Stray,
             Hold::Elsewhere | Hold::Unknown if undefined => GroupState::Undefined,

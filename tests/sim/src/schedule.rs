@@ -1,0 +1,417 @@
+//! A world from a seed: its machines, its groups, and what befalls them.
+
+use crate::random::Random;
+use crate::world::World;
+use crate::world::clock::Time;
+use crate::world::event::{Deed, Event};
+use crate::world::host::{Agent, Libvirt};
+use core::time::Duration;
+use roost::config::{Apps, Config, FenceAgent, FenceLevel, OnQuorumLoss, Role, Timing};
+use roost::engine::Command;
+use roost_proto::cluster::GroupOrder;
+use roost_proto::cluster::decision::HostMode;
+use roost_proto::control::Intent;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// All machines boot, found the cluster and start their groups within so long.
+const SETTLES: Duration = Duration::from_secs(90);
+/// Faults begin within so long after that.
+const FAULTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(180));
+/// One fault lasts so long.
+const LASTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
+const HEALS: Duration = Duration::from_secs(240);
+
+/// What the command line decides of a world.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub hosts: Option<usize>,
+    pub groups: Option<usize>,
+}
+
+/// How it ended.
+pub struct Outcome {
+    pub steps: u64,
+    pub simulated: Duration,
+    pub violation: Option<String>,
+    pub trace: Vec<String>,
+}
+
+/// What can go wrong in one world; each world has its own mixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Loss,
+    Isolation,
+    Split,
+    Pair,
+    OneWay,
+    Flap,
+    AllOut,
+    Power,
+    PowerAll,
+    Daemon,
+    DaemonAway,
+    Stop,
+    Freeze,
+    Leave,
+    Disk,
+    DiskLost,
+    Libvirt,
+    VmCrash,
+    GuestHang,
+    AppFault,
+    GuestLies,
+    BadStarts,
+    Stuck,
+    Agent,
+    Operator,
+    Maintenance,
+    Move,
+}
+
+const KINDS: [Kind; 27] = [
+    Kind::Loss,
+    Kind::Isolation,
+    Kind::Split,
+    Kind::Pair,
+    Kind::OneWay,
+    Kind::Flap,
+    Kind::AllOut,
+    Kind::Power,
+    Kind::PowerAll,
+    Kind::Daemon,
+    Kind::DaemonAway,
+    Kind::Stop,
+    Kind::Freeze,
+    Kind::Leave,
+    Kind::Disk,
+    Kind::DiskLost,
+    Kind::Libvirt,
+    Kind::VmCrash,
+    Kind::GuestHang,
+    Kind::AppFault,
+    Kind::GuestLies,
+    Kind::BadStarts,
+    Kind::Stuck,
+    Kind::Agent,
+    Kind::Operator,
+    Kind::Maintenance,
+    Kind::Move,
+];
+
+/// Runs the world of a seed.
+pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
+    let mut random = Random::new(seed);
+    let config = config(shape, &mut random);
+    let settles = config.cluster.timing.suspect_after * 4 + SETTLES;
+    let mut world = World::new(config, random.draw(), trace);
+    let began = world.now;
+    let settled = world.now.after(settles);
+    world.run(settled);
+    if world.check.violation.is_none()
+        && let Err(what) = world.recovered()
+    {
+        world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
+    }
+    let over = plan(&mut world, &mut random);
+    world.run(over);
+    if world.check.violation.is_none() {
+        heal(&mut world, over);
+    }
+    Outcome {
+        steps: world.steps,
+        simulated: world.now.since(began),
+        violation: world.check.violation.take(),
+        trace: world.trace.take().unwrap_or_default(),
+    }
+}
+
+fn heal(world: &mut World, over: Time) {
+    world.deed(Deed::Heal);
+    let end = over.after(HEALS);
+    while world.check.violation.is_none() && world.now < end {
+        world.end_maintenance();
+        for host in (0..world.hosts.len()).filter(|host| world.hosts[*host].kept_down) {
+            world.queue.push(world.now, Event::Deed(Deed::Run(host))); // it left only now
+        }
+        let next = world.now.after(Duration::from_secs(1)).min(end);
+        world.run(next);
+        if world.recovered().is_ok() {
+            return;
+        }
+    }
+    if world.check.violation.is_none()
+        && let Err(what) = world.recovered()
+    {
+        world.violated(format!("recovery: {what}, {} s after all faults were over", HEALS.as_secs()));
+    }
+}
+
+/// A cluster.
+fn config(shape: Shape, random: &mut Random) -> Config {
+    let voters = 1 + random.index(7);
+    let more = if random.once_in(20) { random.index(57) } else { random.index(3) };
+    let hosts = shape.hosts.unwrap_or(voters + more);
+    let voters = voters.min(hosts).max(if shape.hosts.is_some() { hosts.min(3) } else { 1 });
+    let groups = shape.groups.unwrap_or_else(|| 1 + random.index(12));
+    let mut text = "[cluster]\nname = \"sim\"\n".to_owned();
+    for nth in 1..=hosts {
+        let _ = writeln!(text, "[[host]]\nname = \"h{nth}\"");
+    }
+    for nth in 1..=groups {
+        let _ = writeln!(text, "[[group]]\nname = \"g{nth}\"\nvm = \"v{nth}\"");
+        if random.once_in(3) {
+            text += "apps = [\"site\"]\n";
+        }
+    }
+    let mut config = roost::config::parse(&text).expect("a good configuration");
+    if random.once_in(4) {
+        config.cluster.timing = Timing::FAST;
+    }
+    let witnesses = if hosts >= 3 && random.once_in(4) { 1 } else { 0 };
+    let (fenced, watched) = match random.below(5) {
+        0 => (true, false),
+        1 => (false, true),
+        2 => (false, false),
+        _ => (true, true),
+    };
+    for (nth, host) in config.hosts.iter_mut().enumerate() {
+        host.votes = nth < voters;
+        let agent = FenceAgent {
+            agent: "fence_sim".to_owned(),
+            options: BTreeMap::new(),
+            delay: Duration::ZERO,
+            timeout: Duration::from_secs(60),
+            retries: 0,
+        };
+        host.fence = if fenced { vec![FenceLevel { agents: vec![agent] }] } else { Vec::new() };
+        host.watchdog = watched.then(|| PathBuf::from("/dev/watchdog"));
+        if nth < witnesses {
+            host.role = Role::Witness;
+        }
+    }
+    if random.once_in(6) {
+        config.cluster.on_quorum_loss = OnQuorumLoss::Stop;
+    }
+    let able: Vec<String> =
+        config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();
+    for group in &mut config.groups {
+        let from = random.index(able.len());
+        let count = if random.once_in(3) { 1 + random.index(able.len()) } else { able.len() };
+        group.on = able.iter().cycle().skip(from).take(count).cloned().collect();
+        group.recovery.backoff.first = Duration::from_secs(1);
+        group.recovery.backoff.max = Duration::from_secs(8);
+        if group.apps == Apps::All {
+            group.apps = Apps::All;
+        }
+    }
+    config
+}
+
+/// What befalls a world; when it is over.
+fn plan(world: &mut World, random: &mut Random) -> Time {
+    let kinds: Vec<Kind> = {
+        let count = 1 + random.index(6);
+        (0..count).map(|_| *random.pick(&KINDS)).collect()
+    };
+    world.say(|_| format!("--- what befalls it: {kinds:?}"));
+    let span = random.time(FAULTS.0, FAULTS.1);
+    let count = 1 + random.index(14);
+    for _ in 0..count {
+        let kind = *random.pick(&kinds);
+        let from = world.now.after(random.time(Duration::ZERO, span));
+        let until = from.after(random.time(LASTS.0, LASTS.1).min(span / 2));
+        befall(world, random, kind, from, until);
+    }
+    world.now.after(span + span / 2)
+}
+
+fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until: Time) {
+    let hosts = world.hosts.len();
+    let host = random.index(hosts);
+    let other = random.index(hosts);
+    let vm = |random: &mut Random, world: &World| {
+        world
+            .config
+            .groups
+            .get(random.index(world.config.groups.len().max(1)))
+            .map_or(String::new(), |g| g.vm.clone())
+    };
+    let group = |random: &mut Random, world: &World| {
+        world
+            .config
+            .groups
+            .get(random.index(world.config.groups.len().max(1)))
+            .map_or(String::new(), |g| g.name.clone())
+    };
+    let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+    match kind {
+        Kind::Loss => {
+            let loss = u32::try_from(random.below(400)).unwrap_or(0);
+            let delay = random.time(Duration::ZERO, Duration::from_millis(400));
+            for to in 0..hosts {
+                at(from, Deed::Worsen(host, to, loss, delay));
+                at(from, Deed::Worsen(to, host, loss, delay));
+                at(until, Deed::Worsen(host, to, 0, Duration::ZERO));
+                at(until, Deed::Worsen(to, host, 0, Duration::ZERO));
+            }
+        }
+        Kind::Isolation => isolate(&mut at, hosts, host, from, until),
+        Kind::Split => {
+            let side: Vec<bool> = (0..hosts).map(|_| random.once_in(2)).collect();
+            for (a, b) in pairs(hosts).filter(|(a, b)| side[*a] != side[*b]) {
+                at(from, Deed::Cut(a, b));
+                at(until, Deed::Mend(a, b));
+            }
+        }
+        Kind::Pair => {
+            for (a, b) in [(host, other), (other, host)] {
+                at(from, Deed::Cut(a, b));
+                at(until, Deed::Mend(a, b));
+            }
+        }
+        Kind::OneWay => {
+            let outward = random.once_in(2);
+            for to in (0..hosts).filter(|to| *to != host) {
+                let (a, b) = if outward { (host, to) } else { (to, host) };
+                at(from, Deed::Cut(a, b));
+                at(until, Deed::Mend(a, b));
+            }
+        }
+        Kind::Flap => {
+            let mut time = from;
+            while time < until {
+                let back = time.after(random.time(Duration::from_millis(100), Duration::from_secs(4)));
+                isolate(&mut at, hosts, host, time, back);
+                time = back.after(random.time(Duration::from_millis(100), Duration::from_secs(4)));
+            }
+        }
+        Kind::AllOut => {
+            for (a, b) in pairs(hosts) {
+                at(from, Deed::Cut(a, b));
+                at(until, Deed::Mend(a, b));
+            }
+        }
+        Kind::Power => {
+            at(from, Deed::PowerOff(host));
+            if random.once_in(3) {
+                at(from.after(Duration::from_secs(2)), Deed::Confirm { at: other, host });
+            }
+            at(until, Deed::PowerOn(host));
+        }
+        Kind::PowerAll => {
+            for host in 0..hosts {
+                at(from.after(random.time(Duration::ZERO, Duration::from_millis(500))), Deed::PowerOff(host));
+                at(until.after(random.time(Duration::ZERO, Duration::from_secs(20))), Deed::PowerOn(host));
+            }
+        }
+        Kind::Daemon => {
+            let again = random.time(Duration::from_millis(50), Duration::from_millis(800));
+            at(from, Deed::Kill(host, Some(again)));
+        }
+        Kind::DaemonAway => {
+            at(from, Deed::Kill(host, None));
+            at(until, Deed::Run(host));
+        }
+        Kind::Stop => {
+            at(from, Deed::Stop(host));
+            at(until, Deed::Continue(host));
+        }
+        Kind::Freeze => {
+            at(from, Deed::Freeze(host));
+            at(until, Deed::Thaw(host));
+        }
+        Kind::Leave => {
+            at(from, Deed::Leave(host));
+            at(until, Deed::Run(host));
+        }
+        Kind::Disk => {
+            at(from, Deed::DiskFails(host, true));
+            at(until, Deed::DiskFails(host, false));
+        }
+        Kind::DiskLost if hosts >= 3 && random.once_in(2) => at(from, Deed::DiskLost(host)),
+        Kind::DiskLost => {}
+        Kind::Libvirt => {
+            let how = *random.pick(&[Libvirt::Hung, Libvirt::Down]);
+            at(from, Deed::Libvirt(host, how));
+            at(until, Deed::Libvirt(host, Libvirt::Up));
+        }
+        Kind::VmCrash => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::VmCrash(vm)));
+        }
+        Kind::GuestHang => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::GuestHang(vm)));
+        }
+        Kind::AppFault => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::AppFault(vm)));
+        }
+        Kind::GuestLies => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::GuestLies(vm)));
+        }
+        Kind::BadStarts => {
+            let vm = vm(random, world);
+            let deed = Deed::BadStarts {
+                host: random.once_in(2).then_some(host),
+                vm: vm.clone(),
+                count: 1 + u32::try_from(random.below(8)).unwrap_or(0),
+            };
+            world.queue.push(from, Event::Deed(deed));
+            world.queue.push(from.after(Duration::from_millis(10)), Event::Deed(Deed::VmCrash(vm)));
+        }
+        Kind::Stuck => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::Stuck(vm.clone(), true)));
+            world.queue.push(until, Event::Deed(Deed::Stuck(vm, false)));
+        }
+        Kind::Agent => {
+            let seconds = random.below(40);
+            let how = *random.pick(&[Agent::Fails, Agent::Slow(seconds), Agent::Late(seconds)]);
+            at(from, Deed::Agent(host, how));
+            at(until, Deed::Agent(host, Agent::Works));
+        }
+        Kind::Operator => {
+            let group = group(random, world);
+            let there = GroupOrder::Intent(Intent::Online);
+            let orders = match random.below(3) {
+                0 => [GroupOrder::Intent(Intent::Offline), there],
+                1 => [GroupOrder::Freeze, GroupOrder::Thaw],
+                _ => [GroupOrder::Intent(Intent::Offline), GroupOrder::Intent(Intent::Offline)],
+            };
+            for (time, order) in [from, until].into_iter().zip(orders) {
+                let command = Command::Group { group: group.clone(), order };
+                world.queue.push(time, Event::Deed(Deed::Order(random.index(hosts), command)));
+            }
+        }
+        Kind::Maintenance => {
+            for (time, mode) in [(from, HostMode::Maintenance), (until, HostMode::Active)] {
+                let command = Command::Mode { host: world.hosts[host].name.clone(), mode };
+                world.queue.push(time, Event::Deed(Deed::Order(other, command)));
+            }
+        }
+        Kind::Move => {
+            let to = random.once_in(2).then(|| world.hosts[host].name.clone());
+            let command = Command::Move { group: group(random, world), to };
+            world.queue.push(from, Event::Deed(Deed::Order(other, command)));
+        }
+    }
+}
+
+fn pairs(hosts: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..hosts).flat_map(move |a| (0..hosts).filter(move |b| *b != a).map(move |b| (a, b)))
+}
+
+/// A host hears nobody, and nobody hears it.
+fn isolate(at: &mut impl FnMut(Time, Deed), hosts: usize, host: usize, from: Time, until: Time) {
+    for other in (0..hosts).filter(|other| *other != host) {
+        for (a, b) in [(host, other), (other, host)] {
+            at(from, Deed::Cut(a, b));
+            at(until, Deed::Mend(a, b));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What must hold, always: looked at after every step, from the world's truth and not from the engine's words.
+
+use super::World;
+use super::clock::Time;
+use super::host::Domain;
+use roost::config::{Apps, Config, OnQuorumLoss};
+use roost::engine::keeper::vm::{Order, Run, VmAction};
+use roost::engine::ledger::Standing;
+use roost::engine::raft::Stored;
+use roost_proto::cluster::HostId;
+use roost_proto::cluster::raft::{Index, Term};
+use roost_proto::control::Intent;
+use std::collections::BTreeMap;
+
+/// How many of the newest indexes are compared: hosts that are further apart are compared when they meet.
+const COMPARED: usize = 4096;
+
+/// What is remembered to check it.
+#[derive(Debug)]
+pub struct Check {
+    /// What was violated, first.
+    pub violation: Option<String>,
+    /// Group by VM.
+    groups: BTreeMap<String, String>,
+    /// VM by group.
+    vms: BTreeMap<String, String>,
+    controllers: BTreeMap<String, bool>,
+    /// The ledger at each index, hashed.
+    ledgers: BTreeMap<Index, u64>,
+    /// The newest index that each host applied.
+    applied: Vec<Index>,
+    /// How hosts stood at the newest index.
+    standing: BTreeMap<HostId, Standing>,
+    newest: Index,
+    /// The newest term that each host's disk was seen to have.
+    terms: Vec<(Term, Option<HostId>)>,
+    /// From then on nothing may be started or stopped.
+    pub calm_from: Option<Time>,
+    /// When each VM ran where, for whoever asks: begun or ended.
+    pub history: Vec<(Time, String, usize, bool)>,
+    pub starts: u64,
+}
+
+impl Check {
+    pub fn new(config: &Config) -> Self {
+        let groups = config.groups.iter();
+        Self {
+            violation: None,
+            groups: groups.clone().map(|g| (g.vm.clone(), g.name.clone())).collect(),
+            vms: groups.clone().map(|g| (g.name.clone(), g.vm.clone())).collect(),
+            controllers: groups.map(|g| (g.vm.clone(), matches!(g.apps, Apps::Named(_)))).collect(),
+            ledgers: BTreeMap::new(),
+            applied: vec![0; config.hosts.len()],
+            standing: BTreeMap::new(),
+            newest: 0,
+            terms: vec![(0, None); config.hosts.len()],
+            calm_from: None,
+            history: Vec::new(),
+            starts: 0,
+        }
+    }
+
+    pub fn group_of(&self, vm: &str) -> Option<String> {
+        self.groups.get(vm).cloned()
+    }
+
+    pub fn vm_of(&self, group: &str) -> Option<String> {
+        self.vms.get(group).cloned()
+    }
+
+    /// Whether a VM's guest has a controller.
+    pub fn has_controller(&self, vm: &str) -> bool {
+        self.controllers.get(vm).copied().unwrap_or(false)
+    }
+
+    /// A daemon begins with what its disk holds.
+    pub fn restarted(&mut self, host: usize, stored: &Stored) {
+        let (term, voted_for) = self.terms[host];
+        let forgot = stored.term < term
+            || (stored.term == term && voted_for.is_some() && stored.voted_for != voted_for);
+        if forgot {
+            self.violation = Some(format!(
+                "agreement: a voter forgot that it voted for {voted_for:?} in term {term}, and has {:?} in term {}",
+                stored.voted_for, stored.term
+            ));
+        }
+        self.applied[host] = 0;
+    }
+
+    /// A host's disk is another one: it remembers nothing, and says so.
+    pub fn disk_lost(&mut self, host: usize) {
+        self.terms[host] = (0, None);
+    }
+
+    /// A host's disk has this term and vote, acknowledged.
+    pub fn voted(&mut self, host: usize, term: Term, voted_for: Option<HostId>) {
+        self.terms[host] = (term, voted_for);
+    }
+
+    /// A VM was started.
+    pub fn started(&mut self, _host: usize, vm: &str, now: Time) {
+        self.starts += 1;
+        if self.calm_from.is_some_and(|from| now > from) {
+            self.violation = Some(format!("no needless restart: {vm} was started, and nothing had failed"));
+        }
+    }
+}
+
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl World {
+    /// A daemon did something: what it applied must be what others applied.
+    pub(super) fn check_host(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let applied = daemon.engine.applied();
+        if applied == self.check.applied[host] {
+            return;
+        }
+        if applied < self.check.applied[host] {
+            let text = format!("agreement: {} went back in its ledger", self.hosts[host].name);
+            self.violated(text);
+            return;
+        }
+        self.check.applied[host] = applied;
+        let ledger = daemon.engine.ledger();
+        let hash = fnv(&postcard::to_allocvec(ledger).unwrap_or_default());
+        let known = *self.check.ledgers.entry(applied).or_insert(hash);
+        if known != hash {
+            let text =
+                format!("agreement: the ledger of {} differs at entry {applied}", self.hosts[host].name);
+            self.violated(text);
+            return;
+        }
+        if self.check.ledgers.len() > COMPARED {
+            self.check.ledgers.pop_first();
+        }
+        if applied > self.check.newest {
+            self.check.newest = applied;
+            self.check_fenced(host);
+        }
+    }
+
+    /// A host of which the ledger says that it runs nothing must run nothing.
+    fn check_fenced(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let now: BTreeMap<HostId, Standing> =
+            daemon.engine.ledger().hosts().map(|(id, record)| (id, record.standing)).collect();
+        for (id, standing) in &now {
+            let before = self.check.standing.get(id);
+            let freed =
+                matches!((before, standing), (Some(Standing::Evicted(_) | Standing::In(_)), Standing::Out));
+            let Some(at) = self.ids.get(id).copied().filter(|_| freed) else { continue };
+            let it = &self.hosts[at];
+            if it.powered
+                && let Some((vm, _)) = it.domains.iter().find(|(_, domain)| domain.lives())
+            {
+                let text =
+                    format!("fencing: the ledger says that {} runs nothing, and {vm} runs there", it.name);
+                self.violated(text);
+                return;
+            }
+        }
+        self.check.standing = now;
+    }
+
+    /// An engine orders something: it must have the right to.
+    pub(super) fn check_order(&mut self, host: usize, order: &Order) {
+        let begins =
+            matches!(order.action, VmAction::Start | VmAction::Resume | VmAction::Reset | VmAction::Reboot);
+        if !begins {
+            return;
+        }
+        let it = &self.hosts[host];
+        let Some(daemon) = &it.daemon else { return };
+        let Some(group) = self.check.group_of(&order.domain) else { return };
+        let record = daemon.engine.ledger().group(&group);
+        let now = it.clock.show(self.now);
+        let leased = daemon.engine.lease_until().is_some_and(|until| now < until)
+            || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep;
+        let wanted = record.intent == Intent::Online && !record.frozen;
+        let what = if record.owner != Some(it.id) {
+            "no start without right: it is not this host's"
+        } else if !leased {
+            "no start without right: the lease is over"
+        } else if !wanted && order.action != VmAction::Resume {
+            "no surprise: it is wanted offline, or frozen"
+        } else {
+            return;
+        };
+        let text = format!("{what} ({} orders {:?} of {})", it.name, order.action, order.domain);
+        self.violated(text);
+    }
+
+    /// No VM may run on two hosts.
+    pub(super) fn check_runs(&mut self) {
+        let vms: Vec<String> = self.check.groups.keys().cloned().collect();
+        for vm in vms {
+            self.check_runs_of(&vm);
+        }
+    }
+
+    pub(super) fn check_runs_of(&mut self, vm: &str) {
+        let on: Vec<usize> = (0..self.hosts.len()).filter(|host| self.hosts[*host].runs(vm)).collect();
+        if on.len() > 1 {
+            let names: Vec<&str> = on.iter().map(|host| self.hosts[*host].name.as_str()).collect();
+            let text = format!("one runner: {vm} runs on {}", names.join(" and "));
+            self.violated(text);
+        }
+        for host in 0..self.hosts.len() {
+            let runs = on.contains(&host);
+            let last = self.check.history.iter().rev().find(|(_, v, h, _)| v == vm && *h == host);
+            if last.is_some_and(|(.., ran)| *ran) != runs {
+                self.check.history.push((self.now, vm.to_owned(), host, runs));
+                if !runs && self.check.calm_from.is_some_and(|from| self.now > from) {
+                    let gone = |d: &Domain| !matches!(d.run, Run::Paused(_));
+                    if self.hosts[host].domains.get(vm).is_some_and(gone) {
+                        let text = format!("no needless restart: {vm} was stopped, and nothing had failed");
+                        self.violated(text);
+                    }
+                }
+            }
+        }
+    }
+
+    /// After the faults: whether everything that is to be online is, or is given up on; if not, what is wrong.
+    pub fn recovered(&self) -> Result<(), String> {
+        let newest =
+            self.hosts.iter().filter_map(|host| host.daemon.as_ref()).max_by_key(|d| d.engine.applied());
+        let Some(newest) = newest else { return Err("no daemon runs".to_owned()) };
+        let ledger = newest.engine.ledger();
+        for host in &self.hosts {
+            if !matches!(ledger.standing(host.id), Standing::In(_)) {
+                return Err(format!("{} is not in the cluster: {:?}", host.name, ledger.standing(host.id)));
+            }
+        }
+        for (vm, group) in &self.check.groups {
+            let record = ledger.group(group);
+            let on = self.runs_on(vm);
+            let name = |host: Option<usize>| host.map_or("nowhere", |host| self.hosts[host].name.as_str());
+            let owner = record.owner.and_then(|id| self.ids.get(&id).copied());
+            if record.frozen {
+                continue;
+            }
+            match record.intent {
+                Intent::Offline if on.is_some() => {
+                    return Err(format!("{group} is wanted offline, and runs on {}", name(on)));
+                }
+                Intent::Online if record.given_up.is_some() => {}
+                Intent::Online if on.is_none() || on != owner => {
+                    return Err(format!(
+                        "{group} is wanted online, is {}'s, and runs on {}",
+                        name(owner),
+                        name(on)
+                    ));
+                }
+                Intent::Online if self.copies(vm).len() > 1 => {
+                    return Err(format!("{group} runs, and another copy of it is left"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What happens next, and when; and what can be done to the world from outside.
+
+use super::clock::Time;
+use super::host::{Agent, Libvirt};
+use core::time::Duration;
+use roost::engine::fence::{FenceOrder, FenceResult};
+use roost::engine::keeper::vm::{Happened, Order, Ticket};
+use roost::engine::{Command, Input};
+use roost_proto::cluster::{Datagram, Incarnation};
+use std::collections::BTreeMap;
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A daemon's timer fires.
+    Timer { host: usize, life: u64 },
+    /// A datagram arrives.
+    Deliver { to: usize, from: usize, incarnation: Incarnation, datagram: Box<Datagram> },
+    /// A daemon is told something.
+    Tell { host: usize, life: u64, input: Box<Input> },
+    /// The disk did, or could not do, the first of the writes that wait.
+    Written { host: usize, life: u64 },
+    /// libvirt does what it was ordered.
+    Effect { host: usize, boot: u64, life: u64, order: Box<Order> },
+    /// The driver's limit for an order that libvirt does not finish.
+    Limit { host: usize, life: u64, ticket: Ticket },
+    /// The driver sees a domain.
+    View { host: usize, life: u64, vm: String, happened: Option<Happened> },
+    /// The driver looks at everything.
+    Poll { host: usize, life: u64 },
+    /// The driver knows that libvirt is back, or lost.
+    Link { host: usize, life: u64 },
+    /// A guest is up.
+    GuestUp { host: usize, vm: String, boot: u32 },
+    /// A guest's controller beats.
+    GuestBeat { host: usize, vm: String, boot: u32, link: u64 },
+    /// A guest shuts down as it was asked to.
+    GuestDown { host: usize, vm: String, boot: u32 },
+    /// Fence agents of a host act.
+    Agent { order: Box<FenceOrder>, by: usize, life: u64 },
+    /// Fence agents answer.
+    Answer { order: Box<FenceOrder>, by: usize, life: u64, result: FenceResult },
+    /// A machine has booted, and its daemon starts.
+    Boot { host: usize, boot: u64 },
+    /// A daemon starts.
+    Start { host: usize, life: u64 },
+    /// The watchdog looks.
+    Watchdog { host: usize, boot: u64 },
+    /// Something is done from outside.
+    Deed(Deed),
+}
+
+/// Something that is done to the world.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    PowerOff(usize),
+    PowerOn(usize),
+    Freeze(usize),
+    Thaw(usize),
+    /// SIGKILL; systemd starts the daemon again after so long.
+    Kill(usize, Option<Duration>),
+    /// The daemon starts, if it does not run.
+    Run(usize),
+    /// SIGSTOP and SIGCONT of the daemon.
+    Stop(usize),
+    Continue(usize),
+    /// The machine is to be shut down: the daemon gives everything back, then it ends.
+    Leave(usize),
+    Cut(usize, usize),
+    Mend(usize, usize),
+    Worsen(usize, usize, u32, Duration),
+    Libvirt(usize, Libvirt),
+    DiskFails(usize, bool),
+    /// The machine loses its power, and comes back with an empty disk.
+    DiskLost(usize),
+    VmCrash(String),
+    GuestHang(String),
+    AppFault(String),
+    /// A guest says what is against the protocol.
+    GuestLies(String),
+    BadStarts {
+        host: Option<usize>,
+        vm: String,
+        count: u32,
+    },
+    Stuck(String, bool),
+    Agent(usize, Agent),
+    Order(usize, Command),
+    /// An operator who has seen that the host has no power says so.
+    Confirm {
+        at: usize,
+        host: usize,
+    },
+    /// All faults are over.
+    Heal,
+}
+
+/// Events in the order of their times.
+#[derive(Debug, Default)]
+pub struct Queue {
+    events: BTreeMap<(Time, u64), Event>,
+    next: u64,
+}
+
+impl Queue {
+    pub fn push(&mut self, at: Time, event: Event) {
+        self.events.insert((at, self.next), event);
+        self.next += 1;
+    }
+
+    pub fn pop(&mut self) -> Option<(Time, Event)> {
+        self.events.pop_first().map(|((at, _), event)| (at, event))
+    }
+
+    /// When the next is due.
+    pub fn next(&self) -> Option<Time> {
+        self.events.first_key_value().map(|((at, _), _)| *at)
+    }
+}

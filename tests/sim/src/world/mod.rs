@@ -1,0 +1,560 @@
+//! The world: machines, links and what happens on them. The engine in each daemon is the real one, its log is in the real
+//! store; everything around them is played here, and one seed decides all of it.
+
+pub mod check;
+pub mod clock;
+pub mod deeds;
+pub mod disk;
+pub mod event;
+pub mod fence;
+pub mod host;
+pub mod libvirt;
+pub mod net;
+
+use crate::random::Random;
+use check::Check;
+use clock::{Clock, Time};
+use core::time::Duration;
+use disk::Disk;
+use event::{Event, Queue};
+use host::{Agent, Daemon, Domain, Host, Libvirt};
+use net::Net;
+use roost::config::{Config, Role};
+use roost::engine::raft::Record;
+use roost::engine::watchdog::{WatchdogInput, WatchdogOrder};
+use roost::engine::{Engine, Input, Output, Start, keeper};
+use roost::store::Store;
+use roost_proto::cluster::raft::StorageId;
+use roost_proto::cluster::{Datagram, HostId, Incarnation};
+use roost_proto::state::Saved;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+/// A machine needs so long from power to its daemon.
+const BOOT: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(25));
+/// systemd starts a daemon that began anew.
+const ANEW: Duration = Duration::from_millis(100);
+/// A usual write is durable after so long.
+const WRITE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+/// A write that failed is tried again after so long, as the driver does.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// Steps of one host in one second; more would be a loop without end.
+const BUSIEST: u64 = 20_000;
+/// What a stopped daemon's socket holds, in datagrams.
+const SOCKET: usize = 256;
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    pub now: Time,
+    pub steps: u64,
+    /// Steps in this second.
+    busy: u64,
+    pub config: Config,
+    pub hosts: Vec<Host>,
+    pub ids: BTreeMap<HostId, usize>,
+    pub queue: Queue,
+    pub net: Net,
+    pub random: Random,
+    pub check: Check,
+    /// What happened, in words, if it is wanted.
+    pub trace: Option<Vec<String>>,
+    pub sent: u64,
+}
+
+impl World {
+    /// All machines of a configuration, about to boot.
+    pub fn new(config: Config, seed: u64, trace: bool) -> Self {
+        let mut random = Random::new(seed);
+        let hosts: Vec<Host> = config.hosts.iter().map(|host| machine(host, &config, &mut random)).collect();
+        let ids = hosts.iter().enumerate().map(|(nth, host)| (host.id, nth)).collect();
+        let mut world = Self {
+            now: Time(1_000_000_000),
+            steps: 0,
+            busy: 0,
+            check: Check::new(&config),
+            config,
+            hosts,
+            ids,
+            queue: Queue::default(),
+            net: Net::default(),
+            random,
+            trace: trace.then(Vec::new),
+            sent: 0,
+        };
+        for host in 0..world.hosts.len() {
+            world.power_on(host);
+        }
+        world
+    }
+
+    /// Something for the trace; `words` is called only if there is one.
+    pub fn say(&mut self, words: impl FnOnce(&Self) -> String) {
+        let text = self.trace.is_some().then(|| format!("{}  {}", self.now, words(self)));
+        if let (Some(trace), Some(text)) = (&mut self.trace, text) {
+            trace.push(text);
+        }
+    }
+
+    pub fn push(&mut self, after: Duration, event: Event) {
+        self.queue.push(self.now.after(after), event);
+    }
+
+    /// Does what is due next, if anything is before `end`; false when nothing is.
+    pub fn step(&mut self, end: Time) -> bool {
+        if self.queue.next().is_none_or(|at| at > end) {
+            self.now = end;
+            return false;
+        }
+        let Some((at, event)) = self.queue.pop() else { return false };
+        if at.0 / 1_000_000_000 != self.now.0 / 1_000_000_000 {
+            self.busy = 0;
+        }
+        self.now = at;
+        self.steps += 1;
+        self.busy += 1;
+        if self.busy > BUSIEST * self.hosts.len() as u64 {
+            self.violated(format!("it turns without end: {event:?}"));
+        }
+        self.happen(event);
+        true
+    }
+
+    /// Runs until then, or until something is violated.
+    pub fn run(&mut self, end: Time) {
+        while self.check.violation.is_none() && self.step(end) {}
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Timer { host, life } => {
+                if self.is_alive(host, life) && self.hold(host, || Event::Timer { host, life }) {
+                    self.timer(host);
+                }
+            }
+            Event::Deliver { to, from, incarnation, datagram } => {
+                self.deliver(to, from, incarnation, datagram);
+            }
+            Event::Tell { host, life, input } => {
+                if self.is_alive(host, life)
+                    && self.hold(host, || Event::Tell { host, life, input: input.clone() })
+                {
+                    self.tell(host, *input);
+                }
+            }
+            Event::Written { host, life } => {
+                if self.is_alive(host, life) && self.hold(host, || Event::Written { host, life }) {
+                    self.written(host);
+                }
+            }
+            Event::Boot { host, boot } => {
+                if self.hosts[host].powered && self.hosts[host].boot == boot {
+                    self.start(host);
+                }
+            }
+            Event::Start { host, life } => {
+                let it = &self.hosts[host];
+                if it.powered && it.life == life && it.daemon.is_none() && !it.kept_down {
+                    self.start(host);
+                }
+            }
+            Event::Watchdog { host, boot } => self.watchdog(host, boot),
+            Event::Deed(deed) => self.deed(deed),
+            Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
+            Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
+            Event::Effect { .. }
+            | Event::Limit { .. }
+            | Event::View { .. }
+            | Event::Poll { .. }
+            | Event::Link { .. }
+            | Event::GuestUp { .. }
+            | Event::GuestBeat { .. }
+            | Event::GuestDown { .. } => self.libvirt_event(event),
+        }
+    }
+
+    /// Whether this life of the daemon still runs.
+    pub fn is_alive(&self, host: usize, life: u64) -> bool {
+        let host = &self.hosts[host];
+        host.powered && host.life == life && host.daemon.is_some()
+    }
+
+    /// Whether the daemon can take something now; what it cannot is kept for it.
+    pub fn hold(&mut self, host: usize, event: impl FnOnce() -> Event) -> bool {
+        let it = &mut self.hosts[host];
+        if it.frozen || it.stopped {
+            it.held.push_back(event());
+            return false;
+        }
+        true
+    }
+
+    fn deliver(&mut self, to: usize, from: usize, incarnation: Incarnation, datagram: Box<Datagram>) {
+        let it = &mut self.hosts[to];
+        if !it.powered {
+            return;
+        }
+        if it.frozen || it.stopped {
+            let waiting = it.held.iter().filter(|event| matches!(event, Event::Deliver { .. })).count();
+            if waiting < SOCKET {
+                it.held.push_back(Event::Deliver { to, from, incarnation, datagram });
+            }
+            return;
+        }
+        let Some(daemon) = &mut it.daemon else { return };
+        // As the sealing does: nothing of an older life once a newer one was heard.
+        let newest = daemon.heard.entry(from).or_insert(0);
+        if incarnation.start < *newest {
+            return;
+        }
+        *newest = incarnation.start;
+        let from = self.hosts[from].id;
+        self.tell(to, Input::Datagram { from, incarnation, datagram: *datagram });
+    }
+
+    fn timer(&mut self, host: usize) {
+        let now = self.hosts[host].clock.show(self.now);
+        let due =
+            |it: &Host| it.daemon.as_ref().and_then(|d| d.engine.poll_timeout()).is_some_and(|at| at <= now);
+        if let Some(daemon) = &mut self.hosts[host].daemon {
+            daemon.timer = None;
+        }
+        if due(&self.hosts[host]) {
+            if let Some(daemon) = &mut self.hosts[host].daemon {
+                daemon.engine.handle_timeout(now);
+            }
+            self.drain(host);
+        }
+        self.wind(host);
+    }
+
+    /// Sets the daemon's timer to when the engine wants it.
+    fn wind(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        let Some(daemon) = &mut it.daemon else { return };
+        let Some(at) = daemon.engine.poll_timeout() else { return };
+        let at = it.clock.when(at).max(self.now);
+        if daemon.timer.is_none_or(|timer| at < timer) {
+            daemon.timer = Some(at);
+            self.queue.push(at, Event::Timer { host, life: it.life });
+        }
+    }
+
+    /// Tells a daemon something, and does what it wants done.
+    pub fn tell(&mut self, host: usize, input: Input) {
+        let it = &mut self.hosts[host];
+        let now = it.clock.show(self.now);
+        let Some(daemon) = &mut it.daemon else { return };
+        daemon.engine.handle(now, input);
+        self.drain(host);
+        self.wind(host);
+    }
+
+    fn drain(&mut self, host: usize) {
+        while let Some(output) =
+            self.hosts[host].daemon.as_mut().and_then(|daemon| daemon.engine.poll_output())
+        {
+            self.carry_out(host, output);
+            if self.hosts[host].daemon.is_none() {
+                return; // it ended
+            }
+        }
+        let it = &mut self.hosts[host];
+        if let Some(until) = it.daemon.as_ref().and_then(|daemon| daemon.engine.lease_until()) {
+            it.lease = Some((it.boot, until));
+        }
+        self.check_host(host);
+    }
+
+    fn carry_out(&mut self, host: usize, output: Output) {
+        let life = self.hosts[host].life;
+        match output {
+            Output::Keeper(output) => self.keep(host, output),
+            Output::Send { to, datagram } => self.send(host, to, datagram),
+            Output::Write(write) => {
+                let Some(daemon) = &mut self.hosts[host].daemon else { return };
+                daemon.writes.push_back(write);
+                if daemon.writes.len() == 1 {
+                    let after = self.random.time(WRITE.0, WRITE.1);
+                    self.push(after, Event::Written { host, life });
+                }
+            }
+            Output::Fence(order) => self.fence_ordered(host, order),
+            Output::Watchdog(WatchdogOrder::Feed) => {
+                let armed = self.hosts[host].fed.replace(self.now).is_some();
+                if !armed {
+                    let after = self.config.cluster.timing.watchdog;
+                    let boot = self.hosts[host].boot;
+                    self.push(after, Event::Watchdog { host, boot });
+                }
+            }
+            Output::Watchdog(WatchdogOrder::Disarm) => self.hosts[host].fed = None,
+            Output::Answer { request, answer } => {
+                self.say(|w| format!("{}: order {} answered: {answer:?}", w.hosts[host].name, request.0));
+            }
+            Output::BeginAnew => {
+                self.say(|w| format!("{}: begins anew", w.hosts[host].name));
+                self.end_daemon(host);
+                let life = self.hosts[host].life;
+                self.push(ANEW, Event::Start { host, life });
+            }
+            Output::Left => {
+                self.say(|w| format!("{}: has left", w.hosts[host].name));
+                self.end_daemon(host);
+                self.hosts[host].kept_down = true;
+            }
+        }
+    }
+
+    fn keep(&mut self, host: usize, output: keeper::Output) {
+        let life = self.hosts[host].life;
+        match output {
+            keeper::Output::Order(order) => self.ordered(host, order),
+            keeper::Output::Store(saved) => {
+                self.hosts[host].saved = saved;
+                let input = Box::new(Input::Stored(Ok(())));
+                self.push(WRITE.1, Event::Tell { host, life, input });
+            }
+            keeper::Output::Event(event) => self.say(|w| {
+                let group = event.group.map(|group| format!("{group}: ")).unwrap_or_default();
+                format!("{}: {group}{}", w.hosts[host].name, event.text)
+            }),
+            keeper::Output::DropGuest { group } => self.drop_guest(host, &group),
+            keeper::Output::Wish { .. } | keeper::Output::Hush { .. } | keeper::Output::Cid { .. } => {}
+        }
+    }
+
+    fn send(&mut self, from: usize, to: HostId, datagram: Datagram) {
+        let Some(to) = self.ids.get(&to).copied() else { return };
+        self.sent += 1;
+        let Some(daemon) = &self.hosts[from].daemon else { return };
+        let incarnation = daemon.incarnation;
+        if self.sent.is_multiple_of(64) {
+            let bytes = datagram.encode();
+            let same = Datagram::decode(&bytes).is_ok_and(|again| again == datagram);
+            if !same {
+                self.violated(format!("a datagram is another after its encoding: {datagram:?}"));
+            }
+        }
+        if let Some(after) = self.net.send(from, to, &mut self.random) {
+            self.push(after, Event::Deliver { to, from, incarnation, datagram: Box::new(datagram) });
+        }
+    }
+
+    /// The first write that waits is made.
+    fn written(&mut self, host: usize) {
+        let life = self.hosts[host].life;
+        let Some(daemon) = &mut self.hosts[host].daemon else { return };
+        let Some(write) = daemon.writes.front() else { return };
+        let number = write.number;
+        match daemon.store.write(write) {
+            Ok(()) => {
+                for record in &write.records {
+                    if let Record::Vote { term, voted_for } = record {
+                        self.check.voted(host, *term, *voted_for);
+                    }
+                }
+                daemon.writes.pop_front();
+                let more = !daemon.writes.is_empty();
+                let failed = core::mem::take(&mut daemon.disk_told);
+                if more {
+                    let after = self.random.time(WRITE.0, WRITE.1);
+                    self.push(after, Event::Written { host, life });
+                }
+                if failed {
+                    self.tell(host, Input::LedgerDisk(Ok(())));
+                }
+                if self.is_alive(host, life) {
+                    self.tell(host, Input::Written { number });
+                }
+            }
+            Err(error) => {
+                let told = core::mem::replace(&mut daemon.disk_told, true);
+                self.push(WRITE_AGAIN, Event::Written { host, life });
+                if !told {
+                    self.tell(host, Input::LedgerDisk(Err(error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn watchdog(&mut self, host: usize, boot: u64) {
+        let it = &self.hosts[host];
+        let (Some(fed), true) = (it.fed, it.powered && it.boot == boot) else { return };
+        let due = fed.after(self.config.cluster.timing.watchdog);
+        if due > self.now {
+            self.queue.push(due, Event::Watchdog { host, boot });
+            return;
+        }
+        self.say(|w| format!("{}: reset by its watchdog", w.hosts[host].name));
+        self.power_off(host);
+        self.power_on(host);
+    }
+
+    /// The machine gets power, and boots.
+    pub fn power_on(&mut self, host: usize) {
+        if self.hosts[host].powered {
+            return;
+        }
+        let base = self.random.below(5_000_000_000) + 1_000_000_000;
+        let it = &mut self.hosts[host];
+        it.powered = true;
+        it.boot += 1;
+        it.life += 1;
+        it.clock = Clock::new(self.now, base, it.drift);
+        it.libvirt = Libvirt::Up;
+        it.kept_down = false;
+        let boot = it.boot;
+        let after = self.random.time(BOOT.0, BOOT.1);
+        self.push(after, Event::Boot { host, boot });
+    }
+
+    /// The machine has no power from now on.
+    pub fn power_off(&mut self, host: usize) {
+        if !self.hosts[host].powered {
+            return;
+        }
+        self.end_daemon(host);
+        let it = &mut self.hosts[host];
+        it.powered = false;
+        it.frozen = false;
+        it.stopped = false;
+        it.fed = None;
+        it.lease = None;
+        it.parked.clear();
+        it.held.clear();
+        for domain in it.domains.values_mut() {
+            let (boot, bad_starts) = (domain.boot, domain.bad_starts);
+            *domain = Domain { boot: boot + 1, bad_starts, life: domain.life, ..Domain::new() };
+        }
+        self.check_runs();
+    }
+
+    /// The daemon is no more. What it had not synced is there, lost or torn.
+    pub fn end_daemon(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        it.life += 1;
+        it.held.clear();
+        it.stopped = false;
+        let Some(mut daemon) = it.daemon.take() else { return };
+        for domain in it.domains.values_mut() {
+            domain.link = None;
+        }
+        let whole = if daemon.writes.is_empty() { 0 } else { self.random.index(daemon.writes.len() + 1) };
+        for (nth, write) in daemon.writes.iter().enumerate() {
+            if nth < whole {
+                if daemon.store.write(write).is_err() {
+                    break;
+                }
+            } else {
+                if self.random.once_in(2) {
+                    let bytes = self.random.index(200);
+                    it.disk.tear_at(bytes);
+                    let _ = daemon.store.write(write); // it is torn
+                }
+                break;
+            }
+        }
+    }
+
+    /// A life of the daemon begins.
+    fn start(&mut self, host: usize) {
+        let seed = self.random.draw();
+        let storage = StorageId((self.random.draw() >> 33) as u32 + 1);
+        let it = &mut self.hosts[host];
+        it.life += 1;
+        it.start += 1;
+        let (boot, life) = (it.boot, it.life);
+        let (store, stored) = match Store::open(it.disk.clone(), storage) {
+            Ok(opened) => opened,
+            Err(error) => {
+                if self.hosts[host].disk.fails() {
+                    self.push(WRITE_AGAIN, Event::Start { host, life });
+                } else {
+                    self.violated(format!("the ledger of {} cannot be read: {error}", self.hosts[host].name));
+                }
+                return;
+            }
+        };
+        let incarnation = Incarnation { start: it.start, boot: boot << 8 | host as u64 };
+        let now = it.clock.show(self.now);
+        let start = Start {
+            host: it.name.clone(),
+            incarnation,
+            machine: host as u64 + 1,
+            boot_id: format!("{boot}"),
+            saved: it.saved.clone(),
+            stored,
+            lease_until: it.lease.filter(|(of, _)| *of == boot).map(|(_, until)| until),
+            seed,
+            screenshots: PathBuf::from("/screens"),
+        };
+        self.check.restarted(host, &start.stored);
+        let engine = Engine::new(&self.config, start, now);
+        let it = &mut self.hosts[host];
+        it.daemon = Some(Daemon {
+            engine,
+            incarnation,
+            store,
+            writes: VecDeque::new(),
+            disk_told: false,
+            timer: None,
+            connected: false,
+            heard: BTreeMap::new(),
+            room: None,
+        });
+        self.say(|w| format!("{}: roostd starts ({}, boot {boot})", w.hosts[host].name, incarnation.start));
+        let timeout = self.config.cluster.timing.watchdog;
+        let input = if self.hosts[host].has_watchdog {
+            WatchdogInput::Working { timeout }
+        } else {
+            WatchdogInput::Missing { reason: "there is none".to_owned() }
+        };
+        self.tell(host, Input::Watchdog(input));
+        if self.hosts[host].witness {
+            return;
+        }
+        let after = self.random.time(Duration::from_millis(5), Duration::from_millis(200));
+        self.push(after, Event::Link { host, life });
+        self.push(after + Duration::from_millis(1), Event::Poll { host, life });
+    }
+
+    /// Something must never be, and is.
+    pub fn violated(&mut self, what: String) {
+        if self.check.violation.is_none() {
+            self.say(|_| format!("VIOLATION: {what}"));
+            self.check.violation = Some(what);
+        }
+    }
+}
+
+fn machine(host: &roost::config::Host, config: &Config, random: &mut Random) -> Host {
+    let groups = config.groups.iter().filter(|group| group.on.contains(&host.name));
+    let drift = i64::try_from(random.below(10_001)).unwrap_or(0) - 5000;
+    Host {
+        name: host.name.clone(),
+        id: HostId::of(&host.name),
+        witness: host.role == Role::Witness,
+        has_watchdog: host.watchdog.is_some(),
+        powered: false,
+        boot: 0,
+        clock: Clock::new(Time(0), 0, drift),
+        drift,
+        frozen: false,
+        stopped: false,
+        life: 0,
+        start: 0,
+        daemon: None,
+        kept_down: false,
+        held: VecDeque::new(),
+        disk: Disk::default(),
+        saved: Saved::default(),
+        lease: None,
+        fed: None,
+        libvirt: Libvirt::Up,
+        parked: Vec::new(),
+        agent: Agent::Works,
+        domains: groups.map(|group| (group.vm.clone(), Domain::new())).collect(),
+        memory: 64 * 1024,
+    }
+}
