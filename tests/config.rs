@@ -635,7 +635,7 @@ fn times_of_the_cluster_that_cannot_be_safe_are_refused() {
     for (lines, wanted) in [
         ("beat = \"49ms\"", "'beat' is 49ms: write at least \"50ms\"; the default is \"250ms\""),
         ("beat = \"11s\"", "'beat' is 11s: write at most \"10s\"; the default is \"250ms\""),
-        ("lease = \"61s\"", "'lease' is 61s: write at most \"60s\"; the default is \"3s\""),
+        ("lease = \"61s\"", "'lease' is 61s: write at most \"1m\"; the default is \"3s\""),
         ("evict_after = \"11m\"", "'evict_after' is 11m: write at most \"10m\"; the default is \"3s\""),
         ("watchdog = \"1s\"", "'watchdog' is 1s: write at least \"2s\"; the default is \"5s\""),
         ("watchdog = \"6m\"", "'watchdog' is 6m: write at most \"5m\"; the default is \"5s\""),
@@ -984,6 +984,21 @@ fn files_have_one_number_when_they_say_the_same() {
     };
     assert_ne!(number(&secret("a")), number(&secret("b")), "secrets count");
     assert_ne!(number(&with("apps = [\"ab\", \"c\"]")), number(&with("apps = [\"a\", \"bc\"]")));
+}
+
+/// A seed that is refused would teach the fuzzer nothing; one that lacks a key, not that key.
+#[test]
+fn the_seed_of_the_fuzzer_holds_every_key() {
+    let seed = include_str!("fuzz/seeds/host.toml");
+    good(seed);
+    for section in &KEYS {
+        for key in section.keys {
+            let is_there = [format!("{key} = "), format!("[{key}]"), format!(".{key}]")]
+                .iter()
+                .any(|form| seed.contains(form));
+            assert!(is_there, "'{key}' of '{}'", section.header);
+        }
+    }
 }
 
 #[test]
