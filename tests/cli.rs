@@ -749,7 +749,7 @@ fn a_bad_configuration_is_refused_with_file_and_line() {
     );
     let (exit, _, err) = check(Path::new("/dev/zero"));
     assert!(
-        exit == 78 && err.contains("/dev/zero:1: the file has 1048577 bytes, and may have 1048576"),
+        exit == 78 && err.contains("/dev/zero:1: the file has 8388609 bytes, and may have 8388608"),
         "{exit} {err}"
     );
 }

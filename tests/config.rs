@@ -1,10 +1,12 @@
 //! `roost.toml`: what is read, with which defaults, and how each mistake is refused.
 
 use roost::config::{
-    Apps, Config, GuestLink, KEYS, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_MISTAKES,
-    MAX_SOCKET_PATH, OnGuestShutdown, OnSilence, parse,
+    Apps, Config, GuestLink, Host, KEYS, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_MISTAKES,
+    MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnSilence, OnStray, Role, Timing, parse,
 };
-use std::path::PathBuf;
+use roost_proto::cluster::HostId;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Line 1 is `[cluster]`, 2 its name, 3 `[[host]]`, 4 its name, 5 `[[group]]`, 6 its name, 7 its VM.
@@ -19,6 +21,35 @@ fn with(lines: &str) -> String {
 /// Line 8 is `[group.recovery]`, 9 the first of `lines`.
 fn with_recovery(lines: &str) -> String {
     with(&format!("[group.recovery]\n{lines}"))
+}
+
+/// Hosts `hv1` and on, 3 lines each from line 3, and then `more`.
+fn cluster(hosts: usize, more: &str) -> String {
+    let mut text = "[cluster]\nname = \"lab\"\n".to_owned();
+    for n in 1..=hosts {
+        writeln!(text, "[[host]]\nname = \"hv{n}\"\naddress = \"10.0.{}.{}\"", n / 250, n % 250 + 1)
+            .expect("memory");
+    }
+    text + more
+}
+
+/// `lines` as keys of `[cluster]`, from line 3, of a cluster of three.
+fn with_cluster(lines: &str) -> String {
+    cluster(3, "").replacen("[[host]]", &format!("{lines}\n[[host]]"), 1)
+}
+
+/// `lines` as keys of the first host of three, from line 5; its own address is after them.
+fn with_host(lines: &str) -> String {
+    cluster(3, "").replacen("address", &format!("{lines}\naddress"), 1)
+}
+
+/// Groups, each with its own keys, on line 12 and after, below a cluster of three; each begins with 3 lines.
+fn with_groups(groups: &[(&str, &str)]) -> String {
+    let mut text = cluster(3, "");
+    for (name, lines) in groups {
+        writeln!(text, "[[group]]\nname = \"{name}\"\nvm = \"{name}\"\n{lines}").expect("memory");
+    }
+    text
 }
 
 fn good(text: &str) -> Config {
@@ -36,11 +67,19 @@ fn refusal(text: &str) -> String {
 fn defaults_are_those_of_the_manual() {
     let config = good(SMALL);
     assert_eq!(config.cluster.name, "lab");
-    assert_eq!(config.hosts[0].libvirt, "qemu:///system");
+    let cluster = &config.cluster;
+    assert_eq!(cluster.timing, Timing::DEFAULT);
+    assert_eq!((cluster.on_quorum_loss, cluster.on_stray), (OnQuorumLoss::Pause, OnStray::Report));
+    assert!(cluster.keys.is_empty(), "one host speaks to nobody");
+    assert_eq!((cluster.starts_at_once, cluster.quarantine.as_secs()), (4, 600));
+    let host = &config.hosts[0];
+    assert_eq!(host.libvirt, "qemu:///system");
+    assert_eq!((host.role, host.votes, &host.watchdog, host.reserve_mib), (Role::Hypervisor, true, &None, 0));
+    assert!(host.addresses.is_empty() && host.fence.is_empty());
     let group = &config.groups[0];
     assert_eq!((group.name.as_str(), group.vm.as_str()), ("web", "web1"));
     assert_eq!(group.xml, None);
-    assert_eq!(group.on, ["hv1"]);
+    assert_eq!(*group.on, ["hv1"]);
     assert_eq!(group.apps, Apps::All);
     assert_eq!(group.link, GuestLink::Vsock);
     assert_eq!(group.on_guest_shutdown, OnGuestShutdown::Restart);
@@ -49,7 +88,7 @@ fn defaults_are_those_of_the_manual() {
         [group.silence, group.boot_grace, group.silence_patience, group.stop_timeout].map(|d| d.as_secs());
     assert_eq!(seconds, [10, 120, 60, 120]);
     let recovery = &group.recovery;
-    assert_eq!((recovery.reboot, recovery.reset, recovery.restart), (1, 1, 3));
+    assert_eq!((recovery.reboot, recovery.reset, recovery.restart, recovery.hosts), (1, 1, 3, 3));
     let seconds = [recovery.window, recovery.backoff.first, recovery.backoff.max, recovery.reboot_timeout];
     assert_eq!(seconds.map(|d| d.as_secs()), [3600, 5, 300, 60]);
 }
@@ -60,11 +99,46 @@ fn every_key_is_read() {
         r#"
         [cluster]
         name = "lab"
+        timing = "fast"
+        beat = "50ms"
+        suspect_after = "400ms"
+        evict_after = "2s"
+        lease = "1500ms"
+        watchdog = "10s"
+        on_quorum_loss = "keep"
+        key = ["/etc/roost/new", "/etc/roost/old"]
+        on_stray = "stop"
+        starts_at_once = 2
+        quarantine = "20m"
         [[host]]
         name = "hv1"
         libvirt = "test:///default"
+        address = ["10.0.0.1", "[fd00::1]:1961"]
+        role = "hypervisor"
+        votes = false
+        watchdog = "/dev/watchdog0"
+        reserve_mib = 1024
+        [[host.fence]]
+        level = 2
+        agent = "fence_apc"
+        [[host.fence]]
+        agent = "fence_ipmilan"
+        options = { ip = "10.9.0.1", username = "x", lanplus = true, verbose = false, port = 0x10 }
+        delay = "1s"
+        timeout = "30s"
+        retries = 0
+        [[host.fence]]
+        level = 2
+        agent = "fence_pdu2"
         [[host]]
         name = "hv2"
+        address = ["10.0.0.2:7000", "fd00::2"]
+        [[host.fence]]
+        agent = "fence_virsh"
+        [[host]]
+        name = "w"
+        address = ["10.0.0.3", "[fd00::3]"]
+        role = "witness"
         [[group]]
         name = "web"
         vm = "web 1 (old)"
@@ -78,7 +152,12 @@ fn every_key_is_read() {
         on_silence = "report"
         silence_patience = "0s"
         stop_timeout = "30s"
+        priority = 7
+        together = ["db"]
+        apart = ["mail"]
+        needs = ["db", "mail"]
         [group.recovery]
+        hosts = 5
         reboot = 0
         reset = 2
         restart = 0x10
@@ -90,13 +169,39 @@ fn every_key_is_read() {
         name = "db"
         vm = "db1"
         apps = []
+        [[group]]
+        name = "mail"
+        vm = "mail1"
+        on = ["hv1"]
         "#,
     );
+    let cluster = &config.cluster;
+    let timing = cluster.timing;
+    let times = [timing.beat, timing.suspect_after, timing.evict_after, timing.lease, timing.watchdog];
+    assert_eq!(times.map(|d| d.as_millis()), [50, 400, 2000, 1500, 10_000]);
+    assert_eq!((cluster.on_quorum_loss, cluster.on_stray), (OnQuorumLoss::Keep, OnStray::Stop));
+    assert_eq!(cluster.keys, [PathBuf::from("/etc/roost/new"), PathBuf::from("/etc/roost/old")]);
+    assert_eq!((cluster.starts_at_once, cluster.quarantine.as_secs()), (2, 1200));
+    let [one, two, witness] = config.hosts.as_slice() else { panic!("three hosts") };
+    let addresses = |host: &Host| host.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(addresses(one), ["10.0.0.1:961", "[fd00::1]:1961"]);
+    assert_eq!(addresses(two), ["10.0.0.2:7000", "[fd00::2]:961"]);
+    assert_eq!(addresses(witness), ["10.0.0.3:961", "[fd00::3]:961"]);
+    assert_eq!([one.role, two.role, witness.role], [Role::Hypervisor, Role::Hypervisor, Role::Witness]);
+    assert_eq!([one.votes, two.votes, witness.votes], [false, true, true]);
+    assert_eq!((one.watchdog.as_deref(), one.reserve_mib), (Some(Path::new("/dev/watchdog0")), 1024));
+    let agents: Vec<Vec<&str>> =
+        one.fence.iter().map(|level| level.agents.iter().map(|a| a.agent.as_str()).collect()).collect();
+    assert_eq!(agents, [vec!["fence_ipmilan"], vec!["fence_apc", "fence_pdu2"]], "by level");
+    let agent = &one.fence[0].agents[0];
+    assert_eq!((agent.delay.as_secs(), agent.timeout.as_secs(), agent.retries), (1, 30, 0));
+    let options: Vec<String> = agent.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(options, ["ip=10.9.0.1", "lanplus=1", "port=16", "username=x", "verbose=0"]);
     assert_eq!(config.hosts[0].libvirt, "test:///default");
     let group = &config.groups[0];
     assert_eq!(group.vm, "web 1 (old)");
     assert_eq!(group.xml, Some(PathBuf::from("/etc/roost/vms/web1.xml")));
-    assert_eq!(group.on, ["hv2"]);
+    assert_eq!(*group.on, ["hv2"]);
     assert_eq!(group.apps, Apps::Named(vec!["site".into(), "mail".into()]));
     assert_eq!(group.link, GuestLink::Hybrid(PathBuf::from("/run/web1.vsock")));
     assert_eq!(group.on_guest_shutdown, OnGuestShutdown::Offline);
@@ -104,10 +209,15 @@ fn every_key_is_read() {
     let times = [group.silence, group.boot_grace, group.silence_patience, group.stop_timeout];
     assert_eq!(times.map(|d| d.as_secs()), [2, 180, 0, 30]);
     let recovery = &group.recovery;
-    assert_eq!((recovery.reboot, recovery.reset, recovery.restart), (0, 2, 16));
+    assert_eq!((recovery.reboot, recovery.reset, recovery.restart, recovery.hosts), (0, 2, 16, 5));
+    assert_eq!(
+        (group.priority, &group.together[..], &group.apart[..]),
+        (7, &["db".into()][..], &["mail".into()][..])
+    );
+    assert_eq!(group.needs, ["db", "mail"]);
     let times = [recovery.window, recovery.backoff.first, recovery.backoff.max, recovery.reboot_timeout];
     assert_eq!(times.map(|d| d.as_millis()), [86_400_000, 100, 60_000, 90_000]);
-    assert_eq!(config.groups[1].on, ["hv1", "hv2"], "every host, when 'on' is left out");
+    assert_eq!(*config.groups[1].on, ["hv1", "hv2"], "every host, when 'on' is left out");
     assert_eq!(config.groups[1].apps, Apps::Named(vec![]));
     assert!(
         !config.groups[1].apps.counts("site")
@@ -127,6 +237,9 @@ fn every_key_of_the_table_is_known_to_the_parser() {
                     format!("[cluster]\n{number}\n{}", SMALL.replace("[cluster]\nname = \"lab\"\n", ""))
                 }
                 "[[host]]" => format!("[cluster]\nname = \"lab\"\n[[host]]\n{number}\n"),
+                "[[host.fence]]" => {
+                    format!("[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[host.fence]]\n{number}\n")
+                }
                 "[[group]]" => {
                     format!("[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[group]]\n{number}\n")
                 }
@@ -141,7 +254,7 @@ fn every_key_of_the_table_is_known_to_the_parser() {
 
 #[test]
 fn a_host_is_found_or_the_names_are_told() {
-    let config = good(&format!("{SMALL}[[host]]\nname = \"hv2\"\n"));
+    let config = good(&cluster(2, ""));
     assert_eq!(config.host("hv2").map(|host| host.name.as_str()), Ok("hv2"));
     assert_eq!(
         config.host("hv9").expect_err("not in the file").to_string(),
@@ -169,11 +282,11 @@ fn unknown_keys_are_refused_with_the_nearest() {
         (with_recovery("resets = 1"), "line 9: unknown key 'resets' (did you mean 'reset'?)"),
         (
             with_recovery("colour = 1"),
-            "line 9: unknown key 'colour'; [group.recovery] may hold 'reboot', 'reset', 'restart', 'window', 'backoff', 'backoff_max', 'reboot_timeout'",
+            "line 9: unknown key 'colour'; [group.recovery] may hold 'reboot', 'reset', 'restart', 'window', 'backoff', 'backoff_max', 'reboot_timeout', 'hosts'",
         ),
         (
             SMALL.replace("name = \"lab\"", "name = \"lab\"\ncolour = 1"),
-            "line 3: unknown key 'colour'; [cluster] may hold 'name'",
+            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine'",
         ),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -309,8 +422,8 @@ fn duplicates_are_refused() {
         |name: &str, vm: &str, more: &str| format!("[[group]]\nname = \"{name}\"\nvm = \"{vm}\"\n{more}\n");
     for (text, wanted) in [
         (
-            format!("{SMALL}[[host]]\nname = \"hv1\"\n"),
-            "line 9: two [[host]] are called 'hv1': give each its own name",
+            format!("{}[[host]]\nname = \"hv1\"\naddress = \"10.0.0.9\"\n", cluster(1, "")),
+            "line 7: two [[host]] are called 'hv1': give each its own name",
         ),
         (
             format!("{SMALL}{}", second("web", "other", "")),
@@ -492,21 +605,19 @@ fn there_is_an_end_to_everything() {
     let many: String = (0..2 * MAX_MISTAKES).map(|n| format!("k{n} = 1\n")).collect();
     assert_eq!(parse(&with(&many)).expect_err("mistakes").mistakes().len(), MAX_MISTAKES);
 
-    let hosts =
-        |count: usize| -> String { (0..count).map(|n| format!("[[host]]\nname = \"h{n}\"\n")).collect() };
-    good(&format!("[cluster]\nname = \"lab\"\n{}", hosts(MAX_HOSTS)));
-    let error = refusal(&format!("[cluster]\nname = \"lab\"\n{}", hosts(MAX_HOSTS + 1)));
-    assert_eq!(error, "line 259: there are more than 128 [[host]]: split the cluster");
+    good(&cluster(MAX_HOSTS, ""));
+    let error = refusal(&cluster(MAX_HOSTS + 1, ""));
+    assert_eq!(error, "line 3075: there are more than 1024 [[host]]: split the cluster");
 
     let groups = |count: usize| -> String {
         (0..count).map(|n| format!("[[group]]\nname = \"g{n}\"\nvm = \"v{n}\"\n")).collect()
     };
     let base = "[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n";
     assert_eq!(good(&format!("{base}{}", groups(MAX_GROUPS))).groups.len(), MAX_GROUPS);
-    assert!(refusal(&format!("{base}{}", groups(MAX_GROUPS + 1))).contains("more than 512 [[group]]"));
+    assert!(refusal(&format!("{base}{}", groups(MAX_GROUPS + 1))).contains("more than 20480 [[group]]"));
 
     let error = refusal(&format!("{SMALL}#{}", "x".repeat(MAX_FILE)));
-    assert!(error.contains("and may have 1048576"), "{error}");
+    assert!(error.contains("and may have 8388608"), "{error}");
     parse(&format!("a = {}", "[".repeat(100_000))).expect_err("nested too deeply");
 
     let names = |count: usize| (0..count).map(|n| format!("\"a{n}\"")).collect::<Vec<_>>().join(", ");
@@ -517,12 +628,398 @@ fn there_is_an_end_to_everything() {
     );
 }
 
+#[test]
+fn times_of_the_cluster_that_cannot_be_safe_are_refused() {
+    assert_eq!(good(&with_cluster("timing = \"fast\"")).cluster.timing, Timing::FAST);
+    assert_eq!(good(&with_cluster("timing = \"default\"")).cluster.timing, Timing::DEFAULT);
+    for (lines, wanted) in [
+        ("beat = \"49ms\"", "'beat' is 49ms: write at least \"50ms\"; the default is \"250ms\""),
+        ("beat = \"11s\"", "'beat' is 11s: write at most \"10s\"; the default is \"250ms\""),
+        ("lease = \"61s\"", "'lease' is 61s: write at most \"1m\"; the default is \"3s\""),
+        ("evict_after = \"11m\"", "'evict_after' is 11m: write at most \"10m\"; the default is \"3s\""),
+        ("watchdog = \"1s\"", "'watchdog' is 1s: write at least \"2s\"; the default is \"5s\""),
+        ("watchdog = \"6m\"", "'watchdog' is 6m: write at most \"5m\"; the default is \"5s\""),
+        (
+            "watchdog = \"2500ms\"",
+            "'watchdog' is 2500ms, and watchdog devices count whole seconds: write watchdog = \"3s\"",
+        ),
+        (
+            "suspect_after = \"999ms\"",
+            "'suspect_after' is 999ms and 'beat' is 250ms: one lost beat is no silence; write suspect_after = \"1s\" or more, or shorten 'beat'",
+        ),
+        (
+            "beat = \"376ms\"",
+            "'suspect_after' is 1500ms and 'beat' is 376ms: one lost beat is no silence; write suspect_after = \"1504ms\" or more, or shorten 'beat'",
+        ),
+        (
+            "evict_after = \"1499ms\"",
+            "'evict_after' is 1499ms and 'suspect_after' is 1500ms: a host is suspected before it is evicted; write evict_after = \"1500ms\" or more, or shorten 'suspect_after'",
+        ),
+        (
+            "lease = \"1999ms\"",
+            "'lease' is 1999ms and 'suspect_after' is 1500ms: a silence that nobody suspects, and two beats for the answer, must not end a lease; write lease = \"2s\" or more, or shorten 'suspect_after'",
+        ),
+    ] {
+        assert_eq!(refusal(&with_cluster(lines)), format!("line 3: {wanted}"));
+    }
+    let slow = "beat = \"1s\"\nsuspect_after = \"4s\"\nevict_after = \"4s\"\nlease = \"6s\"\nwatchdog = ";
+    good(&with_cluster(&format!("{slow}\"4s\"")));
+    assert_eq!(
+        refusal(&with_cluster(&format!("{slow}\"3s\""))),
+        "line 7: 'watchdog' is 3s and 'beat' is 1s: it is fed with each beat, and one may be late; write watchdog = \"4s\" or more, or shorten 'beat'"
+    );
+    assert!(refusal(&with_cluster("starts_at_once = 0")).ends_with("write a whole number from 1 to 100"));
+}
+
+#[test]
+fn addresses_name_each_host_to_all_others() {
+    for (address, wanted) in [
+        ("hv1.example", "no IP address: write one"),
+        ("10.0.0.1:0", "no port that can be reached"),
+        ("10.0.0.1:70000", "no IP address"),
+        ("0.0.0.0", "no address that names one host"),
+        ("224.0.0.1", "no address that names one host"),
+        ("255.255.255.255:961", "no address that names one host"),
+        ("fe80::1", "no address that names one host"),
+        ("[fd00::1%2]:961", "no IP address"),
+        ("::", "no address that names one host"),
+        ("", "no IP address"),
+    ] {
+        let error = refusal(&cluster(3, "").replacen("10.0.0.2", address, 1));
+        assert!(error.starts_with(&format!("line 5: 'address' names '{address}', {wanted}")), "{error}");
+    }
+    for (address, wanted) in [
+        ("\"10.0.0.3\"", "line 8: '10.0.0.3:961' is an address of 'hv1' and of 'hv2': give each its own"),
+        (
+            "\"::ffff:10.0.0.3\"",
+            "line 8: '10.0.0.3:961' is an address of 'hv1' and of 'hv2': give each its own",
+        ),
+        (
+            "[]",
+            "line 5: 'address' holds 0, and must hold 1 to 4, as in address = [\"10.0.0.1\", \"10.1.0.1\"]",
+        ),
+        (
+            "[\"10.0.0.1\", 7]",
+            "line 5: 'address' is a whole number: write texts in quotes, as in address = [\"10.0.0.1\", \"10.1.0.1\"]",
+        ),
+    ] {
+        assert_eq!(refusal(&cluster(3, "").replacen("\"10.0.0.2\"", address, 1)), wanted);
+    }
+    for (address, host) in [("\"fd00::9\"", "hv3"), ("[\"10.0.0.9\", \"10.1.0.9\"]", "hv3")] {
+        assert_eq!(
+            refusal(&cluster(3, "").replacen("\"10.0.0.4\"", address, 1)),
+            format!(
+                "line 11: 'address' of '{host}' does not match that of 'hv1': every host has one on each network, IPv4 or IPv6 alike, in the same order"
+            )
+        );
+    }
+    assert_eq!(
+        refusal(&cluster(2, "[[host]]\nname = \"hv3\"\n")),
+        "line 9: host 'hv3' has no 'address', by which the others reach it: write address = \"10.0.0.1\""
+    );
+    good(&cluster(3, "").replacen("10.0.0.2", "10.0.0.3:962", 1));
+}
+
+#[test]
+fn an_odd_number_of_hosts_votes_unless_told_otherwise() {
+    let voters = |text: &str| good(text).voters().map(|host| host.name.clone()).collect::<Vec<_>>().join(" ");
+    for (hosts, wanted) in [
+        (1, "hv1"),
+        (2, "hv1 hv2"),
+        (3, "hv1 hv2 hv3"),
+        (4, "hv1 hv2 hv3"),
+        (6, "hv1 hv2 hv3 hv4 hv5"),
+        (8, "hv1 hv2 hv3 hv4 hv5 hv6 hv7"),
+    ] {
+        assert_eq!(voters(&cluster(hosts, "")), wanted, "{hosts} hosts");
+    }
+    let witness = "[[host]]\nname = \"w\"\naddress = \"10.9.0.1\"\nrole = \"witness\"\n";
+    assert_eq!(voters(&cluster(2, witness)), "hv1 hv2 w");
+    assert_eq!(voters(&cluster(3, witness)), "hv1 hv2 w");
+    assert_eq!(voters(&with_host("votes = false")), "hv2 hv3");
+    assert_eq!(voters(&cluster(4, "votes = true\n")), "hv1 hv2 hv4");
+    assert_eq!(voters(&cluster(3, "").replace("address", "votes = true\naddress")), "hv1 hv2 hv3");
+    assert_eq!(
+        refusal(&cluster(8, "").replace("address", "votes = true\naddress")),
+        "line 33: 8 hosts vote, and at most 7 may: leave 'votes = true' or witnesses out"
+    );
+    assert_eq!(
+        refusal(&cluster(2, "").replace("address", "votes = false\naddress")),
+        "line 5: no host votes, and nothing could be decided: leave a 'votes = false' out"
+    );
+    assert_eq!(
+        refusal(&cluster(2, &format!("{witness}votes = false\n"))),
+        "line 13: a witness that does not vote does nothing: leave 'votes' out, or the host"
+    );
+    assert!(refusal(&with_host("votes = 1")).contains("write true or false, without quotes"));
+}
+
+#[test]
+fn a_witness_runs_nothing() {
+    let witness = |lines: &str| {
+        cluster(2, &format!("[[host]]\nname = \"w\"\naddress = \"10.9.0.1\"\nrole = \"witness\"\n{lines}"))
+    };
+    for (lines, key) in [
+        ("libvirt = \"qemu:///system\"", "libvirt"),
+        ("watchdog = \"/dev/watchdog\"", "watchdog"),
+        ("reserve_mib = 1", "reserve_mib"),
+        ("[[host.fence]]\nagent = \"fence_x\"", "fence"),
+    ] {
+        let error = refusal(&witness(lines));
+        assert!(error.contains(&format!("'{key}' means nothing for a witness, which runs no VM")), "{error}");
+    }
+    let group = "[[group]]\nname = \"web\"\nvm = \"web1\"\n";
+    assert_eq!(*good(&witness(group)).groups[0].on, ["hv1", "hv2"]);
+    assert_eq!(
+        refusal(&witness(&format!("{group}on = [\"hv1\", \"w\"]\n"))),
+        "line 16: 'on' names 'w', which is a witness and runs nothing: leave it out"
+    );
+    let all = "[cluster]\nname = \"lab\"\n[[host]]\nname = \"w\"\nrole = \"witness\"\n";
+    assert_eq!(
+        refusal(&format!("{all}{group}")),
+        "line 7: no host may run it, for each is a witness: add a [[host]] that is none"
+    );
+}
+
+#[test]
+fn fence_agents_are_what_they_can_be() {
+    let fence = |lines: &str| {
+        with_host("").replacen(
+            "[[host]]\nname = \"hv2\"",
+            &format!("[[host.fence]]\n{lines}\n[[host]]\nname = \"hv2\""),
+            1,
+        )
+    };
+    good(&fence("agent = \"fence_xvm\""));
+    for (lines, wanted) in [
+        ("level = 1", "[[host.fence]] has no 'agent': write agent = \"fence_ipmilan\""),
+        (
+            "agent = \"../bin/sh\"",
+            "'agent' is '../bin/sh', no fence agent: write the name of one in /usr/sbin",
+        ),
+        ("agent = \"fence_\"", "'agent' is 'fence_', no fence agent"),
+        ("agent = \"fence_x/../y\"", "'agent' is 'fence_x/../y', no fence agent"),
+        ("agent = \"fence_x\"\nlevel = 0", "'level' is 0: write a whole number from 1 to 8"),
+        ("agent = \"fence_x\"\nretries = 11", "'retries' is 11: write a whole number from 0 to 10"),
+        ("agent = \"fence_x\"\ntimeout = \"999ms\"", "'timeout' is 999ms: write at least \"1s\""),
+        ("agent = \"fence_x\"\ndelay = \"11m\"", "'delay' is 11m: write at most \"10m\""),
+        (
+            "agent = \"fence_x\"\noptions = 1",
+            "'options' is a whole number: write options = { ip = \"10.9.0.1\" }, a table",
+        ),
+        ("agent = \"fence_x\"\noptions = { action = \"off\" }", "the option 'action' is Roost's own"),
+        ("agent = \"fence_x\"\noptions = { Option = \"off\" }", "the option 'Option' is Roost's own"),
+        (
+            "agent = \"fence_x\"\noptions = { \"a=b\" = \"off\" }",
+            "the option 'a=b' has no name that an agent reads",
+        ),
+        ("agent = \"fence_x\"\noptions = { a = \"secret\\naction=on\" }", "the option 'a' holds a line feed"),
+        ("agent = \"fence_x\"\noptions = { a = \"secret \" }", "the option 'a' begins or ends with a blank"),
+        ("agent = \"fence_x\"\noptions = { a = 1.5 }", "the option 'a' is a number with a fraction"),
+    ] {
+        let error = refusal(&fence(lines));
+        assert!(error.contains(wanted), "{lines}: {error}");
+        assert!(!error.contains("secret"), "a password is in no message: {error}");
+    }
+    let many = "[[host.fence]]\nagent = \"fence_x\"\n".repeat(16);
+    assert!(
+        refusal(&fence(&format!("agent = \"fence_x\"\n{many}")))
+            .contains("more than 16 [[host.fence]]: leave some out")
+    );
+    assert!(refusal(&with_host("watchdog = \"/tmp/dog\"")).contains("'watchdog' is '/tmp/dog', no device"));
+    assert!(refusal(&with_host("watchdog = \"/dev/\"")).contains("which is a directory"));
+    assert_eq!(
+        refusal(&with_cluster("on_quorum_loss = \"keep\"")),
+        "line 3: 'on_quorum_loss' is 'keep', and only a fence agent can stop a host that runs on: give 'hv1', 'hv2', 'hv3' a [[host.fence]], or write on_quorum_loss = \"pause\""
+    );
+}
+
+#[test]
+fn more_than_one_host_has_a_key() {
+    assert_eq!(good(&cluster(2, "")).cluster.keys, [PathBuf::from("/etc/roost/key")]);
+    assert_eq!(good(&with_cluster("key = \"/k\"")).cluster.keys, [PathBuf::from("/k")]);
+    assert_eq!(
+        refusal(&with_cluster("key = [\"/k\", \"/k\"]")),
+        "line 3: 'key' names '/k' twice: leave one out"
+    );
+    assert!(refusal(&with_cluster("key = \"k\"")).contains("which is not absolute"));
+    assert!(refusal(&with_cluster("key = []")).contains("'key' holds 0, and must hold 1 to 4"));
+}
+
+/// Two names with one number, found by trying.
+const COLLISION: (&str, &str) = ("hv7e84a", "hv10a5a9");
+
+#[test]
+fn two_hosts_never_have_one_number() {
+    let (one, other) = COLLISION;
+    assert_eq!(HostId::of(one), HostId::of(other));
+    let text = cluster(2, "").replace("hv1", one).replace("hv2", other);
+    assert_eq!(
+        refusal(&text),
+        format!(
+            "line 7: the names '{one}' and '{other}' have the same number among hosts, by chance: give one another name"
+        )
+    );
+}
+
+#[test]
+fn what_groups_ask_of_each_other_is_possible() {
+    good(&with_groups(&[
+        ("a", "together = [\"b\"]\nneeds = [\"b\"]"),
+        ("b", "apart = [\"c\"]"),
+        ("c", "needs = [\"b\"]"),
+    ]));
+    for (groups, wanted) in [
+        (
+            &[("a", "needs = [\"bee\"]"), ("be", "")][..],
+            "line 15: 'needs' names 'bee', and no [[group]] is called so (did you mean 'be'?)",
+        ),
+        (
+            &[("a", "apart = [\"mars\"]")],
+            "line 15: 'apart' names 'mars', and no [[group]] is called so; the file names 'a'",
+        ),
+        (&[("a", "together = [\"a\"]")], "line 15: 'together' of 'a' names itself: leave it out"),
+        (
+            &[("a", "together = [\"b\"]"), ("b", "apart = [\"a\"]")],
+            "line 19: 'apart' names 'a', and 'together', of the two or of groups between them, keeps it on the host of 'b': leave one out",
+        ),
+        (
+            &[("a", "together = [\"b\"]"), ("b", ""), ("c", "together = [\"b\"]\napart = [\"a\"]")],
+            "line 24: 'apart' names 'a', and 'together', of the two or of groups between them, keeps it on the host of 'c': leave one out",
+        ),
+        (
+            &[
+                ("a", "together = [\"b\"]\non = [\"hv1\", \"hv2\"]"),
+                ("b", ""),
+                ("c", "together = [\"b\"]\non = [\"hv3\"]"),
+            ],
+            "line 25: 'c' must be together with 'a', and no host is in 'on' of all of them: let them share one",
+        ),
+        (
+            &[
+                ("x", "needs = [\"a\"]"),
+                ("a", "needs = [\"b\"]"),
+                ("b", "needs = [\"c\"]"),
+                ("c", "needs = [\"a\"]"),
+            ],
+            "line 27: 'needs' goes round in a circle, each needs the next and the last the first: 'a', 'b', 'c'; leave one out",
+        ),
+    ] {
+        assert_eq!(refusal(&with_groups(groups)), wanted);
+    }
+    let names: Vec<String> = (0..3).map(|n| format!("\"hv{}\"", n + 1)).collect();
+    let each: Vec<(String, String)> = (0..3)
+        .map(|n| (format!("g{n}"), format!("on = [{}]\ntogether = [\"g0\"]", names[..=n].join(", "))))
+        .collect();
+    let each: Vec<(&str, &str)> = each.iter().map(|(name, lines)| (name.as_str(), lines.as_str())).collect();
+    let text = with_groups(&each).replacen("together = [\"g0\"]\n", "", 1);
+    good(&text);
+}
+
+/// As many groups as there may be, each tied to the next in every way: it is checked in no time, and without a deep stack.
+#[test]
+fn long_chains_are_walked() {
+    let chain = |last: &str| {
+        let mut text = cluster(3, "");
+        for n in 0..MAX_GROUPS {
+            let next = if n + 1 < MAX_GROUPS { format!("g{}", n + 1) } else { last.to_owned() };
+            writeln!(
+                text,
+                "[[group]]\nname = \"g{n}\"\nvm = \"v{n}\"\nneeds = [\"{next}\"]\ntogether = [\"{next}\"]"
+            )
+            .expect("memory");
+        }
+        text
+    };
+    let error = refusal(&chain("g0"));
+    assert!(error.contains("'g6', 'g7' and 20472 more; leave one out"), "{error}");
+}
+
+#[test]
+fn what_a_cluster_does_not_survive_is_told() {
+    let advice = |text: &str| good(text).advice();
+    let dog = |text: String| text.replace("address", "watchdog = \"/dev/watchdog\"\naddress");
+    let witness = "[[host]]\nname = \"w\"\naddress = \"10.9.0.1\"\nrole = \"witness\"\n";
+    assert!(advice(SMALL).is_empty());
+    assert!(advice(&dog(cluster(3, ""))).is_empty());
+    assert!(advice(&(dog(cluster(2, "")) + witness)).is_empty());
+    let told = advice(&dog(cluster(2, "")));
+    assert!(
+        told.len() == 1
+            && told[0].contains("only 'hv1' and 'hv2' vote: neither survives")
+            && told[0].contains("witness"),
+        "{told:?}"
+    );
+    let told = advice(&dog(cluster(4, "")).replace("watchdog =", "votes = true\nwatchdog ="));
+    assert!(
+        told.len() == 1 && told[0].starts_with("4 hosts vote, and survive the loss of 1, as 3 would"),
+        "{told:?}"
+    );
+    let told = advice(&dog(cluster(2, "votes = false\n")));
+    assert!(told.len() == 1 && told[0].starts_with("only 'hv1' votes"), "{told:?}");
+    let told = advice(&cluster(11, ""));
+    assert!(
+        told.len() == 1
+            && told[0].contains("'hv8' and 3 more; ")
+            && told[0].contains("'roost fence HOST --confirm'"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn files_have_one_number_when_they_say_the_same() {
+    let number = |text: &str| good(text).number;
+    let base = number(SMALL);
+    assert_eq!(
+        base,
+        number(&format!("# a comment\n\n{}", SMALL.replace(" = ", "=").replace('\n', "  # more\n")))
+    );
+    let swapped = SMALL.replace("name = \"web\"\nvm = \"web1\"", "vm = 'web1'\nname = \"\\u0077eb\"");
+    assert_eq!(base, number(&swapped));
+    assert_eq!(number(&with_recovery("restart = 16")), number(&with_recovery("restart = 0x10")));
+    assert_ne!(base, number(&SMALL.replace("lab", "lap")));
+    assert_ne!(number(&cluster(2, "")), number(&cluster(3, "")));
+    let secret = |word: &str| {
+        with_host("").replacen("[[host]]\nname = \"hv2\"", &format!("[[host.fence]]\nagent = \"fence_x\"\noptions = {{ password = \"{word}\" }}\n[[host]]\nname = \"hv2\""), 1)
+    };
+    assert_ne!(number(&secret("a")), number(&secret("b")), "secrets count");
+    assert_ne!(number(&with("apps = [\"ab\", \"c\"]")), number(&with("apps = [\"a\", \"bc\"]")));
+    // Alike when the length of a text, or of a list, did not count.
+    assert_ne!(number(&with("apps = [\"a\", \"b\"]")), number(&with("apps = [\"asb\"]")));
+}
+
+/// A seed that is refused would teach the fuzzer nothing; one that lacks a key, not that key.
+#[test]
+fn the_seed_of_the_fuzzer_holds_every_key() {
+    let seed = include_str!("fuzz/seeds/host.toml");
+    good(seed);
+    for section in &KEYS {
+        for key in section.keys {
+            let is_there = [format!("{key} = "), format!("[{key}]"), format!(".{key}]")]
+                .iter()
+                .any(|form| seed.contains(form));
+            assert!(is_there, "'{key}' of '{}'", section.header);
+        }
+    }
+}
+
+#[test]
+fn hosts_and_groups_are_found() {
+    let config = good(&with_groups(&[("web", ""), ("db", "")]));
+    let id = config.host_id("hv2").expect("in the file");
+    assert_eq!(config.host_by_id(id).map(|host| host.name.as_str()), Some("hv2"));
+    assert_eq!(config.host_id("hv9"), None);
+    assert_eq!(config.host_by_id(HostId::of("hv9")), None);
+    assert_eq!(config.group("db").map(|group| group.vm.as_str()), Some("db"));
+    assert_eq!(config.group("hv2"), None);
+}
+
 proptest::proptest! {
     /// Whatever stands in the file, the parser answers; and what it refuses, it refuses with a line of that file.
     #[test]
     fn nothing_makes_the_parser_panic(
         pieces in proptest::collection::vec(proptest::sample::select(vec![
-            "[cluster]", "[[host]]", "[[group]]", "[group.recovery]", "name", "vm", "=", "\"x\"", "\"hv1\"", "\n", "[", "]", "{",
+            "[cluster]", "[[host]]", "[[host.fence]]", "[[group]]", "[group.recovery]", "options", "address", "votes", "needs", "name", "vm", "=", "\"x\"", "\"hv1\"", "\n", "[", "]", "{",
             "}", ",", "1", "-1", "\"10s\"", "on", "apps", "silence", "link", "\"hybrid:/a\"", ".", "'", "#", "\u{0}", "ä", "\"",
         ]), 0..60)
     ) {

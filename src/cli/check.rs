@@ -33,7 +33,7 @@ fn counted(count: usize, what: &str) -> String {
 
 /// What is right, and perhaps not meant.
 fn notes(config: &Config) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = config.advice();
     let here = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     if config.host(&here).is_err() {
         notes.push(format!(

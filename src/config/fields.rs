@@ -6,12 +6,15 @@ use core::ops::Range;
 use core::time::Duration;
 use roost_proto::name::{NAME_RULE, is_name};
 use roost_proto::text::{clip, line_of, nearest, printable};
-use roost_proto::time::Span;
+use roost_proto::time::{MAX_SPAN, Span};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 /// Bytes of a person's own text in a message, at most.
 const MAX_QUOTED: usize = 80;
+/// Names that one message lists, at most; more than a person reads.
+const MAX_NAMES: usize = 8;
 
 /// The mistakes found so far.
 pub(super) struct Mistakes<'a> {
@@ -51,7 +54,7 @@ impl<'a> Mistakes<'a> {
 }
 
 /// A text of the file, and where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Placed<T> {
     pub(super) at: usize,
     pub(super) value: T,
@@ -140,6 +143,7 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
             return None;
         }
         let mut names: Vec<Placed<String>> = Vec::new();
+        let mut seen = BTreeSet::new();
         for value in values.iter() {
             let (value, at) = (value.get_ref(), value.span().start);
             let Some(text) = value.as_str() else {
@@ -147,7 +151,7 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
                 continue;
             };
             let Some(name) = self.checked_name(Placed { at, value: text }) else { continue };
-            if names.iter().any(|earlier| earlier.value == name.value) {
+            if !seen.insert(text) {
                 self.mistakes.note(at, format!("'{key}' names '{text}' twice: leave one out"));
             } else {
                 names.push(name);
@@ -156,26 +160,77 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
         Some(names)
     }
 
-    /// A whole number from 0 to `max`.
-    pub(super) fn count(&mut self, key: &str, max: u32, default: u32) -> u32 {
+    /// A whole number from `least` to `max`.
+    pub(super) fn number(&mut self, key: &str, least: u32, max: u32, default: u32) -> u32 {
         let Some((value, span)) = self.value(key) else { return default };
         let Some(integer) = value.as_integer() else {
             self.wrong_type(key, &format!("a whole number, as in {key} = {default}"), value, span.start);
             return default;
         };
         match u32::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if number <= max => number,
+            Ok(number) if (least..=max).contains(&number) => number,
             _ => {
                 let given = clip(integer.as_str(), MAX_QUOTED);
-                self.mistakes
-                    .note(span.start, format!("'{key}' is {given}: write a whole number from 0 to {max}"));
+                self.mistakes.note(
+                    span.start,
+                    format!("'{key}' is {given}: write a whole number from {least} to {max}"),
+                );
                 default
             }
         }
     }
 
+    /// Whether or not; none when the file does not say.
+    pub(super) fn flag(&mut self, key: &str) -> Option<Placed<bool>> {
+        let (value, span) = self.value(key)?;
+        let Some(value) = value.as_bool() else {
+            self.wrong_type(key, "true or false, without quotes", value, span.start);
+            return None;
+        };
+        Some(Placed { at: span.start, value })
+    }
+
+    /// One text, or a list of one to `max`.
+    pub(super) fn texts(&mut self, key: &str, max: usize, example: &str) -> Option<Vec<Placed<&'t str>>> {
+        let (value, span) = self.value(key)?;
+        if let Some(value) = value.as_str() {
+            return Some(vec![Placed { at: span.start, value }]);
+        }
+        let Some(values) = value.as_array() else {
+            self.wrong_type(key, &format!("a text, or a list of texts, as in {example}"), value, span.start);
+            return None;
+        };
+        if values.is_empty() || values.len() > max {
+            self.mistakes.note(
+                span.start,
+                format!("'{key}' holds {}, and must hold 1 to {max}, as in {example}", values.len()),
+            );
+            return None;
+        }
+        let mut texts = Vec::new();
+        for value in values.iter() {
+            let (value, at) = (value.get_ref(), value.span().start);
+            match value.as_str() {
+                Some(value) => texts.push(Placed { at, value }),
+                None => self.wrong_type(key, &format!("texts in quotes, as in {example}"), value, at),
+            }
+        }
+        Some(texts)
+    }
+
     /// A duration of at least `least`.
     pub(super) fn span(&mut self, key: &str, least: Duration, default: Duration) -> Duration {
+        self.span_to(key, least, MAX_SPAN, default)
+    }
+
+    /// A duration from `least` to `most`.
+    pub(super) fn span_to(
+        &mut self,
+        key: &str,
+        least: Duration,
+        most: Duration,
+        default: Duration,
+    ) -> Duration {
         let example = format!("{key} = \"{}\"", Span(default));
         if let Some((value, span)) = self.value(key)
             && value.is_integer()
@@ -188,7 +243,18 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
         }
         let Some(text) = self.text(key, &example) else { return default };
         match text.value.parse::<Span>() {
-            Ok(Span(span)) if span >= least => span,
+            Ok(Span(span)) if (least..=most).contains(&span) => span,
+            Ok(span) if span.0 > most => {
+                self.mistakes.note(
+                    text.at,
+                    format!(
+                        "'{key}' is {span}: write at most \"{}\"; the default is \"{}\"",
+                        Span(most),
+                        Span(default)
+                    ),
+                );
+                default
+            }
             Ok(span) => {
                 self.mistakes.note(
                     text.at,
@@ -230,12 +296,18 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
         Some(PathBuf::from(given.value))
     }
 
-    /// The tables `[[key]]`, with the place of each; at most `max`.
-    pub(super) fn tables(&mut self, key: &str, max: usize) -> Vec<(&'t DeTable<'t>, usize)> {
+    /// The tables `header`, as in `[[host]]`, with the place of each; at most `max`, and `remedy` when there are more.
+    pub(super) fn tables(
+        &mut self,
+        key: &str,
+        header: &str,
+        max: usize,
+        remedy: &str,
+    ) -> Vec<(&'t DeTable<'t>, usize)> {
         let Some((value, span)) = self.value(key) else { return Vec::new() };
         let Some(values) = value.as_array() else {
             self.mistakes
-                .note(span.start, format!("'{key}' is {}: write [[{key}]], with two brackets", a(value)));
+                .note(span.start, format!("'{key}' is {}: write {header}, with two brackets", a(value)));
             return Vec::new();
         };
         let mut tables = Vec::new();
@@ -244,12 +316,12 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
                 Some(table) => tables.push((table, value.span().start)),
                 None => self.mistakes.note(
                     value.span().start,
-                    format!("'{key}' holds {}: write each as [[{key}]]", a(value.get_ref())),
+                    format!("'{key}' holds {}: write each as {header}", a(value.get_ref())),
                 ),
             }
         }
         if let Some((_, at)) = tables.get(max) {
-            self.mistakes.note(*at, format!("there are more than {max} [[{key}]]: split the cluster"));
+            self.mistakes.note(*at, format!("there are more than {max} {header}: {remedy}"));
             tables.truncate(max);
         }
         tables
@@ -304,8 +376,17 @@ pub(super) fn quoted<T: AsRef<str>>(names: &[T]) -> String {
     names.iter().map(|name| quote(name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
+/// The first few of `names`, each in quotes, and how many more there are: a thousand hosts fit no message.
+pub(super) fn some_quoted<T: AsRef<str>>(names: &[T]) -> String {
+    let some = quoted(&names[..names.len().min(MAX_NAMES)]);
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
+}
+
 /// What a person would call the type of `value`.
-const fn a(value: &DeValue<'_>) -> &'static str {
+pub(super) const fn a(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
         DeValue::Integer(_) => "a whole number",

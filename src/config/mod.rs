@@ -4,26 +4,65 @@
 //! Nothing here looks at the machine but for that one file: whether another that is named exists, or a domain, is the
 //! daemon's business.
 
+mod address;
+mod advice;
+mod canon;
 mod check;
+mod cluster;
+mod company;
 mod fields;
+mod host;
 mod load;
 mod read;
+mod timing;
 
 pub use load::{LoadError, load};
 
 use core::fmt;
 use core::time::Duration;
+use roost_proto::cluster::HostId;
 use roost_proto::retry::Backoff;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-/// The largest file that is read, in bytes; the largest sensible configuration is a tenth of it.
-pub const MAX_FILE: usize = 1024 * 1024;
-/// Hosts in one cluster, at most: every one is named in every other's messages to people.
-pub const MAX_HOSTS: usize = 128;
-/// Groups in one cluster, at most: their states must fit one answer on the control socket.
-pub const MAX_GROUPS: usize = 512;
+/// The largest file that is read, in bytes: room for all the hosts and groups that there may be, at 390 bytes each.
+pub const MAX_FILE: usize = 8 * 1024 * 1024;
+/// Hosts in one cluster, at most: as many as the growth of the cluster is measured to.
+pub const MAX_HOSTS: usize = 1024;
+/// Groups in one cluster, at most: 20 for each host.
+pub const MAX_GROUPS: usize = 20 * MAX_HOSTS;
+/// Hosts that vote, at most: a decision waits for more than half of them, and each further one makes it slower.
+pub const MAX_VOTERS: usize = 7;
+/// Addresses of one host, at most: every beat goes out on each.
+pub const MAX_ADDRESSES: usize = 4;
+/// The UDP port of an address that names none.
+pub const CLUSTER_PORT: u16 = 961;
+/// Files with keys, at most: two are needed while a key is rolled, and a datagram that none opens costs one try each.
+pub const MAX_KEYS: usize = 4;
+/// Where the cluster's key is looked for when there is more than one host and the file does not say.
+pub const KEY_FILE: &str = "/etc/roost/key";
+/// Fence agents of one host, at most: eight levels of two power supplies each.
+pub const MAX_FENCE_AGENTS: usize = 16;
+/// The highest fencing level.
+pub const MAX_FENCE_LEVEL: u32 = 8;
+/// Options of one fence agent, at most; the largest agents know some fifty.
+pub const MAX_FENCE_OPTIONS: usize = 64;
+/// Bytes of a fence agent's name, of an option's name and of its value, at most; agents read lines.
+pub const MAX_FENCE_TEXT: usize = 1024;
+/// The longest `delay` and `timeout` of a fence agent: until it has answered, nothing starts elsewhere.
+pub const MAX_FENCE_TIME: Duration = Duration::from_secs(600);
+/// Further tries of a fence agent, at most: the leader comes back to a host that could not be fenced in any case.
+pub const MAX_FENCE_RETRIES: u32 = 10;
+/// The most memory that can be kept back from groups, in MiB: 16 TiB, more than a host has.
+pub const MAX_RESERVE_MIB: u32 = 16 * 1024 * 1024;
+/// The highest `starts_at_once`: more would start on one host without any limit.
+pub const MAX_STARTS_AT_ONCE: u32 = 100;
+/// The highest `priority`.
+pub const MAX_PRIORITY: u32 = 1000;
+/// Groups that one may name in each of `together`, `apart` and `needs`, at most.
+pub const MAX_RELATIONS: usize = 64;
 /// Bytes of a libvirt domain's name, at most: with QEMU's suffixes it must fit a file name of 255.
 pub const MAX_DOMAIN: usize = 200;
 /// Bytes of a connection URI, at most.
@@ -49,7 +88,8 @@ pub struct Config {
     pub hosts: Vec<Host>,
     /// The groups, in the order of the file.
     pub groups: Vec<Group>,
-    /// What tells this file from another: a number that follows from its lines, without comments and blank ones.
+    /// What tells this file from another: a number that follows from its keys and values, secrets included. Comments, blanks
+    /// and the order of keys do not count.
     pub number: u32,
 }
 
@@ -72,18 +112,21 @@ pub struct Cluster {
     pub quarantine: Duration,
 }
 
-/// The times of the cluster. What follows from each other is checked together; see `check`.
+/// The times of the cluster. What follows from each other is checked together, in `timing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Between two beats of a host.
+    /// Between two beats of a host. From 50 ms to 10 s; at most a quarter of `suspect_after` and of `watchdog`.
     pub beat: Duration,
-    /// Without a beat for so long, a host's power is asked for.
+    /// Without a beat for so long, a host's power is asked for. At least four of `beat`, at most `evict_after`, and two of
+    /// `beat` less than `lease`.
     pub suspect_after: Duration,
-    /// Without a beat for so long, a host is evicted even if its power seems on.
+    /// Without a beat for so long, a host is evicted even if its power seems on. From `suspect_after` to 10 min.
     pub evict_after: Duration,
-    /// How long a host may run its groups after a majority of voters answered it.
+    /// How long a host may run its groups after a majority of voters answered it. From `suspect_after` and two of `beat`
+    /// to 60 s.
     pub lease: Duration,
-    /// After how long without food the watchdog resets the machine.
+    /// After how long without food the watchdog resets the machine. Whole seconds, from 2 to 300, and at least four of
+    /// `beat`.
     pub watchdog: Duration,
 }
 
@@ -188,8 +231,9 @@ pub struct Group {
     pub vm: String,
     /// What the domain is defined from when libvirt does not know it.
     pub xml: Option<PathBuf>,
-    /// The hosts that may run it; all of them when the file names none.
-    pub on: Vec<String>,
+    /// The hosts that may run it; every hypervisor when the file names none. Shared, for a thousand hosts in each of twenty
+    /// thousand groups are a gigabyte of names.
+    pub on: Arc<[String]>,
     /// The groups in the guest whose fault is the VM's.
     pub apps: Apps,
     /// How the guest's controller reaches this host.
@@ -307,11 +351,32 @@ pub struct Section {
 }
 
 /// Every table and key there is. What is not here is refused, and what is here is in roost.toml(5).
-pub const KEYS: [Section; 5] = [FILE, CLUSTER, HOST, GROUP, RECOVERY];
+pub const KEYS: [Section; 6] = [FILE, CLUSTER, HOST, FENCE, GROUP, RECOVERY];
 
 const FILE: Section = Section { header: "", keys: &["cluster", "host", "group"] };
-const CLUSTER: Section = Section { header: "[cluster]", keys: &["name"] };
-const HOST: Section = Section { header: "[[host]]", keys: &["name", "libvirt"] };
+const CLUSTER: Section = Section {
+    header: "[cluster]",
+    keys: &[
+        "name",
+        "timing",
+        "beat",
+        "suspect_after",
+        "evict_after",
+        "lease",
+        "watchdog",
+        "on_quorum_loss",
+        "key",
+        "on_stray",
+        "starts_at_once",
+        "quarantine",
+    ],
+};
+const HOST: Section = Section {
+    header: "[[host]]",
+    keys: &["name", "libvirt", "address", "role", "votes", "watchdog", "reserve_mib", "fence"],
+};
+const FENCE: Section =
+    Section { header: "[[host.fence]]", keys: &["level", "agent", "options", "delay", "timeout", "retries"] };
 const GROUP: Section = Section {
     header: "[[group]]",
     keys: &[
@@ -327,12 +392,16 @@ const GROUP: Section = Section {
         "on_silence",
         "silence_patience",
         "stop_timeout",
+        "priority",
+        "together",
+        "apart",
+        "needs",
         "recovery",
     ],
 };
 const RECOVERY: Section = Section {
     header: "[group.recovery]",
-    keys: &["reboot", "reset", "restart", "window", "backoff", "backoff_max", "reboot_timeout"],
+    keys: &["reboot", "reset", "restart", "window", "backoff", "backoff_max", "reboot_timeout", "hosts"],
 };
 
 /// Reads a configuration. All mistakes of one kind are told together: those of TOML itself; if there are none, those of
@@ -348,6 +417,31 @@ impl Config {
             name: name.to_owned(),
             known: self.hosts.iter().map(|host| host.name.clone()).collect(),
         })
+    }
+
+    /// The number of the host called `name`, if the file names it. Looks through all hosts.
+    pub fn host_id(&self, name: &str) -> Option<HostId> {
+        self.hosts.iter().any(|host| host.name == name).then(|| HostId::of(name))
+    }
+
+    /// The host with the number `id`. Looks through all hosts.
+    pub fn host_by_id(&self, id: HostId) -> Option<&Host> {
+        self.hosts.iter().find(|host| HostId::of(&host.name) == id)
+    }
+
+    /// The group called `name`. Looks through all groups.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// The hosts that vote, in the order of the file; from one to [`MAX_VOTERS`].
+    pub fn voters(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| host.votes)
+    }
+
+    /// What is right, and perhaps not meant: what this cluster will not survive, or not do by itself.
+    pub fn advice(&self) -> Vec<String> {
+        advice::advice(self)
     }
 }
 
@@ -404,7 +498,7 @@ impl fmt::Display for UnknownHost {
             f,
             "no [[host]] is called '{}'; the file names {}: add one, or start roostd with '--host NAME'",
             self.name,
-            fields::quoted(&self.known)
+            fields::some_quoted(&self.known)
         )
     }
 }

@@ -2,28 +2,26 @@
 
 use super::fields::{Fields, Mistakes, Placed, quote};
 use super::{
-    Apps, CLUSTER, Cluster, Config, ConfigError, FILE, GROUP, Group, GuestLink, HOST, Host, MAX_DOMAIN,
-    MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_SOCKET_PATH, MAX_URI, MIN_SILENCE, MIN_WAIT, OnGuestShutdown,
-    OnQuorumLoss, OnSilence, OnStray, RECOVERY, Recovery, Role, Timing, check,
+    Apps, Config, ConfigError, FILE, GROUP, Group, GuestLink, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS,
+    MAX_PRIORITY, MAX_RELATIONS, MAX_SOCKET_PATH, MIN_SILENCE, MIN_WAIT, OnGuestShutdown, OnSilence,
+    RECOVERY, Recovery, canon, check, cluster, company, host,
 };
 use core::time::Duration;
-use roost_proto::cluster::fnv1a;
 use roost_proto::link::{LINK_PORT, MAX_GROUPS as MAX_APPS};
 use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
+use std::sync::Arc;
 use toml::de::DeTable;
-
-/// What is read of a host, with the places that messages need.
-pub(super) struct ReadHost {
-    pub(super) at: usize,
-    pub(super) host: Host,
-}
 
 /// What is read of a group, with the places that messages need.
 pub(super) struct ReadGroup {
     pub(super) at: usize,
     pub(super) vm_at: usize,
     pub(super) link_at: usize,
+    pub(super) on_at: usize,
     pub(super) on: Option<Vec<Placed<String>>>,
+    pub(super) together: Vec<Placed<String>>,
+    pub(super) apart: Vec<Placed<String>>,
+    pub(super) needs: Vec<Placed<String>>,
     pub(super) group: Group,
 }
 
@@ -41,89 +39,29 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
     mistakes.settle()?;
 
     let mut file = Fields::open(document.get_ref(), 0, &FILE, &mut mistakes);
-    let cluster = read_cluster(&mut file);
-    let hosts = file.tables("host", MAX_HOSTS);
-    let hosts: Vec<ReadHost> =
-        hosts.into_iter().filter_map(|(table, at)| read_host(table, at, file.mistakes)).collect();
+    let cluster = cluster::read(&mut file);
+    let hosts = file.tables("host", "[[host]]", MAX_HOSTS, "split the cluster");
+    let mut hosts: Vec<host::ReadHost> =
+        hosts.into_iter().filter_map(|(table, at)| host::read(table, at, file.mistakes)).collect();
     if file.value("host").is_none() {
         file.missing("host", "[[host]], and below it name = \"the machine's host name\"");
     }
-    let groups = file.tables("group", MAX_GROUPS);
+    let groups = file.tables("group", "[[group]]", MAX_GROUPS, "split the cluster");
     let mut groups: Vec<ReadGroup> =
         groups.into_iter().filter_map(|(table, at)| read_group(table, at, file.mistakes)).collect();
     mistakes.settle()?;
 
-    check::between(&hosts, &mut groups, &mut mistakes);
+    let mut cluster = cluster.expect("a file without mistakes has a cluster");
+    check::hosts(&mut cluster, &mut hosts, &mut mistakes);
+    check::groups(&hosts, &mut groups, &mut mistakes);
+    company::check(&groups, &mut mistakes);
     mistakes.settle()?;
     Ok(Config {
-        cluster: cluster.expect("a file without mistakes has a cluster"),
+        cluster: cluster.cluster,
         hosts: hosts.into_iter().map(|read| read.host).collect(),
         groups: groups.into_iter().map(|read| read.group).collect(),
-        number: number(text),
+        number: canon::number(document.get_ref()),
     })
-}
-
-/// A number that two files have in common when they say the same, line by line.
-fn number(text: &str) -> u32 {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    fnv1a(lines.collect::<Vec<_>>().join("\n").as_bytes())
-}
-
-fn read_cluster(file: &mut Fields<'_, '_, '_>) -> Option<Cluster> {
-    if file.value("cluster").is_none() {
-        file.missing("cluster", "[cluster], and below it name = \"the cluster's name\"");
-    }
-    let (table, at) = file.table("cluster", CLUSTER.header)?;
-    let mut cluster = Fields::open(table, at, &CLUSTER, file.mistakes);
-    Some(Cluster {
-        name: cluster.name("name = \"lab\"")?.value,
-        timing: Timing::DEFAULT,
-        on_quorum_loss: OnQuorumLoss::Pause,
-        keys: Vec::new(),
-        on_stray: OnStray::Report,
-        starts_at_once: 4,
-        quarantine: Duration::from_secs(600),
-    })
-}
-
-fn read_host(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadHost> {
-    let mut host = Fields::open(table, at, &HOST, mistakes);
-    let name = host.name("name = \"the machine's host name\"");
-    let libvirt = host.text("libvirt", "libvirt = \"qemu:///system\"");
-    if let Some(uri) = &libvirt
-        && !is_uri(uri.value)
-    {
-        host.mistakes.note(
-            uri.at,
-            format!(
-                "'libvirt' is {}, no connection URI: write one, as in libvirt = \"qemu:///system\"",
-                quote(uri.value)
-            ),
-        );
-    }
-    let name = name?;
-    let libvirt = libvirt.map_or("qemu:///system", |uri| uri.value).to_owned();
-    let host = Host {
-        name: name.value,
-        libvirt,
-        addresses: Vec::new(),
-        role: Role::Hypervisor,
-        votes: true,
-        watchdog: None,
-        fence: Vec::new(),
-        reserve_mib: 0,
-    };
-    Some(ReadHost { at: name.at, host })
-}
-
-/// Whether libvirt could take `uri` for one: `DRIVER://...`. libvirt itself says the rest.
-fn is_uri(uri: &str) -> bool {
-    uri.len() <= MAX_URI
-        && uri.split_once("://").is_some_and(|(driver, _)| {
-            driver.starts_with(|c: char| c.is_ascii_alphabetic())
-                && driver.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-        })
-        && !uri.contains(|c: char| c.is_control() || c == ' ')
 }
 
 fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadGroup> {
@@ -132,14 +70,24 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
     let name = group.name("name = \"web\"");
     let vm = read_vm(&mut group);
     let on = read_on(&mut group);
+    let [together, apart, needs] = [("together", "db"), ("apart", "web2"), ("needs", "db")]
+        .map(|(key, other)| group.names(key, MAX_RELATIONS, &format!("{key} = [\"{other}\"]")))
+        .map(Option::unwrap_or_default);
     let settings = read_settings(&mut group);
+    let values = |names: &[Placed<String>]| names.iter().map(|name| name.value.clone()).collect();
+    let company =
+        Group { together: values(&together), apart: values(&apart), needs: values(&needs), ..settings };
     let (name, vm) = (name?, vm?);
     let read = ReadGroup {
         at: name.at,
         vm_at: vm.at,
         link_at: group.place("link"),
+        on_at: group.place("on"),
         on,
-        group: Group { name: name.value, vm: vm.value, ..settings },
+        together,
+        apart,
+        needs,
+        group: Group { name: name.value, vm: vm.value, ..company },
     };
     // Relations between settings mean something only when each of them was read well.
     if group.mistakes.count() == before {
@@ -156,7 +104,7 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         name: String::new(),
         vm: String::new(),
         xml: xml.and_then(|given| group.path("xml", given)),
-        on: Vec::new(),
+        on: Arc::default(),
         apps: apps.map_or(Apps::All, |names| Apps::Named(names.into_iter().map(|name| name.value).collect())),
         link: read_link(group),
         on_guest_shutdown: group.choice(
@@ -174,7 +122,7 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         silence_patience: group.span("silence_patience", Duration::ZERO, Duration::from_secs(60)),
         stop_timeout: group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120)),
         recovery: read_recovery(group),
-        priority: 0,
+        priority: group.number("priority", 0, MAX_PRIORITY, 0),
         together: Vec::new(),
         apart: Vec::new(),
         needs: Vec::new(),
@@ -246,15 +194,15 @@ fn read_recovery(group: &mut Fields<'_, '_, '_>) -> Recovery {
     let Some((table, at)) = group.table("recovery", RECOVERY.header) else { return default };
     let mut fields = Fields::open(table, at, &RECOVERY, group.mistakes);
     Recovery {
-        reboot: fields.count("reboot", MAX_ATTEMPTS, default.reboot),
-        reset: fields.count("reset", MAX_ATTEMPTS, default.reset),
-        restart: fields.count("restart", MAX_ATTEMPTS, default.restart),
+        reboot: fields.number("reboot", 0, MAX_ATTEMPTS, default.reboot),
+        reset: fields.number("reset", 0, MAX_ATTEMPTS, default.reset),
+        restart: fields.number("restart", 0, MAX_ATTEMPTS, default.restart),
         window: fields.span("window", MIN_WAIT, default.window),
         backoff: Backoff {
             first: fields.span("backoff", MIN_WAIT, default.backoff.first),
             max: fields.span("backoff_max", MIN_WAIT, default.backoff.max),
         },
         reboot_timeout: fields.span("reboot_timeout", MIN_WAIT, default.reboot_timeout),
-        hosts: default.hosts,
+        hosts: fields.number("hosts", 0, MAX_ATTEMPTS, default.hosts),
     }
 }

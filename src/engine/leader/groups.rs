@@ -287,7 +287,7 @@ impl Leader {
     fn is_free(&mut self, view: &View<'_>, reports: &Reports, group: &config::Group) -> Result<(), Why> {
         let first = view.ledger.group(&group.name).epoch == 0;
         let wait = view.config.cluster.timing.suspect_after * 2;
-        for name in &group.on {
+        for name in group.on.iter() {
             let id = HostId::of(name);
             match (view.ledger.host(id).map(|record| record.standing), first) {
                 (None, true) => {

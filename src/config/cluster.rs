@@ -1,0 +1,53 @@
+//! The table `[cluster]`.
+
+use super::fields::{Fields, quote};
+use super::{CLUSTER, Cluster, MAX_KEYS, MAX_STARTS_AT_ONCE, MIN_WAIT, OnQuorumLoss, OnStray, timing};
+use core::time::Duration;
+use roost_proto::time::MAX_SPAN;
+use std::path::PathBuf;
+
+/// What is read of the cluster, with the place that messages need.
+pub(super) struct ReadCluster {
+    pub(super) quorum_at: usize,
+    pub(super) cluster: Cluster,
+}
+
+pub(super) fn read(file: &mut Fields<'_, '_, '_>) -> Option<ReadCluster> {
+    if file.value("cluster").is_none() {
+        file.missing("cluster", "[cluster], and below it name = \"the cluster's name\"");
+    }
+    let (table, at) = file.table("cluster", CLUSTER.header)?;
+    let mut cluster = Fields::open(table, at, &CLUSTER, file.mistakes);
+    let name = cluster.name("name = \"lab\"");
+    let read = Cluster {
+        name: name.map_or_else(String::new, |name| name.value),
+        timing: timing::read(&mut cluster),
+        on_quorum_loss: cluster.choice(
+            "on_quorum_loss",
+            &[("pause", OnQuorumLoss::Pause), ("stop", OnQuorumLoss::Stop), ("keep", OnQuorumLoss::Keep)],
+            OnQuorumLoss::Pause,
+        ),
+        keys: keys(&mut cluster),
+        on_stray: cluster.choice(
+            "on_stray",
+            &[("report", OnStray::Report), ("stop", OnStray::Stop)],
+            OnStray::Report,
+        ),
+        starts_at_once: cluster.number("starts_at_once", 1, MAX_STARTS_AT_ONCE, 4),
+        quarantine: cluster.span_to("quarantine", MIN_WAIT, MAX_SPAN, Duration::from_secs(600)),
+    };
+    Some(ReadCluster { quorum_at: cluster.place("on_quorum_loss"), cluster: read })
+}
+
+/// The files with keys, in order; none when the file names none.
+fn keys(cluster: &mut Fields<'_, '_, '_>) -> Vec<PathBuf> {
+    let mut keys = Vec::new();
+    for text in cluster.texts("key", MAX_KEYS, "key = [\"/etc/roost/key\"]").unwrap_or_default() {
+        let Some(path) = cluster.path("key", text) else { continue };
+        if keys.contains(&path) {
+            cluster.mistakes.note(text.at, format!("'key' names {} twice: leave one out", quote(text.value)));
+        }
+        keys.push(path);
+    }
+    keys
+}

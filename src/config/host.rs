@@ -1,0 +1,220 @@
+//! The tables `[[host]]`, and the fence agents below them.
+
+use super::fields::{Fields, Mistakes, Placed, a, quote};
+use super::{
+    FENCE, FenceAgent, FenceLevel, HOST, Host, MAX_ADDRESSES, MAX_FENCE_AGENTS, MAX_FENCE_LEVEL,
+    MAX_FENCE_OPTIONS, MAX_FENCE_RETRIES, MAX_FENCE_TEXT, MAX_FENCE_TIME, MAX_RESERVE_MIB, MAX_URI, Role,
+    address,
+};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use toml::de::{DeTable, DeValue};
+
+/// The least `timeout` of a fence agent: they log in to a power switch, which takes seconds.
+const MIN_FENCE_TIMEOUT: Duration = Duration::from_secs(1);
+/// What tells an agent what to do, by its new and its old name: Roost says that itself.
+const ACTION_OPTIONS: [&str; 2] = ["action", "option"];
+
+/// What is read of a host, with the places that messages need.
+pub(super) struct ReadHost {
+    pub(super) at: usize,
+    pub(super) address_at: usize,
+    /// One for each address.
+    pub(super) addresses_at: Vec<usize>,
+    pub(super) votes: Option<Placed<bool>>,
+    pub(super) host: Host,
+}
+
+pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Option<ReadHost> {
+    let mut host = Fields::open(table, at, &HOST, mistakes);
+    let name = host.name("name = \"the machine's host name\"");
+    let libvirt = read_libvirt(&mut host);
+    let role = host.choice(
+        "role",
+        &[("hypervisor", Role::Hypervisor), ("witness", Role::Witness)],
+        Role::Hypervisor,
+    );
+    let addresses = read_addresses(&mut host);
+    let votes = host.flag("votes");
+    let watchdog = read_watchdog(&mut host);
+    let reserve_mib = host.number("reserve_mib", 0, MAX_RESERVE_MIB, 0);
+    let fence = read_fence(&mut host);
+    if role == Role::Witness {
+        for key in ["libvirt", "watchdog", "reserve_mib", "fence"] {
+            if let Some((_, span)) = host.value(key) {
+                host.mistakes.note(
+                    span.start,
+                    format!("'{key}' means nothing for a witness, which runs no VM: leave it out, or leave 'role' out"),
+                );
+            }
+        }
+        if let Some(Placed { at, value: false }) = votes {
+            let message = "a witness that does not vote does nothing: leave 'votes' out, or the host";
+            host.mistakes.note(at, message.to_owned());
+        }
+    }
+    let address_at = host.place("address");
+    let name = name?;
+    Some(ReadHost {
+        at: name.at,
+        address_at,
+        addresses_at: addresses.iter().map(|address| address.at).collect(),
+        votes,
+        host: Host {
+            name: name.value,
+            libvirt,
+            addresses: addresses.into_iter().map(|address| address.value).collect(),
+            role,
+            votes: false, // said when all hosts are known
+            watchdog,
+            fence,
+            reserve_mib,
+        },
+    })
+}
+
+fn read_libvirt(host: &mut Fields<'_, '_, '_>) -> String {
+    const EXAMPLE: &str = "libvirt = \"qemu:///system\"";
+    let Some(uri) = host.text("libvirt", EXAMPLE) else { return "qemu:///system".to_owned() };
+    if !is_uri(uri.value) {
+        let given = quote(uri.value);
+        host.mistakes
+            .note(uri.at, format!("'libvirt' is {given}, no connection URI: write one, as in {EXAMPLE}"));
+    }
+    uri.value.to_owned()
+}
+
+/// Whether libvirt could take `uri` for one: `DRIVER://...`. libvirt itself says the rest.
+fn is_uri(uri: &str) -> bool {
+    uri.len() <= MAX_URI
+        && uri.split_once("://").is_some_and(|(driver, _)| {
+            driver.starts_with(|c: char| c.is_ascii_alphabetic())
+                && driver.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        })
+        && !uri.contains(|c: char| c.is_control() || c == ' ')
+}
+
+fn read_addresses(host: &mut Fields<'_, '_, '_>) -> Vec<Placed<SocketAddr>> {
+    let mut addresses = Vec::new();
+    let texts = host.texts("address", MAX_ADDRESSES, "address = [\"10.0.0.1\", \"10.1.0.1\"]");
+    for Placed { at, value } in texts.unwrap_or_default() {
+        match address::parse(value) {
+            Ok(value) => addresses.push(Placed { at, value }),
+            Err(wrong) => host.mistakes.note(at, format!("'address' names {}, {wrong}", quote(value))),
+        }
+    }
+    addresses
+}
+
+fn read_watchdog(host: &mut Fields<'_, '_, '_>) -> Option<PathBuf> {
+    let text = host.text("watchdog", "watchdog = \"/dev/watchdog0\"")?;
+    if !text.value.starts_with("/dev/") {
+        let given = quote(text.value);
+        host.mistakes.note(
+            text.at,
+            format!("'watchdog' is {given}, no device: write one, as in watchdog = \"/dev/watchdog0\""),
+        );
+        return None;
+    }
+    host.path("watchdog", text)
+}
+
+/// The levels, the lowest first; agents of one level in the order of the file.
+fn read_fence(host: &mut Fields<'_, '_, '_>) -> Vec<FenceLevel> {
+    let mut levels: BTreeMap<u32, FenceLevel> = BTreeMap::new();
+    let tables = host.tables("fence", FENCE.header, MAX_FENCE_AGENTS, "leave some out");
+    for (table, at) in tables {
+        let mut fence = Fields::open(table, at, &FENCE, host.mistakes);
+        let level = fence.number("level", 1, MAX_FENCE_LEVEL, 1);
+        let agent = read_agent(&mut fence);
+        let agent = FenceAgent {
+            options: read_options(&mut fence),
+            delay: fence.span_to("delay", Duration::ZERO, MAX_FENCE_TIME, Duration::ZERO),
+            timeout: fence.span_to("timeout", MIN_FENCE_TIMEOUT, MAX_FENCE_TIME, Duration::from_secs(60)),
+            retries: fence.number("retries", 0, MAX_FENCE_RETRIES, 1),
+            agent,
+        };
+        levels.entry(level).or_insert(FenceLevel { agents: Vec::new() }).agents.push(agent);
+    }
+    levels.into_values().collect()
+}
+
+/// The agent's name, which becomes a path below `/usr/sbin`: so no slash, no dot.
+fn read_agent(fence: &mut Fields<'_, '_, '_>) -> String {
+    const EXAMPLE: &str = "agent = \"fence_ipmilan\"";
+    if fence.value("agent").is_none() {
+        fence.missing("agent", EXAMPLE);
+    }
+    let Some(text) = fence.text("agent", EXAMPLE) else { return String::new() };
+    let is_agent = text.value.len() <= MAX_FENCE_TEXT
+        && text.value.strip_prefix("fence_").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        });
+    if !is_agent {
+        fence.mistakes.note(
+            text.at,
+            format!(
+                "'agent' is {}, no fence agent: write the name of one in /usr/sbin, 'fence_' and small letters, digits or \
+                 '_', as in {EXAMPLE}",
+                quote(text.value)
+            ),
+        );
+    }
+    text.value.to_owned()
+}
+
+fn read_options(fence: &mut Fields<'_, '_, '_>) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let Some((table, at)) = fence.table("options", "options = { ip = \"10.9.0.1\" }") else { return options };
+    if table.len() > MAX_FENCE_OPTIONS {
+        fence.mistakes.note(at, format!("'options' holds {}, and may hold {MAX_FENCE_OPTIONS}", table.len()));
+        return options;
+    }
+    for (key, value) in table.iter() {
+        let (name, at) = (key.get_ref().as_ref(), key.span().start);
+        match option(name, value.get_ref()) {
+            Ok(value) => _ = options.insert(name.to_owned(), value),
+            Err(wrong) => fence.mistakes.note(at, format!("the option {} {wrong}", quote(name))),
+        }
+    }
+    options
+}
+
+/// An option's value as the agent gets it, in a line `NAME=VALUE`; or what is wrong. The value itself, which may be a
+/// secret, is in no message.
+fn option(name: &str, value: &DeValue<'_>) -> Result<String, String> {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if name.is_empty() || name.len() > MAX_FENCE_TEXT || !name.bytes().all(is_word) {
+        return Err("has no name that an agent reads: write letters, digits, '_' and '-'".to_owned());
+    }
+    if ACTION_OPTIONS.contains(&name.to_ascii_lowercase().as_str()) {
+        return Err("is Roost's own, which says what the agent does: leave it out".to_owned());
+    }
+    let text = match value {
+        DeValue::String(text) => text.as_ref().to_owned(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_err(|_| "is too great a number: write it in quotes".to_owned())?
+            .to_string(),
+        // All agents know these two words for yes and no.
+        DeValue::Boolean(true) => "1".to_owned(),
+        DeValue::Boolean(false) => "0".to_owned(),
+        DeValue::Float(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            return Err(format!("is {}: write a text in quotes, a whole number, true or false", a(value)));
+        }
+    };
+    if text.len() > MAX_FENCE_TEXT {
+        return Err(format!("has {} bytes, and may have {MAX_FENCE_TEXT}", text.len()));
+    }
+    if text.contains(char::is_control) {
+        return Err(
+            "holds a line feed or another control character, and agents read lines: leave it out".to_owned()
+        );
+    }
+    if text.trim() != text {
+        return Err("begins or ends with a blank, which agents take away: leave it out".to_owned());
+    }
+    Ok(text)
+}
