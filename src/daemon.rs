@@ -4,12 +4,15 @@ use crate::config::{self, Config};
 use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
+use crate::driver::fencer::Fencer;
 use crate::driver::guest_link::GuestLinks;
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
 use crate::driver::systemd::Systemd;
+use crate::driver::watchdog::Watchdog;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
+use crate::engine::watchdog::WatchdogOrder;
 use crate::engine::{Command, Engine, Input, Output, Start};
 use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
@@ -23,10 +26,12 @@ use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How often libvirt is asked for every domain, behind its events.
 const LIBVIRT_POLL: Duration = Duration::from_secs(2);
+/// Where fence agents are.
+const AGENTS: &str = "/usr/sbin";
 
 /// What `roostd` is told on its command line.
 #[derive(Clone, Debug)]
@@ -102,6 +107,7 @@ enum Source {
     Control,
     Disk,
     Ledger,
+    Fencer,
 }
 
 /// How a daemon's run ends.
@@ -124,6 +130,8 @@ pub struct Daemon {
     control: Control,
     disk: Disk,
     ledger: LedgerDisk,
+    fencer: Fencer,
+    watchdog: Option<Watchdog>,
     life: Life,
     signals: SignalFd,
     systemd: Systemd,
@@ -165,6 +173,7 @@ impl Daemon {
         let (store, stored) =
             Store::open(folder, storage).map_err(|error| StartError::Ledger { dir, error })?;
         let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
+        let fencer = Fencer::new(Path::new(AGENTS)).map_err(system("cannot set the fencer up"))?;
         let seed = clock::seed().map_err(system("cannot draw a random number"))?;
         let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
         let start = Start {
@@ -196,6 +205,8 @@ impl Daemon {
             control,
             disk,
             ledger,
+            fencer,
+            watchdog: None,
             life,
             signals,
             systemd,
@@ -218,6 +229,7 @@ impl Daemon {
         self.epoll.add(&self.control.fd().0, readable(Source::Control))?;
         self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
         self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
+        self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
         Ok(())
     }
 
@@ -234,6 +246,7 @@ impl Daemon {
                 self.host
             ),
         ));
+        self.open_watchdog();
         self.systemd.say("READY=1");
         self.drain();
         let ended = loop {
@@ -301,6 +314,11 @@ impl Daemon {
                 self.engine.handle(now, input);
                 self.drain();
             }
+        } else if source == Source::Fencer as u64 {
+            while let Some((ticket, result)) = self.fencer.poll() {
+                self.engine.handle(now, Input::Fence { ticket, result });
+                self.drain();
+            }
         }
     }
 
@@ -335,10 +353,29 @@ impl Daemon {
                     };
                     self.control.answer(request, &reply);
                 }
-                Output::Send { .. } | Output::Fence(_) | Output::Watchdog(_) => {}
+                Output::Send { .. } => {}
+                Output::Fence(order) => self.fencer.order(order),
+                Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
                 Output::Left => self.ended = Some(Ended::Stopped),
             }
+        }
+    }
+
+    /// Opens the watchdog device, which arms it: last, so that nothing can fail any more and leave it unfed.
+    fn open_watchdog(&mut self) {
+        let Some(host) = self.config.hosts.iter().find(|host| host.name == self.host) else { return };
+        if let Some(path) = &host.watchdog {
+            let (watchdog, said) = Watchdog::open(path, self.config.cluster.timing.watchdog);
+            self.watchdog = watchdog;
+            self.engine.handle(clock::now(), Input::Watchdog(said));
+            self.drain();
+        }
+    }
+
+    fn feed(&mut self, order: WatchdogOrder) {
+        if let Some(Err(text)) = self.watchdog.as_mut().map(|watchdog| watchdog.order(order)) {
+            self.record(draft(Level::Error, EventKind::Watchdog, None, text));
         }
     }
 

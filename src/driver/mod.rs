@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod control;
 pub mod disk;
+pub mod fencer;
 pub mod guest_link;
 pub mod ledger_disk;
 pub mod libvirt;
 pub mod life;
 pub mod mailbox;
 pub mod systemd;
+pub mod watchdog;

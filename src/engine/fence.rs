@@ -32,8 +32,6 @@ pub enum FenceAction {
     Off,
     /// Switch it on again.
     On,
-    /// Stop what is under way for this host: it is not wanted any more.
-    Cancel,
 }
 
 /// The answer to an order.

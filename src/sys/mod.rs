@@ -3,3 +3,4 @@
 pub mod libvirt;
 pub mod memory;
 pub mod socket;
+pub mod watchdog;

@@ -125,7 +125,7 @@ impl Fencing {
                 );
                 Some((Level::Error, text))
             }
-            (FenceAction::On | FenceAction::Cancel, _) => None,
+            (FenceAction::On, _) => None,
         };
         Some(words)
     }

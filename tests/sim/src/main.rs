@@ -7,11 +7,22 @@ mod world;
 
 use args::{Args, Wish};
 use schedule::Outcome;
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+thread_local! {
+    /// The seed that this thread plays, for a panic to name.
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
 fn main() -> ExitCode {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        eprintln!("seed {} panics:", SEED.get());
+        usual(panic);
+    }));
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(Wish::Run(args)) => args,
         Ok(Wish::Help) => {
@@ -31,6 +42,7 @@ fn main() -> ExitCode {
 
 /// Runs one seed again, and prints all of it.
 fn replay(args: &Args, seed: u64) -> ExitCode {
+    SEED.set(seed);
     let outcome = schedule::run(args.shape(), seed, true);
     for line in &outcome.trace {
         println!("{line}");
@@ -68,6 +80,7 @@ fn seeds(args: &Args) -> ExitCode {
             if seed >= end || seed > bad.load(Ordering::Relaxed) {
                 return (hours, steps);
             }
+            SEED.set(seed);
             let outcome = schedule::run(args.shape(), seed, false);
             hours += outcome.simulated.as_secs_f64() / 3600.0;
             steps += outcome.steps;

@@ -158,7 +158,8 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     let groups = shape.groups.unwrap_or_else(|| 1 + random.index(12));
     let mut text = "[cluster]\nname = \"sim\"\n".to_owned();
     for nth in 1..=hosts {
-        let _ = writeln!(text, "[[host]]\nname = \"h{nth}\"");
+        let _ =
+            writeln!(text, "[[host]]\nname = \"h{nth}\"\naddress = \"10.0.{}.{}\"", nth / 200, nth % 200 + 1);
     }
     for nth in 1..=groups {
         let _ = writeln!(text, "[[group]]\nname = \"g{nth}\"\nvm = \"v{nth}\"");
@@ -331,8 +332,13 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
             at(from, Deed::DiskFails(host, true));
             at(until, Deed::DiskFails(host, false));
         }
-        Kind::DiskLost if hosts >= 3 && random.once_in(2) => at(from, Deed::DiskLost(host)),
-        Kind::DiskLost => {}
+        Kind::DiskLost => {
+            // One of at least three: what a majority forgot is lost.
+            let voters = world.config.hosts.iter().filter(|host| host.votes).count();
+            if voters >= 3 && !core::mem::replace(&mut world.disk_lost, true) {
+                world.queue.push(from, Event::Deed(Deed::DiskLost(host)));
+            }
+        }
         Kind::Libvirt => {
             let how = *random.pick(&[Libvirt::Hung, Libvirt::Down]);
             at(from, Deed::Libvirt(host, how));

@@ -40,7 +40,7 @@ impl World {
                 self.power_off(target);
             }
             FenceAction::On => self.power_on(target),
-            FenceAction::Status | FenceAction::Cancel => {}
+            FenceAction::Status => {}
         }
         let result = if self.hosts[target].powered { FenceResult::On } else { FenceResult::Off };
         let after = match self.hosts[target].agent {

@@ -60,6 +60,8 @@ pub struct World {
     /// What happened, in words, if it is wanted.
     pub trace: Option<Vec<String>>,
     pub sent: u64,
+    /// Some host lost its disk, or will.
+    pub disk_lost: bool,
 }
 
 impl World {
@@ -81,6 +83,7 @@ impl World {
             random,
             trace: trace.then(Vec::new),
             sent: 0,
+            disk_lost: false,
         };
         for host in 0..world.hosts.len() {
             world.power_on(host);

@@ -1,0 +1,129 @@
+//! One run of one fence agent: options as `key=value` lines on its standard input, no arguments, after the fence agent API
+//! (ClusterLabs, fence-agents, doc/FenceAgentAPI.md).
+
+use crate::config::FenceAgent;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+/// What is kept of an agent's output, in bytes; the rest is read and thrown away.
+const OUTPUT: usize = 4096;
+/// What is told of it, in bytes.
+const TOLD: usize = 300;
+
+/// Whether a machine has power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    On,
+    Off,
+}
+
+/// What a run ended with.
+pub struct Ran {
+    status: ExitStatus,
+    /// Both outputs.
+    output: String,
+}
+
+/// Asks for the power. It is off when the agent's words say so and its exit status does not say otherwise.
+pub fn status(folder: &Path, agent: &FenceAgent) -> Result<Power, String> {
+    let ran = spawn(folder, agent, "status")?;
+    let said = ran.output.lines().find_map(|line| {
+        let (key, value) = line.trim().split_once(':')?;
+        key.trim().eq_ignore_ascii_case("status").then(|| value.trim().to_ascii_lowercase())
+    });
+    match (said.as_deref(), ran.status.code()) {
+        (Some("off"), Some(0 | 2)) => Ok(Power::Off),
+        (Some("on"), Some(0)) | (None, Some(0)) => Ok(Power::On),
+        _ => Err(ran.complaint(agent, "status")),
+    }
+}
+
+/// Runs an action that must end well.
+pub fn run(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
+    let ran = spawn(folder, agent, action)?;
+    if ran.status.success() { Ok(ran) } else { Err(ran.complaint(agent, action)) }
+}
+
+impl Ran {
+    fn complaint(&self, agent: &FenceAgent, action: &str) -> String {
+        let words: String = roost_proto::text::printable(self.output.trim()).chars().take(TOLD).collect();
+        let words = if words.is_empty() { "nothing".to_owned() } else { format!("\"{words}\"") };
+        format!("'{}', asked for {action}, ended with {} and said {words}", agent.agent, self.status)
+    }
+}
+
+fn spawn(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
+    let name = &agent.agent;
+    let plain = name.strip_prefix("fence_").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    });
+    if !plain {
+        return Err(format!("'{name}' is no fence agent's name"));
+    }
+    let mut child = Command::new(folder.join(name))
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| {
+            format!(
+                "'{}' cannot be run: {error}; install it (Debian: fence-agents)",
+                folder.join(name).display()
+            )
+        })?;
+    let group = Pid::from_raw(child.id().cast_signed());
+    let mut input = String::new();
+    for (key, value) in &agent.options {
+        input += &format!("{key}={value}\n");
+    }
+    input += &format!("action={action}\n");
+    let stdin = child.stdin.take();
+    let outputs = [child.stdout.take().map(collect), child.stderr.take().map(collect)];
+    let (tell, ended) = channel();
+    std::thread::spawn(move || {
+        // An agent that does not read is killed with its group when its time is over.
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(input.as_bytes()); // what it did not read it did not want
+        }
+        let _ = tell.send(child.wait()); // nobody waits any more when its time is over
+    });
+    let status = match ended.recv_timeout(agent.timeout) {
+        Ok(status) => status.map_err(|error| format!("'{name}' was lost: {error}"))?,
+        Err(_) => {
+            let _ = killpg(group, Signal::SIGKILL); // it may end in this moment
+            return Err(format!(
+                "'{name}', asked for {action}, did not end within {} s",
+                agent.timeout.as_secs()
+            ));
+        }
+    };
+    let _ = killpg(group, Signal::SIGKILL); // what it left behind holds its output open
+    let output = outputs.into_iter().flatten().filter_map(|output| output.recv().ok()).collect();
+    Ok(Ran { status, output })
+}
+
+/// Reads a pipe to its end, and keeps the beginning.
+fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let (mut kept, mut buffer) = (Vec::new(), [0; 1024]);
+        while let Ok(count) = pipe.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            let room = OUTPUT - kept.len();
+            kept.extend_from_slice(&buffer[..count.min(room)]);
+        }
+        let _ = tell.send(String::from_utf8_lossy(&kept).into_owned());
+    });
+    told
+}
