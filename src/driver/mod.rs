@@ -9,3 +9,4 @@ pub mod libvirt;
 pub mod life;
 pub mod mailbox;
 pub mod systemd;
+pub mod udp;

@@ -1,0 +1,5 @@
+//! Datagrams between hosts.
+
+pub mod keys;
+pub mod replay;
+pub mod seal;
