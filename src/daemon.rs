@@ -10,6 +10,8 @@ use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
 use crate::driver::systemd::Systemd;
+use crate::driver::udp::keys::Keys;
+use crate::driver::udp::{Peer, Setup, Udp};
 use crate::driver::watchdog::Watchdog;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
 use crate::engine::watchdog::WatchdogOrder;
@@ -20,8 +22,8 @@ use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::raft::StorageId;
+use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
@@ -108,6 +110,7 @@ enum Source {
     Disk,
     Ledger,
     Fencer,
+    Network,
 }
 
 /// How a daemon's run ends.
@@ -132,6 +135,8 @@ pub struct Daemon {
     ledger: LedgerDisk,
     fencer: Fencer,
     watchdog: Option<Watchdog>,
+    /// Other hosts, if there are any.
+    network: Option<Udp>,
     life: Life,
     signals: SignalFd,
     systemd: Systemd,
@@ -173,6 +178,7 @@ impl Daemon {
         let (store, stored) =
             Store::open(folder, storage).map_err(|error| StartError::Ledger { dir, error })?;
         let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
+        let network = network(&config, &host, life.incarnation)?;
         let fencer = Fencer::new(Path::new(AGENTS)).map_err(system("cannot set the fencer up"))?;
         let seed = clock::seed().map_err(system("cannot draw a random number"))?;
         let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
@@ -207,6 +213,7 @@ impl Daemon {
             ledger,
             fencer,
             watchdog: None,
+            network,
             life,
             signals,
             systemd,
@@ -230,6 +237,9 @@ impl Daemon {
         self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
         self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
         self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
+        if let Some(network) = &self.network {
+            self.epoll.add(network.fd(), readable(Source::Network))?;
+        }
         Ok(())
     }
 
@@ -319,6 +329,13 @@ impl Daemon {
                 self.engine.handle(now, Input::Fence { ticket, result });
                 self.drain();
             }
+        } else if source == Source::Network as u64 {
+            while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
+                let (from, incarnation) = (opened.from, opened.incarnation);
+                self.engine
+                    .handle(clock::now(), Input::Datagram { from, incarnation, datagram: opened.datagram });
+                self.drain();
+            }
         }
     }
 
@@ -331,6 +348,10 @@ impl Daemon {
         }
         for complaint in self.guests.take_complaints() {
             self.record(draft(Level::Warning, EventKind::ControllerRefused, None, complaint));
+        }
+        let complaints = self.network.as_mut().map(|network| network.take_complaints(now));
+        for complaint in complaints.into_iter().flatten() {
+            self.record(draft(Level::Warning, EventKind::HostRefused, None, complaint.to_string()));
         }
         self.engine.handle_timeout(now);
         self.life.keep_lease(self.engine.lease_until());
@@ -353,7 +374,11 @@ impl Daemon {
                     };
                     self.control.answer(request, &reply);
                 }
-                Output::Send { .. } => {}
+                Output::Send { to, datagram } => {
+                    if let Some(network) = &mut self.network {
+                        network.send(to, &datagram);
+                    }
+                }
                 Output::Fence(order) => self.fencer.order(order),
                 Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
@@ -509,12 +534,17 @@ impl Daemon {
                     config.hosts.iter().find(|h| h.name == self.host).map(|h| h.libvirt.clone())
                 };
                 let same_uri = uri(&config) == uri(&self.config);
+                let network = self.reload_network(&config);
                 self.config = config;
                 self.engine.reload(&self.config, clock::now());
                 self.apply_config();
                 self.control.reload();
-                let hint =
-                    if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" };
+                let mut hint =
+                    if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" }
+                        .to_owned();
+                if let Err(why) = network {
+                    hint += &format!("; the network between hosts stays as it was: {why}");
+                }
                 let text =
                     format!("the configuration was read again: {} groups{hint}", self.config.groups.len());
                 self.record(draft(Level::Info, EventKind::Reloaded, None, text.clone()));
@@ -529,6 +559,33 @@ impl Daemon {
         }
     }
 
+    /// Takes keys, hosts and addresses of a new configuration, or leaves all as it was.
+    fn reload_network(&mut self, config: &Config) -> Result<(), String> {
+        let peers = peers(config, &self.host);
+        let Some(network) = &mut self.network else {
+            if peers.is_empty() {
+                return Ok(());
+            }
+            let network =
+                network(config, &self.host, self.life.incarnation).map_err(|error| error.to_string())?;
+            if let Some(network) = &network {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, Source::Network as u64);
+                self.epoll.add(network.fd(), event).map_err(|error| error.to_string())?;
+            }
+            self.network = network;
+            return Ok(());
+        };
+        if !peers.is_empty() {
+            network.set_keys(Keys::read_all(&config.cluster.keys).map_err(|error| error.to_string())?);
+        }
+        let own = config.hosts.iter().find(|own| own.name == self.host);
+        network
+            .set_addresses(own.map_or(&[], |own| own.addresses.as_slice()))
+            .map_err(|error| error.to_string())?;
+        network.set_peers(peers);
+        Ok(())
+    }
+
     /// Tells the drivers what the configuration wants watched.
     fn apply_config(&mut self) {
         self.libvirt.watch(self.engine.domains());
@@ -536,6 +593,32 @@ impl Daemon {
             self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
         self.guests.listen(&here);
     }
+}
+
+/// The other hosts of a configuration.
+fn peers(config: &Config, host: &str) -> Vec<Peer> {
+    let others = config.hosts.iter().filter(|other| other.name != host);
+    others
+        .map(|other| Peer {
+            id: HostId::of(&other.name),
+            name: other.name.clone(),
+            addresses: other.addresses.clone(),
+        })
+        .collect()
+}
+
+/// The network between hosts, if there is more than one.
+fn network(config: &Config, host: &str, incarnation: Incarnation) -> Result<Option<Udp>, StartError> {
+    let peers = peers(config, host);
+    if peers.is_empty() {
+        return Ok(None);
+    }
+    let keys = Keys::read_all(&config.cluster.keys).map_err(|error| StartError::Config(error.to_string()))?;
+    let own = config.hosts.iter().find(|own| own.name == host);
+    let addresses = own.map(|own| own.addresses.clone()).unwrap_or_default();
+    let (name, cluster) = (host.to_owned(), config.cluster.name.clone());
+    let setup = Setup { name, cluster, incarnation, keys, addresses, peers };
+    Udp::new(setup).map(Some).map_err(system("cannot set the network between hosts up"))
 }
 
 fn system<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StartError {

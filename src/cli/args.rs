@@ -1,5 +1,6 @@
 //! The command line. Every flag here is in roost(8), or a test fails.
 
+use crate::driver::udp::keys::KEY_FILE;
 use clap::{Args, Parser, Subcommand};
 use core::time::Duration;
 use roost_proto::time::Span;
@@ -56,6 +57,12 @@ pub enum Command {
     Check {
         /// The configuration
         #[arg(default_value = CONFIG)]
+        file: PathBuf,
+    },
+    /// Make a key for the cluster, in a new file; needs no daemon
+    Keygen {
+        /// The file; what exists is never overwritten
+        #[arg(default_value = KEY_FILE)]
         file: PathBuf,
     },
 }

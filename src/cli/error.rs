@@ -1,6 +1,7 @@
 //! What can go wrong for `roost`, in an operator's words, with the exit status that scripts see.
 
 use crate::config::LoadError;
+use crate::driver::udp::keys::KeyError;
 use core::fmt;
 use core::time::Duration;
 use roost_proto::control::Refusal;
@@ -54,13 +55,15 @@ pub enum Error {
     },
     /// The configuration was refused, or cannot be read.
     Configuration(LoadError),
+    /// No key could be made.
+    Key(KeyError),
     /// Standard output does not take what is written.
     Output(io::Error),
 }
 
 impl Error {
     /// The exit status for it.
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::NotRunning { .. } | Self::NoAnswer { .. } | Self::Closed { .. } => Exit::Unavailable,
             Self::NoPermission { .. } => Exit::NotPermitted,
@@ -73,6 +76,12 @@ impl Error {
                 Refusal::NotStored | Refusal::Busy | Refusal::NotDone => Exit::TryAgain,
             },
             Self::Configuration(_) => Exit::Configuration,
+            Self::Key(KeyError::Exists(_)) => Exit::TryAgain,
+            Self::Key(KeyError::System { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::NotPermitted
+            }
+            Self::Key(KeyError::System { .. } | KeyError::Missing(_)) => Exit::System,
+            Self::Key(KeyError::Open { .. } | KeyError::Malformed { .. }) => Exit::Configuration,
             Self::Output(_) => Exit::System,
         }
     }
@@ -123,6 +132,7 @@ impl fmt::Display for Error {
             ),
             Self::Refused { reason, .. } => f.write_str(reason),
             Self::Configuration(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }

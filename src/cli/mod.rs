@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod error;
 mod events;
+mod keygen;
 mod order;
 mod show;
 mod status;
@@ -55,6 +56,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Thaw { group } => order::run(socket, Ask::Thaw { group: group.clone() }, Some(group), out),
         Command::Reload => order::run(socket, Ask::Reload, None, out),
         Command::Check { file } => check::run(file, out),
+        Command::Keygen { file } => keygen::run(file, out),
     }
 }
 

@@ -10,4 +10,5 @@ pub mod libvirt;
 pub mod life;
 pub mod mailbox;
 pub mod systemd;
+pub mod udp;
 pub mod watchdog;
