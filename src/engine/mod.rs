@@ -534,6 +534,9 @@ impl Engine {
         match payload {
             Payload::Blank => {}
             Payload::Voters(voters) => {
+                if self.stand == Stand::Admitted {
+                    self.member.voters_change(&self.voters);
+                }
                 self.voters = voters;
                 self.voters_since = index;
             }

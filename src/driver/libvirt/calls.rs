@@ -210,9 +210,10 @@ impl Line {
     /// What the host has room for.
     pub fn room(&self) -> Option<Room> {
         let node = self.connect.node_info().ok()?;
-        let free = self.connect.free_memory().ok()?; // bytes
+        // In bytes; not every driver tells. What groups were promised is counted in any case.
+        let free = self.connect.free_memory().map_or(node.memory, |bytes| bytes / 1024);
         Some(Room {
-            memory_mib: mib(free / 1024),
+            memory_mib: mib(free),
             memory_total_mib: mib(node.memory),
             cpus: u16::try_from(node.cpus).unwrap_or(u16::MAX),
         })

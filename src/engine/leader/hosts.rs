@@ -17,6 +17,8 @@ pub const COLD_START_GRACE: Duration = Duration::from_secs(30);
 /// VM fails anywhere, three tell of the host.
 const FAILURES: usize = 3;
 const FAILED_WITHIN: Duration = Duration::from_secs(600);
+/// The index at which a ledger is founded, with its first voter.
+const FOUNDED: u64 = 1;
 
 /// How long a majority of voters has not heard a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -397,7 +399,17 @@ impl Leader {
 
     /// One voter at a time is taken in or out, when every host in the cluster has seen the change before: so whatever
     /// voters a host counts its lease by, and whatever voters bound it, have one in common.
-    fn change_voters(&self, view: &View<'_>, acts: &mut Vec<Act>) {
+    /// Changes one voter. A lease that the voters before granted may still run, and is bounded only by those that were among
+    /// them: so the next change waits until it is over.
+    fn change_voters(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
+        if self.voters_since.0 != view.voters_since {
+            self.voters_since = (view.voters_since, view.now);
+        }
+        let next = self.voters_since.1 + at_most(view.config.cluster.timing.lease) + MARGIN;
+        if view.voters_since > FOUNDED && view.now < next {
+            self.wake(next);
+            return;
+        }
         let all_know = view.ledger.hosts().all(|(id, record)| {
             !matches!(record.standing, Standing::In(_) | Standing::Evicted(_))
                 || id == view.me

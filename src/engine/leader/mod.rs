@@ -114,6 +114,8 @@ pub struct Leader {
     last_answers: BTreeMap<(HostId, Incarnation), BTreeMap<HostId, Instant>>,
     fencing: BTreeMap<HostId, Fencing>,
     next_ticket: u64,
+    /// The index of the last change of the voters, and when this leader first saw it.
+    voters_since: (Index, Instant),
     /// When groups were assigned, to spread starts.
     assigned: BTreeMap<String, (HostId, Instant)>,
     /// Since when groups are well, of those with failures to forgive.
@@ -141,6 +143,7 @@ impl Leader {
             last_answers: BTreeMap::new(),
             fencing: BTreeMap::new(),
             next_ticket: first_ticket,
+            voters_since: (0, now),
             assigned: BTreeMap::new(),
             well: BTreeMap::new(),
             failures: BTreeMap::new(),

@@ -184,9 +184,20 @@ impl Member {
         }
     }
 
+    /// The voters are others from now on: what a majority of those `before` answered still counts. Each eviction is reported by
+    /// a majority of the new ones, of which at least one is in any majority of those before, as long as only one voter
+    /// changes within a lease; see the leader's `change_voters`.
+    pub fn voters_change(&mut self, before: &Voters) {
+        self.carried = self.carried.max(self.granted_until(before));
+    }
+
     /// Until when the lease runs, if it ever did: from the newest stamp that a majority of `voters` answered, or what the
-    /// life before has left.
+    /// voters, or the life, before have left.
     pub fn lease_until(&self, voters: &Voters) -> Option<Instant> {
+        self.granted_until(voters).max(self.carried)
+    }
+
+    fn granted_until(&self, voters: &Voters) -> Option<Instant> {
         let mut grants: Vec<Instant> = voters
             .keys()
             .filter_map(
@@ -196,8 +207,7 @@ impl Member {
             )
             .collect();
         grants.sort_unstable_by(|a, b| b.cmp(a));
-        let own = grants.get(voters.len() / 2).map(|stamp| *stamp + self.lease);
-        own.max(self.carried)
+        grants.get(voters.len() / 2).map(|stamp| *stamp + self.lease)
     }
 
     /// How long a host was not heard, or does not hear.
