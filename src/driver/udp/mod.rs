@@ -167,7 +167,8 @@ impl Udp {
             if let Some(at) = before.iter().position(|socket| socket.address == *address) {
                 self.sockets.push(before.swap_remove(at));
             } else if let Some(socket) = new.remove(address) {
-                self.sockets.push(Socket { address: *address, socket });
+                let address = socket.local_addr().unwrap_or(*address); // port 0 stands for any that is free
+                self.sockets.push(Socket { address, socket });
             }
         }
         self.turn = 0; // what is left of `before` is closed, and so out of the epoll
@@ -176,7 +177,7 @@ impl Udp {
 
     /// Where it listens, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|one| one.socket.local_addr().unwrap_or(one.address)).collect()
+        self.sockets.iter().map(|one| one.address).collect()
     }
 
     /// Readable when [`Udp::poll`] has something.

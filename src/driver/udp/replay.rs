@@ -67,6 +67,13 @@ impl Replay {
         self.life.as_ref().map(|life| life.incarnation)
     }
 
+    /// Whether a datagram, genuine or not, says nothing new: it has the place of one that was here, or one before all that are
+    /// remembered. So copies and repetitions cost no decryption. Nothing is changed by it.
+    pub fn repeats(&self, incarnation: Incarnation, counter: u64) -> Option<Verdict> {
+        let life = self.life.as_ref().filter(|life| life.incarnation == incarnation)?;
+        life.repeats(counter)
+    }
+
     /// Takes note of a genuine datagram.
     pub fn admit(&mut self, incarnation: Incarnation, counter: u64) -> Verdict {
         match &mut self.life {
@@ -118,7 +125,21 @@ impl Life {
         self.seen[word] |= bit;
     }
 
+    fn repeats(&self, counter: u64) -> Option<Verdict> {
+        if counter > self.highest {
+            return None;
+        }
+        if self.highest - counter >= WINDOW {
+            return Some(Verdict::Late);
+        }
+        let (word, bit) = Self::place(counter);
+        (self.seen[word] & bit != 0).then_some(Verdict::Again)
+    }
+
     fn admit(&mut self, counter: u64) -> Verdict {
+        if let Some(verdict) = self.repeats(counter) {
+            return verdict;
+        }
         let newest = counter > self.highest;
         if newest {
             if counter - self.highest >= WINDOW {
@@ -130,12 +151,6 @@ impl Life {
                 }
             }
             self.highest = counter;
-        } else if self.highest - counter >= WINDOW {
-            return Verdict::Late;
-        }
-        let (word, bit) = Self::place(counter);
-        if self.seen[word] & bit != 0 {
-            return Verdict::Again;
         }
         self.mark(counter);
         Verdict::New { newest }
@@ -222,7 +237,9 @@ mod tests {
                 } else {
                     Verdict::Again
                 };
-                prop_assert_eq!(replay.admit(life(1), counter), expected);
+                let (before, verdict) = (replay.repeats(life(1), counter), replay.admit(life(1), counter));
+                prop_assert_eq!(verdict, expected);
+                prop_assert_eq!(before, (!matches!(expected, Verdict::New { .. })).then_some(expected));
             }
         }
     }

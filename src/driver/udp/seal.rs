@@ -216,6 +216,10 @@ impl Seal {
         self.check_origin(header.version, [clear[1], clear[2]])?;
         let from = header.sender;
         let peer = self.peers.get_mut(&from).ok_or(Refused::UnknownSender(from))?;
+        let repeats = peer.replay.repeats(header.incarnation, header.counter);
+        if let Some(refused) = repeats.and_then(|verdict| refused(verdict, from)) {
+            return Err(refused);
+        }
         let with = proven(*clear, self.me, &self.cluster);
         let mut tried = Err(Refused::NoKey(from));
         for key in self.keys.marked(header.key) {
@@ -227,13 +231,12 @@ impl Seal {
             tried = Err(Refused::Forged(from));
         }
         let plain = tried?;
-        match peer.replay.admit(header.incarnation, header.counter) {
-            Verdict::New { newest: true } => peer.newest = Some(header.version >> 4),
-            Verdict::New { newest: false } => {}
-            Verdict::Again => return Err(Refused::Copy(from)),
-            Verdict::Late => return Err(Refused::Replayed(from)),
-            Verdict::OldLife => return Err(Refused::OldLife(from)),
-            Verdict::Twin => return Err(Refused::Twin(from)),
+        let verdict = peer.replay.admit(header.incarnation, header.counter);
+        if let Some(refused) = refused(verdict, from) {
+            return Err(refused);
+        }
+        if verdict == (Verdict::New { newest: true }) {
+            peer.newest = Some(header.version >> 4);
         }
         let datagram = Datagram::decode(&plain).map_err(|_| Refused::Malformed(from))?;
         Ok(Opened { from, incarnation: header.incarnation, datagram })
@@ -250,6 +253,17 @@ impl Seal {
             (false, true) => Err(Refused::OtherCluster),
             (true | false, false) => Err(Refused::Garbage),
         }
+    }
+}
+
+/// What is refused by its place in its sender's life.
+const fn refused(verdict: Verdict, from: HostId) -> Option<Refused> {
+    match verdict {
+        Verdict::New { .. } => None,
+        Verdict::Again => Some(Refused::Copy(from)),
+        Verdict::Late => Some(Refused::Replayed(from)),
+        Verdict::OldLife => Some(Refused::OldLife(from)),
+        Verdict::Twin => Some(Refused::Twin(from)),
     }
 }
 
