@@ -194,12 +194,16 @@ fn what_is_repeated_is_refused_and_told() {
     nobody.send_to(&first, b.addresses()[0]).expect("loopback");
     assert_eq!(stamp(&hear(&mut b).datagram), 1);
     one(&b.take_complaints(clock::now()), Kind::Elsewhere, &["'a'", "127.0.0.9", "none of its addresses"]);
-    one(&complaint_about(&mut b, &nobody, &[first.clone()]), Kind::Doubled, &["'a'", "twice"]);
+    one(&complaint_about(&mut b, &nobody, std::slice::from_ref(&first)), Kind::Doubled, &["'a'", "twice"]);
 
     let newer = (0..WINDOW).map(|_| a.seal(to, &said(2))).last().expect("many");
     nobody.send_to(&newer, b.addresses()[0]).expect("loopback");
     assert_eq!(stamp(&hear(&mut b).datagram), 2);
-    one(&complaint_about(&mut b, &nobody, &[first.clone()]), Kind::Replayed, &["'a'", "somebody repeats"]);
+    one(
+        &complaint_about(&mut b, &nobody, std::slice::from_ref(&first)),
+        Kind::Replayed,
+        &["'a'", "somebody repeats"],
+    );
 
     let restarted =
         Seal::new(HostId::of("a"), life(9), "lab", DATAGRAM_VERSIONS, keys(&[1])).seal(to, &said(3));
@@ -235,20 +239,19 @@ fn two_hosts_with_one_name_are_told_of_and_one_is_heard() {
 fn keys_are_replaced_while_hosts_talk() {
     let (mut a, mut b) = pair(&["127.0.0.1:0"]);
     let mut stamps = 0;
-    let mut talk = |a: &mut Udp, b: &mut Udp| {
+    let mut talk = |one: &mut Udp, other: &mut Udp, names: [&str; 2]| {
         stamps += 1;
-        a.send(HostId::of("b"), &said(stamps));
-        assert_eq!(stamp(&hear(b).datagram), stamps);
-        b.send(HostId::of("a"), &said(stamps));
-        assert_eq!(stamp(&hear(a).datagram), stamps);
+        one.send(HostId::of(names[1]), &said(stamps));
+        assert_eq!(stamp(&hear(other).datagram), stamps);
+        other.send(HostId::of(names[0]), &said(stamps));
+        assert_eq!(stamp(&hear(one).datagram), stamps);
     };
-    for (round, step) in [&[1_u8][..], &[1, 2], &[2, 1], &[2]].into_iter().enumerate() {
+    for (round, step) in [&[1_u8, 2][..], &[2, 1], &[2]].into_iter().enumerate() {
         let (first, second) = if round % 2 == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
         first.set_keys(keys(step));
-        talk(&mut a, &mut b);
-        let second = if round % 2 == 0 { &mut b } else { &mut a };
+        talk(&mut *first, &mut *second, if round % 2 == 0 { ["a", "b"] } else { ["b", "a"] });
         second.set_keys(keys(step));
-        talk(&mut a, &mut b);
+        talk(&mut *first, &mut *second, if round % 2 == 0 { ["a", "b"] } else { ["b", "a"] });
     }
     assert_eq!((a.take_complaints(clock::now()), b.take_complaints(clock::now())), (vec![], vec![]));
 }
