@@ -481,6 +481,10 @@ impl Daemon {
                 self.order(now, request, who, group, GroupOrder::Intent(intent));
             }
             Ask::Freeze { group } => self.order(now, request, who, group, GroupOrder::Freeze),
+            Ask::Fenced { host } => {
+                let command = Command::ConfirmFenced { host };
+                self.engine.handle(now, Input::Operator { request, who, command });
+            }
             Ask::Thaw { group } => self.order(now, request, who, group, GroupOrder::Thaw),
             Ask::Reload => {
                 let reply = match self.reload() {

@@ -2,7 +2,8 @@
 
 use roost_proto::control::{
     AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health,
-    Intent, Level, LibvirtStatus, MAX_LINE, Recoveries, Refusal, Reply, Request, ResourceStatus, Status,
+    HostState, HostStatus, Intent, Level, LibvirtStatus, MAX_LINE, Recoveries, Refusal, Reply, Request,
+    ResourceStatus, Status,
 };
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -478,6 +479,7 @@ fn orders_say_what_will_happen() {
         (&["offline", "web"][..], "web: it is so\n"),
         (&["freeze", "web"][..], "web: it is so\n"),
         (&["thaw", "web"][..], "web: it is so\n"),
+        (&["fence", "hv2", "--confirm"][..], "hv2: it is so\n"),
         (&["reload"][..], "it is so\n"),
     ] {
         assert_eq!(run(daemon.roost(arguments)), (0, told.to_owned(), String::new()));
@@ -490,9 +492,43 @@ fn orders_say_what_will_happen() {
             Ask::Intent { group: web(), intent: Intent::Offline },
             Ask::Freeze { group: web() },
             Ask::Thaw { group: web() },
+            Ask::Fenced { host: "hv2".to_owned() },
             Ask::Reload,
         ]
     );
+}
+
+#[test]
+fn a_host_is_not_confirmed_by_mistake() {
+    let daemon = Daemon::answering(Reply::Done { text: "it is so".to_owned() });
+    let (status, _, error) = run(daemon.roost(&["fence", "hv2"]));
+    assert!(status == 64 && error.contains("--confirm"), "{status}: {error}");
+    assert_eq!(daemon.asked(), []);
+}
+
+#[test]
+fn hosts_are_shown_when_there_are_several() {
+    let host = |name: &str, state, leads, reason: &str| HostStatus {
+        name: name.into(),
+        state,
+        leads,
+        votes: true,
+        reason: reason.into(),
+        groups: 2,
+    };
+    let mut web = group("web", Condition::Elsewhere, "");
+    web.owner = Some("hv2".into());
+    let mut shown = status(Health::Degraded, vec![web]);
+    shown.hosts = vec![
+        host("hv1", HostState::Up, true, ""),
+        host("hv2", HostState::Blocked, false, "evicted, and not known to be off"),
+    ];
+    let daemon = Daemon::answering(Reply::Status(shown));
+    let (code, text, _) = run(daemon.roost(&["status"]));
+    assert_eq!(code, 1);
+    assert!(text.contains("hv1   up                2  leads\n"), "{text}");
+    assert!(text.contains("hv2   blocked           2  evicted, and not known to be off\n"), "{text}");
+    assert!(text.contains("on 'hv2'"), "{text}");
 }
 
 /// A daemon that takes an order, whose group is first `on_the_way` and then, told by an event, as `ends`.

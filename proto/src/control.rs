@@ -59,6 +59,11 @@ pub enum Ask {
         /// The group.
         group: String,
     },
+    /// An operator has made certain that an evicted host runs nothing.
+    Fenced {
+        /// The host.
+        host: String,
+    },
     /// Read the configuration again; refused, with the reason, when it is not good.
     Reload,
 }

@@ -34,6 +34,8 @@ fn requests() {
     );
     frozen(&request(Ask::Freeze { group: group() }), r#"{"version":1,"ask":"freeze","group":"web"}"#);
     frozen(&request(Ask::Thaw { group: group() }), r#"{"version":1,"ask":"thaw","group":"web"}"#);
+    let host = "hv2".to_owned();
+    frozen(&request(Ask::Fenced { host }), r#"{"version":1,"ask":"fenced","host":"hv2"}"#);
     frozen(&request(Ask::Reload), r#"{"version":1,"ask":"reload"}"#);
 }
 

@@ -51,6 +51,14 @@ pub enum Command {
         /// The group
         group: String,
     },
+    /// Confirm that an evicted host runs nothing, after you have made certain of it: its groups start elsewhere
+    Fence {
+        /// The host
+        host: String,
+        /// You have made certain: it has no power, or is cut off from storage and network for good
+        #[arg(long, required = true)]
+        confirm: bool,
+    },
     /// Have roostd read its configuration again; nothing is restarted for it
     Reload,
     /// Check a configuration; needs no daemon

@@ -53,6 +53,9 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Freeze { group } => {
             order::run(socket, Ask::Freeze { group: group.clone() }, Some(group), out)
         }
+        Command::Fence { host, confirm: _ } => {
+            order::run(socket, Ask::Fenced { host: host.clone() }, Some(host), out)
+        }
         Command::Thaw { group } => order::run(socket, Ask::Thaw { group: group.clone() }, Some(group), out),
         Command::Reload => order::run(socket, Ask::Reload, None, out),
         Command::Check { file } => check::run(file, out),

@@ -4,7 +4,8 @@
 use super::show::{Clock, Ink, Look, wrap};
 use core::fmt::Write;
 use roost_proto::control::{
-    AppStatus, Condition, ControllerStatus, GroupStatus, Health, Intent, LibvirtStatus, Recoveries, Status,
+    AppStatus, Condition, ControllerStatus, GroupStatus, Health, HostState, HostStatus, Intent,
+    LibvirtStatus, Recoveries, Status,
 };
 use roost_proto::exit::Exit;
 use roost_proto::link::{Exit as Ended, Fault, GroupState, ResourceState};
@@ -14,6 +15,8 @@ use roost_proto::text::printable;
 const NAME_COLUMNS: usize = 20;
 /// Columns of a condition: the longest, "recovering" and "left alone".
 const CONDITION_COLUMNS: usize = 10;
+/// Columns of a host's state: the longest, "maintenance" and "quarantined".
+const STATE_COLUMNS: usize = 11;
 /// Columns of a time span.
 const SINCE_COLUMNS: usize = 6;
 /// Lines of a fault's output that are shown; all of them are in `--json` and in the events.
@@ -35,6 +38,7 @@ pub fn render(status: &Status, clock: &Clock, look: Look) -> String {
         let text = format!("libvirt does not answer: {}; VMs run on, and are not touched", printable(reason));
         screen += &painted(look, Ink::Bad, &wrap(&text, 0, look.width));
     }
+    screen += &render_hosts(&status.hosts, look);
     if status.groups.is_empty() {
         screen += "no group of the configuration runs on this host\n";
     } else {
@@ -60,6 +64,49 @@ fn header(status: &Status, clock: &Clock, look: Look) -> String {
     let gap =
         look.width.unwrap_or(0).saturating_sub(of.chars().count() + word.len() + clock.here().len()).max(2);
     format!("{of}{}{:gap$}{}\n", look.paint(ink, word), "", clock.here())
+}
+
+/// One line for each host, when there is more than one.
+fn render_hosts(hosts: &[HostStatus], look: Look) -> String {
+    if hosts.len() < 2 {
+        return String::new();
+    }
+    let name = hosts.iter().map(|host| host.name.chars().count()).fold(4, usize::max);
+    let line = |host: &str, state: &str, groups: &str, why: &str| {
+        format!("{host:<name$}  {state:<STATE_COLUMNS$}  {groups:>6}  {why}")
+    };
+    let mut text = look.paint(Ink::Faint, line("HOST", "STATE", "GROUPS", "WHY").trim_end());
+    text.push('\n');
+    for host in hosts {
+        let (word, ink) = match host.state {
+            HostState::Up => ("up", Ink::Good),
+            HostState::Silent => ("silent", Ink::Bad),
+            HostState::Blocked => ("blocked", Ink::Bad),
+            HostState::Out => ("out", Ink::Doubtful),
+            HostState::Maintenance => ("maintenance", Ink::Doubtful),
+            HostState::Quarantined => ("quarantined", Ink::Doubtful),
+        };
+        let role = match (host.leads, host.votes) {
+            (true, _) => "leads",
+            (false, true) => "",
+            (false, false) => "does not vote",
+        };
+        let why = [role, host.reason.as_str()];
+        let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
+        let name = printable(&host.name);
+        let start = line(&name, word, &host.groups.to_string(), "");
+        let painted = start.replacen(word, &look.paint(ink, word), 1);
+        let painted = if name.contains(word) { start.clone() } else { painted };
+        let why = printable(&why.join("; "));
+        let room = look.width.unwrap_or(usize::MAX).saturating_sub(start.chars().count());
+        if why.chars().count() <= room {
+            text += format!("{painted}{why}").trim_end();
+            text.push('\n');
+        } else {
+            text += &format!("{}\n{}", painted.trim_end(), wrap(&why, 4, look.width));
+        }
+    }
+    text
 }
 
 /// Widths of the columns of names.
@@ -136,7 +183,11 @@ fn why(group: &GroupStatus) -> String {
         _ => "",
     };
     let recovered = if group.intent == Intent::Online { recoveries(group.recoveries) } else { String::new() };
-    let parts = [frozen, &printable(&group.reason), unwatched, &recovered];
+    let on = match (&group.owner, group.condition) {
+        (Some(owner), Condition::Elsewhere) => format!("on '{}'", printable(owner)),
+        _ => String::new(),
+    };
+    let parts = [frozen, &on, &printable(&group.reason), unwatched, &recovered];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
