@@ -15,8 +15,16 @@ impl Engine {
         let mut status = self.keeper.status(now, now_ms);
         for group in &mut status.groups {
             group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
-            if group.condition == Condition::Elsewhere && group.owner.is_none() {
-                (group.condition, group.reason) = self.free(&group.name);
+            let owner = self.ledger.group(&group.name).owner;
+            match owner.map(|owner| self.ledger.standing(owner)) {
+                None if group.condition == Condition::Elsewhere => {
+                    (group.condition, group.reason) = self.free(&group.name);
+                }
+                Some(Standing::Evicted(_)) if group.condition == Condition::Elsewhere => {
+                    group.condition = Condition::Waiting;
+                    group.reason = "blocked: its host was evicted, and is not known to run nothing".to_owned();
+                }
+                _ => {}
             }
         }
         status.hosts = self.config.hosts.iter().map(|host| self.host_status(now, &host.name)).collect();

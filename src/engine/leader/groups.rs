@@ -237,6 +237,7 @@ impl Leader {
             let starts = starting.entry(host).or_insert((0, view.now));
             if starts.0 >= view.config.cluster.starts_at_once {
                 self.wake(starts.1 + START_LASTS);
+                self.wait(view.now, group, format!("'{}' starts others first", view.name(host)), acts);
                 continue;
             }
             starts.0 += 1;
