@@ -68,19 +68,20 @@ fn readable(udp: &Udp, patience: Duration) -> bool {
 }
 
 fn hear(udp: &mut Udp) -> Opened {
+    let end = clock::now() + PATIENCE;
     loop {
         if let Some(opened) = udp.poll() {
             return opened;
         }
-        assert!(readable(udp, PATIENCE), "nothing came: {:?}", udp.stats());
+        assert!(readable(udp, PATIENCE) && clock::now() < end, "nothing came: {:?}", udp.stats());
     }
 }
 
 /// Reads until so many datagrams came in; returns what was handed on.
 fn until_received(udp: &mut Udp, datagrams: u64) -> Vec<Opened> {
-    let mut heard = Vec::new();
+    let (mut heard, end) = (Vec::new(), clock::now() + PATIENCE);
     while udp.stats().received.datagrams < datagrams {
-        assert!(readable(udp, PATIENCE), "{:?}", udp.stats());
+        assert!(readable(udp, PATIENCE) && clock::now() < end, "{:?}", udp.stats());
         while let Some(opened) = udp.poll() {
             heard.push(opened);
         }

@@ -22,10 +22,7 @@ pub const TWIN_AFTER: u32 = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is new.
-    New {
-        /// Nothing of its sender is newer.
-        newest: bool,
-    },
+    New,
     /// It was here before.
     Again,
     /// It is older than what is remembered.
@@ -84,7 +81,7 @@ impl Replay {
                 let before = self.life.replace(Life::begin(incarnation, counter));
                 self.older =
                     before.map(|life| Older { incarnation: life.incarnation, highest: life.highest, new: 0 });
-                Verdict::New { newest: true }
+                Verdict::New
             }
         }
     }
@@ -140,8 +137,7 @@ impl Life {
         if let Some(verdict) = self.repeats(counter) {
             return verdict;
         }
-        let newest = counter > self.highest;
-        if newest {
+        if counter > self.highest {
             if counter - self.highest >= WINDOW {
                 self.seen.fill(0);
             } else {
@@ -153,7 +149,7 @@ impl Life {
             self.highest = counter;
         }
         self.mark(counter);
-        Verdict::New { newest }
+        Verdict::New
     }
 }
 
@@ -167,20 +163,20 @@ mod tests {
         Incarnation { start, boot: 7 }
     }
 
-    const NEW: Verdict = Verdict::New { newest: true };
+    const NEW: Verdict = Verdict::New;
 
     #[test]
     fn each_counter_counts_once_in_any_order() {
         let mut replay = Replay::default();
         assert_eq!(replay.admit(life(1), 5), NEW);
         assert_eq!(replay.admit(life(1), 5), Verdict::Again);
-        assert_eq!(replay.admit(life(1), 3), Verdict::New { newest: false });
+        assert_eq!(replay.admit(life(1), 3), Verdict::New);
         assert_eq!(replay.admit(life(1), 3), Verdict::Again);
         assert_eq!(replay.admit(life(1), 5 + WINDOW), NEW);
         assert_eq!(replay.admit(life(1), 5), Verdict::Late);
-        assert_eq!(replay.admit(life(1), 6), Verdict::New { newest: false }, "the oldest that is remembered");
+        assert_eq!(replay.admit(life(1), 6), Verdict::New, "the oldest that is remembered");
         assert_eq!(replay.admit(life(1), 100 * WINDOW), NEW);
-        assert_eq!(replay.admit(life(1), 100 * WINDOW - 1), Verdict::New { newest: false });
+        assert_eq!(replay.admit(life(1), 100 * WINDOW - 1), Verdict::New);
         assert_eq!(replay.admit(life(1), (1 << 48) - 1), NEW);
     }
 
@@ -233,13 +229,13 @@ mod tests {
                 let expected = if !seen.is_empty() && highest.saturating_sub(counter) >= WINDOW {
                     Verdict::Late
                 } else if seen.insert(counter) {
-                    Verdict::New { newest: counter > highest }
+                    Verdict::New
                 } else {
                     Verdict::Again
                 };
                 let (before, verdict) = (replay.repeats(life(1), counter), replay.admit(life(1), counter));
                 prop_assert_eq!(verdict, expected);
-                prop_assert_eq!(before, (!matches!(expected, Verdict::New { .. })).then_some(expected));
+                prop_assert_eq!(before, (!matches!(expected, Verdict::New)).then_some(expected));
             }
         }
     }

@@ -80,7 +80,7 @@ pub enum Refused {
 #[derive(Debug, Default)]
 struct Peer {
     replay: Replay,
-    /// The newest format that it understands, as its newest datagram shows.
+    /// The newest format that it understands, as its newest life shows.
     newest: Option<u8>,
 }
 
@@ -235,9 +235,7 @@ impl Seal {
         if let Some(refused) = refused(verdict, from) {
             return Err(refused);
         }
-        if verdict == (Verdict::New { newest: true }) {
-            peer.newest = Some(header.version >> 4);
-        }
+        peer.newest = Some(header.version >> 4); // the same in a whole life, so a latecomer changes nothing
         let datagram = Datagram::decode(&plain).map_err(|_| Refused::Malformed(from))?;
         Ok(Opened { from, incarnation: header.incarnation, datagram })
     }
@@ -259,7 +257,7 @@ impl Seal {
 /// What is refused by its place in its sender's life.
 const fn refused(verdict: Verdict, from: HostId) -> Option<Refused> {
     match verdict {
-        Verdict::New { .. } => None,
+        Verdict::New => None,
         Verdict::Again => Some(Refused::Copy(from)),
         Verdict::Late => Some(Refused::Replayed(from)),
         Verdict::OldLife => Some(Refused::OldLife(from)),
