@@ -22,7 +22,8 @@ impl Engine {
                 }
                 Some(Standing::Evicted(_)) if group.condition == Condition::Elsewhere => {
                     group.condition = Condition::Waiting;
-                    group.reason = "blocked: its host was evicted, and is not known to run nothing".to_owned();
+                    group.reason =
+                        "blocked: its host was evicted, and is not known to run nothing".to_owned();
                 }
                 _ => {}
             }
