@@ -20,12 +20,16 @@ fn host(me: HostId) -> Seal {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    assert!(host(B).open(bytes).is_err());
-    // A genuine one, changed by the input: each byte of it at its place.
-    let genuine = host(A).seal(B, &Datagram::default());
-    let changed: Vec<u8> =
-        genuine.iter().enumerate().map(|(at, byte)| byte ^ bytes.get(at).copied().unwrap_or(0)).collect();
-    assert_eq!(host(B).open(&changed).is_ok(), changed == genuine);
+    // A genuine one, changed by the input: each byte of it at its place. It is compared with nothing that the input may become,
+    // because the fuzzer watches comparisons, and would learn what is genuine.
+    let mut changed = host(A).seal(B, &Datagram::default());
+    changed.iter_mut().zip(bytes).for_each(|(byte, change)| *byte ^= change);
+    let is_genuine = bytes.iter().take(changed.len()).all(|change| *change == 0);
+    assert_eq!(host(B).open(&changed).is_ok(), is_genuine);
+    // Life 5 has sealed nothing for this host, so whatever the input is, it is made up.
+    let mut stranger = host(HostId(0xc));
+    stranger.set_peers([A, B]);
+    assert!(stranger.open(bytes).is_err());
 
     if let Ok(datagram) = Datagram::decode(bytes) {
         let again = datagram.encode();
