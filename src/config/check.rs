@@ -238,6 +238,7 @@ pub(super) fn groups(hosts: &[ReadHost], groups: &mut [ReadGroup], mistakes: &mu
     let hypervisors = hosts.iter().filter(|read| read.host.role == Role::Hypervisor);
     let every: Arc<[String]> = hypervisors.map(|read| read.host.name.clone()).collect();
     for read in groups {
+        read.group.ranked = read.on.is_some();
         read.group.on = match &read.on {
             Some(on) => chosen(on, &roles, mistakes),
             None => {

@@ -234,6 +234,8 @@ pub struct Group {
     /// The hosts that may run it; every hypervisor when the file names none. Shared, for a thousand hosts in each of twenty
     /// thousand groups are a gigabyte of names.
     pub on: Arc<[String]>,
+    /// The order of `on` is a preference: it was written. Otherwise the host with the most room is preferred.
+    pub ranked: bool,
     /// The groups in the guest whose fault is the VM's.
     pub apps: Apps,
     /// How the guest's controller reaches this host.

@@ -105,6 +105,7 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         vm: String::new(),
         xml: xml.and_then(|given| group.path("xml", given)),
         on: Arc::default(),
+        ranked: false,
         apps: apps.map_or(Apps::All, |names| Apps::Named(names.into_iter().map(|name| name.value).collect())),
         link: read_link(group),
         on_guest_shutdown: group.choice(

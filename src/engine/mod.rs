@@ -201,6 +201,15 @@ pub struct Start {
     pub screenshots: PathBuf,
 }
 
+/// Whom this host hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// A majority of the voters, itself counted.
+    Majority,
+    /// Fewer.
+    Few,
+}
+
 /// Whether this host stays in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
@@ -257,6 +266,7 @@ pub struct Engine {
     stay: Stay,
     /// Something changed that rights, reports or the leader depend on.
     changed: Changed,
+    contact: Contact,
     mail: BTreeMap<HostId, Mail>,
     next_beat: Instant,
     awake: Instant,
@@ -335,6 +345,7 @@ impl Engine {
             held: BTreeSet::new(),
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
+            contact: Contact::Few,
             mail: BTreeMap::new(),
             next_beat: now + first_beat,
             awake: now,
@@ -485,7 +496,26 @@ impl Engine {
         self.look_at_lease(now);
     }
 
+    /// A host that was cut off does not judge by what it did not hear meanwhile: its judgement begins anew.
+    fn look_at_contact(&mut self, now: Instant) {
+        let limit = self.config.cluster.timing.suspect_after;
+        let heard = |voter: &&HostId| {
+            **voter == self.me
+                || self
+                    .member
+                    .peer(**voter)
+                    .and_then(|peer| peer.heard)
+                    .is_some_and(|at| now.since(at) < limit)
+        };
+        let majority = self.voters.keys().filter(heard).count() > self.voters.len() / 2;
+        let contact = if majority { Contact::Majority } else { Contact::Few };
+        if core::mem::replace(&mut self.contact, contact) == Contact::Few && majority {
+            self.member.awoke(now);
+        }
+    }
+
     fn settle(&mut self, now: Instant) {
+        self.look_at_contact(now);
         for _ in 0..MAX_ROUNDS {
             let mut again = self.take_from_raft(now);
             again |= self.lead(now);

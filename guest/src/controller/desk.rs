@@ -2,10 +2,13 @@
 
 use crate::config::Config;
 use crate::control::Answer;
-use crate::subcluster::{Input, SubCluster};
-use roost_proto::local::{LinkStatus, Reply, Request};
+use crate::log::Log;
+use crate::state::StateFile;
+use crate::subcluster::{Input, ResourceId, SubCluster};
+use roost_proto::local::{LinkStatus, ProcessId, Reply, Request};
 use roost_proto::text::{clip, nearest};
 use roost_proto::time::Instant;
+use std::collections::BTreeMap;
 
 /// What it takes to answer.
 pub(super) struct Desk<'a> {
@@ -13,6 +16,10 @@ pub(super) struct Desk<'a> {
     pub(super) config: &'a Config,
     pub(super) machine: &'a mut SubCluster,
     pub(super) link: Option<LinkStatus>,
+    pub(super) state: &'a mut StateFile,
+    /// The processes that run.
+    pub(super) processes: BTreeMap<ResourceId, ProcessId>,
+    pub(super) log: Log,
 }
 
 impl Answer for Desk<'_> {
@@ -35,6 +42,11 @@ impl Desk<'_> {
         match names().position(|group| group == name) {
             Some(group) => {
                 self.machine.handle(self.now, input(group));
+                // It is answered, so it must outlast this controller from here on.
+                if let Some(runtime) = self.machine.kept() {
+                    self.state.keep(runtime.clone());
+                }
+                self.state.store(self.config, &self.processes, self.log);
                 vec![Reply::Done]
             }
             None => {

@@ -147,11 +147,15 @@ impl Controller {
     }
 
     fn hand_over(&mut self, act: impl FnOnce(&mut crate::reactor::Reactor, &mut dyn Answer) -> bool) {
+        let processes = self.processes();
         let mut desk = super::desk::Desk {
             now: self.now,
             config: &self.config,
             machine: &mut self.machine,
             link: self.wire.as_ref().map(crate::link::wire::Wire::status),
+            state: &mut self.state,
+            processes,
+            log: self.log,
         };
         act(&mut self.reactor, &mut desk);
     }

@@ -60,6 +60,14 @@ impl Desk {
         self.outputs.extend(self.logs.drain(..).map(Output::Log));
     }
 
+    /// What is to be kept as of now, among the outputs.
+    pub(super) fn kept(&self) -> Option<&Runtime> {
+        self.outputs.iter().rev().find_map(|output| match output {
+            Output::Persist(runtime) => Some(runtime),
+            _ => None,
+        })
+    }
+
     pub(super) fn take(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -238,6 +238,11 @@ impl SubCluster {
         self.settle();
     }
 
+    /// What is to be kept as of now, if an output that says so was not taken yet: for whoever answers before it is.
+    pub fn kept(&self) -> Option<&Runtime> {
+        self.desk.kept()
+    }
+
     /// The next thing to do; `None` when nothing is left.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.desk.take()

@@ -1,5 +1,6 @@
 //! Placement: on which host a free group goes.
 
+use super::super::ledger::Standing;
 use super::View;
 use super::reports::Reports;
 use crate::config::{self, Role};
@@ -96,10 +97,22 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether a host may get groups at all, and is there.
-    fn is_usable(&self, host: &config::Host) -> bool {
+    /// Why a host gets no groups, if so.
+    fn unusable(&self, host: &config::Host) -> Option<String> {
         let id = HostId::of(&host.name);
-        let active = self.view.ledger.host(id).is_some_and(|record| record.mode == HostMode::Active);
-        host.role == Role::Hypervisor && active && self.view.is_here(id)
+        let name = &host.name;
+        let record = self.view.ledger.host(id);
+        match record.map_or((Standing::Out, HostMode::Active), |record| (record.standing, record.mode)) {
+            _ if host.role == Role::Witness => Some(format!("'{name}' is a witness")),
+            (Standing::Out, _) => Some(format!("'{name}' is not in the cluster")),
+            (Standing::Evicted(_), _) => Some(format!("'{name}' was evicted")),
+            (Standing::In(_), HostMode::Maintenance) => Some(format!("'{name}' is in maintenance")),
+            (Standing::In(_), HostMode::Quarantined) => {
+                Some(format!("'{name}' is quarantined, since starts kept failing there"))
+            }
+            (Standing::In(_), HostMode::Active) if self.view.is_here(id) => None,
+            (Standing::In(_), HostMode::Active) => Some(format!("'{name}' is silent, or about to leave")),
+        }
     }
 
     /// The host for a group, or why there is none.
@@ -124,8 +137,8 @@ impl<'a> Plan<'a> {
                 why.push(format!("it failed on '{name}'"));
                 continue;
             }
-            if !self.is_usable(host) {
-                why.push(format!("'{name}' cannot be used"));
+            if let Some(reason) = self.unusable(host) {
+                why.push(reason);
                 continue;
             }
             if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
@@ -157,7 +170,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The smaller, the better: where it is wished, where it was last, in the order of `on`.
+    /// The smaller, the better: where it is wished, where it was last, in the order of `on`; or, if that is no preference, where
+    /// there is the most room.
     fn preference(&self, group: &config::Group, host: HostId, rank: usize) -> usize {
         let record = self.view.ledger.group(&group.name);
         if record.wish == Some(host) {
@@ -165,7 +179,7 @@ impl<'a> Plan<'a> {
         } else if record.last == Some(host) {
             1
         } else {
-            2 + rank
+            2 + if group.ranked { rank } else { 0 }
         }
     }
 

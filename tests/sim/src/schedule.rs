@@ -6,7 +6,7 @@ use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::{Apps, Config, FenceAgent, FenceLevel, OnQuorumLoss, Role, Timing};
+use roost::config::{Config, FenceAgent, FenceLevel, OnQuorumLoss, Role, Timing};
 use roost::engine::Command;
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::HostMode;
@@ -115,7 +115,8 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     {
         world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
     }
-    let over = plan(&mut world, &mut random);
+    let calm = random.once_in(6);
+    let over = if calm { small_faults(&mut world, &mut random) } else { plan(&mut world, &mut random) };
     world.run(over);
     if world.check.violation.is_none() {
         heal(&mut world, over);
@@ -201,14 +202,53 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     for group in &mut config.groups {
         let from = random.index(able.len());
         let count = if random.once_in(3) { 1 + random.index(able.len()) } else { able.len() };
+        group.ranked = random.once_in(2);
         group.on = able.iter().cycle().skip(from).take(count).cloned().collect();
         group.recovery.backoff.first = Duration::from_secs(1);
         group.recovery.backoff.max = Duration::from_secs(8);
-        if group.apps == Apps::All {
-            group.apps = Apps::All;
-        }
     }
     config
+}
+
+/// Faults that no restart may follow from, one after the other: blips shorter than an eviction takes, some loss, restarts of
+/// daemons, and outages of the whole network.
+fn small_faults(world: &mut World, random: &mut Random) -> Time {
+    world.say(|_| "--- only small faults: nothing may be started or stopped".to_owned());
+    world.check.calm_from = Some(world.now);
+    let hosts = world.hosts.len();
+    let timing = world.config.cluster.timing;
+    let pauses = world.config.cluster.on_quorum_loss == OnQuorumLoss::Pause;
+    let mut time = world.now;
+    for _ in 0..=random.index(6) {
+        let host = random.index(hosts);
+        let from = time.after(Duration::from_secs(20));
+        let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+        let mut until = from;
+        match random.below(4) {
+            0 => {
+                until = from.after(random.time(Duration::ZERO, timing.evict_after - timing.beat * 2));
+                isolate(&mut at, hosts, host, from, until);
+            }
+            1 => {
+                until = from.after(random.time(Duration::ZERO, LASTS.1));
+                for (a, b) in pairs(hosts) {
+                    at(from, Deed::Worsen(a, b, 30, timing.beat / 5));
+                    at(until, Deed::Worsen(a, b, 0, Duration::ZERO));
+                }
+            }
+            2 => at(from, Deed::Kill(host, Some(random.time(timing.beat / 5, timing.suspect_after)))),
+            _ if pauses => {
+                until = from.after(random.time(Duration::ZERO, Duration::from_secs(30)));
+                for (a, b) in pairs(hosts) {
+                    at(from, Deed::Cut(a, b));
+                    at(until, Deed::Mend(a, b));
+                }
+            }
+            _ => {}
+        }
+        time = until;
+    }
+    time.after(Duration::from_secs(20))
 }
 
 /// What befalls a world; when it is over.

@@ -162,6 +162,7 @@ impl Group {
                 let text = format!("VM '{vm}' goes on: this host has its lease again");
                 self.event(out, Level::Info, EventKind::VmRunning, text);
                 self.phase = Phase::Settling { rise: Rise::Again };
+                self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
             }
             (Doing::Resume, Err(error)) => {
                 let text = format!("VM '{vm}' could not go on, and is tried again: {error}");

@@ -10,7 +10,7 @@ use roost::store::Store;
 use roost_proto::cluster::{HostId, Incarnation};
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A daemon that runs.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Daemon {
     /// The newest life of each other host that it accepted a datagram of.
     pub heard: BTreeMap<usize, u32>,
     pub room: Option<u32>,
+    /// The VMs that it was shown since libvirt answers.
+    pub shown: BTreeSet<String>,
 }
 
 /// How libvirt is.

@@ -249,6 +249,9 @@ impl World {
             return;
         }
         let Some(domain) = it.domains.get(vm) else { return };
+        if let Some(daemon) = &mut it.daemon {
+            daemon.shown.insert(vm.to_owned());
+        }
         let input = LibvirtInput::Domain { name: vm.to_owned(), view: Self::view(domain), happened };
         self.tell(host, Input::Libvirt(input));
     }
@@ -269,6 +272,7 @@ impl World {
             return;
         }
         daemon.room = None;
+        daemon.shown.clear();
         self.tell(host, Input::Libvirt(LibvirtInput::Connected));
         let vms: Vec<String> = self.hosts[host].domains.keys().cloned().collect();
         for vm in vms {
@@ -308,6 +312,7 @@ impl World {
         }
         let free = it.memory.saturating_sub(used);
         let Some(daemon) = &mut it.daemon else { return };
+        shown.extend(it.domains.keys().filter(|vm| !daemon.shown.contains(*vm)).cloned());
         if daemon.room != Some(free) {
             daemon.room = Some(free);
             let room = Room { memory_mib: free, memory_total_mib: it.memory, cpus: 32 };

@@ -27,7 +27,7 @@ use roost::store::Store;
 use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{Datagram, HostId, Incarnation};
 use roost_proto::state::Saved;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 /// A machine needs so long from power to its daemon.
@@ -505,6 +505,7 @@ impl World {
             connected: false,
             heard: BTreeMap::new(),
             room: None,
+            shown: BTreeSet::new(),
         });
         self.say(|w| format!("{}: roostd starts ({}, boot {boot})", w.hosts[host].name, incarnation.start));
         let timeout = self.config.cluster.timing.watchdog;
