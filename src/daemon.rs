@@ -579,13 +579,18 @@ impl Daemon {
             self.network = network;
             return Ok(());
         };
-        if !peers.is_empty() {
-            network.set_keys(Keys::read_all(&config.cluster.keys).map_err(|error| error.to_string())?);
-        }
+        let keys = if peers.is_empty() {
+            None
+        } else {
+            Some(Keys::read_all(&config.cluster.keys).map_err(|error| error.to_string())?)
+        };
         let own = config.hosts.iter().find(|own| own.name == self.host);
         network
             .set_addresses(own.map_or(&[], |own| own.addresses.as_slice()))
             .map_err(|error| error.to_string())?;
+        if let Some(keys) = keys {
+            network.set_keys(keys);
+        }
         network.set_peers(peers);
         Ok(())
     }
