@@ -193,7 +193,11 @@ impl Line {
             VmAction::Destroy => (domain.destroy(), Some(false)),
             VmAction::Suspend => (domain.suspend(), None),
             VmAction::Resume => (domain.resume(), None),
-            VmAction::Kill => return Ok(()), // nothing of libvirt's: see `kill`
+            // An error is safe: the VM counts as running, so the watchdog is not fed without a lease.
+            VmAction::Kill => {
+                let words = "libvirt could not destroy it: kill its QEMU process by hand";
+                return Err(CallError::Failed(words.to_owned()));
+            }
             VmAction::Screenshot { file } => return self.screenshot(&domain, file, deadline),
         };
         let Err(error) = done else { return Ok(()) };
