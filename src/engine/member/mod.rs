@@ -213,7 +213,10 @@ impl Member {
     /// How long a host was not heard, or does not hear.
     pub fn silence(&self, now: Instant, host: HostId) -> Silence {
         let Some((peer, heard)) = self.peers.get(&host).and_then(|peer| Some((peer, peer.heard?))) else {
-            return Silence { age: now.since(self.judges_from), life: None };
+            // A life that said something, and has not beaten yet, has just begun.
+            let begun =
+                self.peers.get(&host).map_or(self.judges_from, |peer| peer.since.max(self.judges_from));
+            return Silence { age: now.since(begun), life: None };
         };
         let deaf = now.since(peer.confirmed.unwrap_or(heard)).saturating_sub(self.beat * ECHO_BEATS);
         let age = now.since(heard).max(deaf).min(now.since(self.judges_from));
