@@ -203,7 +203,7 @@ pub struct Start {
 
 /// Whom this host hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contact {
+pub enum Contact {
     /// A majority of the voters, itself counted.
     Majority,
     /// Fewer.
@@ -511,6 +511,7 @@ impl Engine {
         let contact = if majority { Contact::Majority } else { Contact::Few };
         if core::mem::replace(&mut self.contact, contact) == Contact::Few && majority {
             self.member.awoke(now);
+            self.changed.leader = Flag::Unseen;
         }
     }
 
@@ -656,6 +657,7 @@ impl Engine {
             config: &self.config,
             ledger: &self.ledger,
             member: &self.member,
+            contact: self.contact,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,

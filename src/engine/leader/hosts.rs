@@ -1,5 +1,6 @@
 //! Hosts: who is admitted, who is evicted, and when an evicted host is known to run nothing.
 
+use super::super::Contact;
 use super::super::fence::FenceAction;
 use super::super::ledger::{Member as Admitted, Standing};
 use super::fencing::{Fencing, MARGIN, at_most};
@@ -185,6 +186,9 @@ impl Leader {
 
     /// How long a majority of voters has not heard a life of a host. The host itself does not count.
     fn absence(&self, view: &View<'_>, host: HostId, life: Incarnation) -> Absence {
+        if view.contact == Contact::Few {
+            return Absence { age: Duration::ZERO, never: false };
+        }
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
         let mut ages: Vec<Absence> = Vec::new();
         for voter in view.voters.keys().filter(|voter| **voter != host) {
