@@ -946,7 +946,14 @@ impl Engine {
                 self.go();
             }
             Stay::Leaving { .. } if self.stand == Stand::Over && !self.keeper.is_left() => self.go(),
-            Stay::Leaving { until } if now >= until => self.go(),
+            Stay::Leaving { until } if now >= until => {
+                let text = format!(
+                    "this host could not leave within {} s: what it still owns is blocked until it is fenced",
+                    LEAVE_WITHIN.as_secs()
+                );
+                self.record(Level::Error, EventKind::Lease, None, text);
+                self.go();
+            }
             Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
                 self.stay = Stay::Gone;
                 self.out.push_back(Output::BeginAnew);
