@@ -59,7 +59,8 @@ const ASLEEP_BEATS: u32 = 3;
 /// Rounds of consensus and decisions after one input, at most; more would be a loop.
 const MAX_ROUNDS: usize = 64;
 /// A host that leaves waits so long for its groups to be stopped and for the others to know it: as long as guests may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(180);
+/// systemd must let it (`TimeoutStopSec` in `roostd.service`).
+pub const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 /// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
 const MAX_LOG: usize = 1000;
 
