@@ -315,6 +315,10 @@ impl Engine {
             beat: timing.beat,
             election: timing.beat * ELECTION_BEATS,
             max_message: MAX_RAFT_MESSAGE,
+            reads: |content| match content {
+                raft::Content::Entry(bytes) => postcard::from_bytes::<Entry>(bytes).is_ok(),
+                raft::Content::Snapshot(bytes) => postcard::from_bytes::<Ledger>(bytes).is_ok(),
+            },
         };
         let keeper = Keeper::new(config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
         let raft = Raft::new(settings, stored, jitter.draw(), now);
@@ -551,6 +555,12 @@ impl Engine {
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
                 raft::Output::Restore(snapshot) => self.restore(snapshot),
+                raft::Output::Unreadable { from } => self.complain(
+                    from,
+                    "entry",
+                    "it keeps in the ledger what this roostd cannot read, and so this host stays behind: install the version \
+                     that runs there",
+                ),
             }
         }
         self.look_at_role(now);

@@ -272,13 +272,16 @@ impl Engine {
                 }
             }
             Message::Silent(silent) => {
+                let known: Vec<Silent> =
+                    silent.into_iter().filter(|one| self.ledger.host(one.host).is_some()).collect();
                 if let Some(leader) = &mut self.leader {
-                    leader.silent(now, from, &silent);
+                    leader.silent(now, from, &known);
                     self.changed.leader = Flag::Unseen;
                 }
             }
             Message::LastAnswered { host, incarnation, ago_ms } => {
-                if let Some(leader) = &mut self.leader {
+                let evicted = matches!(self.ledger.standing(host), Standing::Evicted(it) if it.incarnation == incarnation);
+                if let Some(leader) = self.leader.as_mut().filter(|_| evicted) {
                     leader.last_answered(now, from, host, incarnation, ago_ms);
                     self.changed.leader = Flag::Unseen;
                 }
@@ -316,7 +319,7 @@ impl Engine {
     }
 
     /// Tells something wrong about another host, once in this life.
-    fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
+    pub(super) fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
         if self.complaints.insert((host, what)) {
             let text = format!("'{}': {text}", self.name(host));
             self.record(Level::Error, EventKind::HostRefused, None, text);

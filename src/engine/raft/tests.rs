@@ -63,7 +63,7 @@ fn snapshot(voting: &[u32]) -> Snapshot {
 }
 
 fn settings(me: HostId) -> Settings {
-    Settings { me, election: ELECTION, beat: BEAT, max_message: 300 }
+    Settings { me, election: ELECTION, beat: BEAT, max_message: 300, reads: |_| true }
 }
 
 /// Puts records where a disk would have them.
@@ -157,6 +157,7 @@ impl Net {
                         assert_eq!(*before, (term, payload.clone()), "index {index} was committed twice");
                         assert!(node.applied.insert(index, (term, payload)).is_none(), "{index} told twice");
                     }
+                    Output::Unreadable { from } => panic!("{from:?} sent what {me:?} cannot read"),
                     Output::Restore(snapshot) => {
                         assert!(
                             node.applied.last_key_value().is_none_or(|(last, _)| *last <= snapshot.index),
