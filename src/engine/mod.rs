@@ -589,6 +589,11 @@ impl Engine {
                     ),
                 };
                 let effect = self.ledger.apply(index, &entry);
+                if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
+                    (&entry.decision, effect, &mut self.leader)
+                {
+                    leader.runs_nothing(*host, *incarnation, *by);
+                }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
                 // What was on disk at the start was told in the life before.
                 let news = index > self.answers_from;

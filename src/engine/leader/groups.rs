@@ -299,8 +299,8 @@ impl Leader {
                          `roost fence {name} --confirm`"
                     )));
                 }
-                (None | Some(Standing::Out | Standing::Evicted(_)), _) => {}
-                (Some(Standing::In(_)), true) => {
+                (None | Some(Standing::Out), _) | (Some(Standing::Evicted(_)), false) => {}
+                (Some(Standing::In(_) | Standing::Evicted(_)), true) => {
                     let told = reports.group(id, &group.name).map(|told| &told.state);
                     match told {
                         Some(GroupState::Unknown) => {
