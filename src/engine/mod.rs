@@ -437,7 +437,7 @@ impl Engine {
                 self.carry_out(now, acts.unwrap_or_default());
                 self.changed.leader = Flag::Unseen;
             }
-            Input::Watchdog(state) => self.watchdog_says(now, state),
+            Input::Watchdog(state) => self.watchdog_says(state),
             Input::Leave => {
                 if self.stay == Stay::Staying {
                     self.stay = Stay::Leaving { until: now + LEAVE_WITHIN };
@@ -659,7 +659,8 @@ impl Engine {
             return false;
         }
         let learners = self.config.hosts.iter().map(|host| HostId::of(&host.name));
-        let learners: BTreeSet<HostId> = learners.chain(self.ledger.hosts().map(|(id, _)| id)).collect();
+        let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
+        let learners: BTreeSet<HostId> = learners.chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let own = self.hello();
@@ -824,7 +825,9 @@ impl Engine {
     /// Whether this host, as a voter, may answer for the lease of others: it votes, and its ledger is as new as whatever it
     /// told before it was restarted.
     fn may_answer(&self) -> bool {
-        self.applied >= self.answers_from && self.voters.get(&self.me) == Some(&self.raft.storage())
+        // What a newer leader has cut off the log since was never committed, and so never applied here.
+        let told = self.answers_from.min(self.raft.last_index());
+        self.applied >= told && self.voters.get(&self.me) == Some(&self.raft.storage())
     }
 
     fn look_at_lease(&mut self, now: Instant) {
@@ -990,7 +993,7 @@ impl Engine {
         self.disk = result;
     }
 
-    fn watchdog_says(&mut self, now: Instant, state: WatchdogInput) {
+    fn watchdog_says(&mut self, state: WatchdogInput) {
         match &state {
             WatchdogInput::Working { timeout } => {
                 let text = format!(
@@ -1004,13 +1007,13 @@ impl Engine {
             }
         }
         self.watchdog = Some(state);
-        self.feed(now);
+        self.feed();
     }
 
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
-    fn feed(&mut self, now: Instant) {
+    fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease_until().is_some_and(|until| now < until) || !self.keeper.may_run();
+        let safe = self.lease == Lease::Held || !self.keeper.may_run();
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }

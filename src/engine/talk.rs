@@ -93,7 +93,7 @@ impl Engine {
         if core::mem::take(&mut self.rests) {
             self.changed.leader = Flag::Unseen;
         }
-        self.feed(now);
+        self.feed();
         self.hand_over(now);
         self.raft.beat(now);
         while self.take_from_raft(now) {}
@@ -115,6 +115,7 @@ impl Engine {
             let messages = mail.now.into_iter().chain(mail.later).collect();
             self.post(to, Some(beat), messages);
         }
+        self.mail.values_mut().for_each(|mail| mail.later.clear()); // to hosts that get no beat, and so would wait for ever
     }
 
     /// A leader that leaves lets another voter lead, which then sees it go.
