@@ -240,8 +240,12 @@ impl Engine {
             self.complain(from, "ledger", text);
             return;
         }
+        let before = self.member.peer(from).and_then(|peer| peer.life);
         if !self.member.listens(now, from, life, datagram.ledger) {
             return;
+        }
+        if before.is_some_and(|before| before != life) {
+            self.raft.begins_anew(from);
         }
         let was_silent = self.member.silence(now, from).age >= self.config.cluster.timing.suspect_after;
         if let Some(beat) = &datagram.beat {

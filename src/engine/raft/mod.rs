@@ -445,6 +445,14 @@ impl Raft {
         self.look_at_peers();
     }
 
+    /// A host was restarted: how much it has is asked again, for its disk may have lost what it once said it had.
+    pub fn begins_anew(&mut self, host: HostId) {
+        let last = self.log.last().index;
+        if let Some(progress) = self.progress.get_mut(&host) {
+            progress.begin_anew(last + 1);
+        }
+    }
+
     /// The state machine as of `index`, which is applied: the log up to there is not needed any more.
     pub fn compact(&mut self, now: Instant, index: Index, data: Arc<[u8]>) {
         let Some(term) =

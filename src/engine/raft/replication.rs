@@ -50,6 +50,10 @@ impl Progress {
             sending: None,
         }
     }
+
+    pub(super) fn begin_anew(&mut self, next: Index) {
+        *self = Self { heard: self.heard, ..Self::new(next) };
+    }
 }
 
 impl Raft {
@@ -253,6 +257,7 @@ impl Raft {
         progress.next = progress.next.max(index + 1);
         progress.sending = progress.sending.take().filter(|sending| sending.index > index);
         match &mut progress.flow {
+            Flow::Streaming(on_their_way) if progress.next == index + 1 => *on_their_way = 0, // what was lost is not waited for
             Flow::Probing => {
                 progress.flow = Flow::Streaming(0);
                 progress.next = index + 1;
