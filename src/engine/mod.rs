@@ -316,6 +316,10 @@ impl Engine {
             beat: timing.beat,
             election: timing.beat * ELECTION_BEATS,
             max_message: MAX_RAFT_MESSAGE,
+            reads: |content| match content {
+                raft::Content::Entry(bytes) => postcard::from_bytes::<Entry>(bytes).is_ok(),
+                raft::Content::Snapshot(bytes) => postcard::from_bytes::<Ledger>(bytes).is_ok(),
+            },
         };
         let keeper = Keeper::new(config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
         let raft = Raft::new(settings, stored, jitter.draw(), now);
@@ -434,7 +438,7 @@ impl Engine {
                 self.carry_out(now, acts.unwrap_or_default());
                 self.changed.leader = Flag::Unseen;
             }
-            Input::Watchdog(state) => self.watchdog_says(now, state),
+            Input::Watchdog(state) => self.watchdog_says(state),
             Input::Leave => {
                 if self.stay == Stay::Staying {
                     self.stay = Stay::Leaving { until: now + LEAVE_WITHIN };
@@ -553,6 +557,12 @@ impl Engine {
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
                 raft::Output::Restore(snapshot) => self.restore(snapshot),
+                raft::Output::Unreadable { from } => self.complain(
+                    from,
+                    "entry",
+                    "it keeps in the ledger what this roostd cannot read, and so this host stays behind: install the version \
+                     that runs there",
+                ),
             }
         }
         self.look_at_role(now);
@@ -581,6 +591,11 @@ impl Engine {
                     ),
                 };
                 let effect = self.ledger.apply(index, &entry);
+                if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
+                    (&entry.decision, effect, &mut self.leader)
+                {
+                    leader.runs_nothing(*host, *incarnation, *by);
+                }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
                 // What was on disk at the start was told in the life before.
                 let news = index > self.answers_from;
@@ -646,7 +661,8 @@ impl Engine {
             return false;
         }
         let learners = self.config.hosts.iter().map(|host| HostId::of(&host.name));
-        let learners: BTreeSet<HostId> = learners.chain(self.ledger.hosts().map(|(id, _)| id)).collect();
+        let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
+        let learners: BTreeSet<HostId> = learners.chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let own = self.hello();
@@ -812,7 +828,9 @@ impl Engine {
     /// Whether this host, as a voter, may answer for the lease of others: it votes, and its ledger is as new as whatever it
     /// told before it was restarted.
     fn may_answer(&self) -> bool {
-        self.applied >= self.answers_from && self.voters.get(&self.me) == Some(&self.raft.storage())
+        // What a newer leader has cut off the log since was never committed, and so never applied here.
+        let told = self.answers_from.min(self.raft.last_index());
+        self.applied >= told && self.voters.get(&self.me) == Some(&self.raft.storage())
     }
 
     fn look_at_lease(&mut self, now: Instant) {
@@ -985,7 +1003,7 @@ impl Engine {
         self.disk = result;
     }
 
-    fn watchdog_says(&mut self, now: Instant, state: WatchdogInput) {
+    fn watchdog_says(&mut self, state: WatchdogInput) {
         match &state {
             WatchdogInput::Working { timeout } => {
                 let text = format!(
@@ -999,13 +1017,13 @@ impl Engine {
             }
         }
         self.watchdog = Some(state);
-        self.feed(now);
+        self.feed();
     }
 
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
-    fn feed(&mut self, now: Instant) {
+    fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease_until().is_some_and(|until| now < until) || !self.keeper.may_run();
+        let safe = self.lease == Lease::Held || !self.keeper.may_run();
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }

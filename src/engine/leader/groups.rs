@@ -7,8 +7,9 @@ use super::{Act, Leader, View, Waiting};
 use crate::config;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, HostMode, RecallReason};
-use roost_proto::cluster::{GroupState, HostId, Life};
+use roost_proto::cluster::{GroupState, HostId, Life, MAX_REASON};
 use roost_proto::control::{EventKind, Intent, Level};
+use roost_proto::text::clip;
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
 
@@ -48,6 +49,7 @@ impl Leader {
                 }
                 Owned::Forgive => acts.push(Act::Decide(Decision::Forgive { group: name, epoch })),
                 Owned::GiveUp(reason) => {
+                    let reason = clip(&reason, MAX_REASON).to_owned();
                     let text = format!("nothing is left to try: {reason}");
                     acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), text));
                     acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
@@ -130,7 +132,7 @@ impl Leader {
         }
         let tries = record.failed_on.len();
         if tries >= group.recovery.hosts as usize {
-            return Owned::GiveUp(format!("{reason}; {tries} other hosts were tried"));
+            return Owned::GiveUp(format!("{tries} other hosts were tried; here: {reason}"));
         }
         match plan.place_beside(group) {
             Ok(_) | Err(Nowhere::NoRoom(_)) => Owned::Recall(RecallReason::Failed),
@@ -297,8 +299,8 @@ impl Leader {
                          `roost fence {name} --confirm`"
                     )));
                 }
-                (None | Some(Standing::Out | Standing::Evicted(_)), _) => {}
-                (Some(Standing::In(_)), true) => {
+                (None | Some(Standing::Out), _) | (Some(Standing::Evicted(_)), false) => {}
+                (Some(Standing::In(_) | Standing::Evicted(_)), true) => {
                     let told = reports.group(id, &group.name).map(|told| &told.state);
                     match told {
                         Some(GroupState::Unknown) => {

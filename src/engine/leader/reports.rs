@@ -50,6 +50,13 @@ impl Reports {
         }
     }
 
+    /// That life of a host is over, whatever it told. What the next one told counts.
+    pub fn forget(&mut self, host: HostId, life: Incarnation) {
+        if self.hosts.get(&host).is_some_and(|account| account.life.start <= life.start) {
+            self.hosts.remove(&host);
+        }
+    }
+
     /// Whether a host has told all, or has had `wait` for it.
     pub fn is_told(&self, now: Instant, host: HostId, wait: Duration) -> bool {
         self.hosts.get(&host).is_some_and(|account| account.is_whole() || now.since(account.since) >= wait)
