@@ -46,6 +46,7 @@ use roost_proto::text::nearest;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use talk::NOBODY;
 use watchdog::{WatchdogInput, WatchdogOrder};
 
@@ -238,7 +239,9 @@ pub struct Engine {
     me: HostId,
     incarnation: Incarnation,
     machine: u64,
-    config: Config,
+    config: Arc<Config>,
+    /// The hosts that the configuration names.
+    named: BTreeSet<HostId>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -304,11 +307,12 @@ impl Flag {
 
 impl Engine {
     /// The machine of one host, which `config` names.
-    pub fn new(config: &Config, start: Start, now: Instant) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, start: Start, now: Instant) -> Self {
+        let config = config.into();
         let Start { host, incarnation, machine, boot_id, saved, stored, lease_until, seed, screenshots } =
             start;
         let me = HostId::of(&host);
-        let timing = &config.cluster.timing;
+        let timing = config.cluster.timing;
         let mut jitter = Jitter::new(seed);
         let settings = raft::Settings {
             me,
@@ -316,7 +320,7 @@ impl Engine {
             election: timing.beat * ELECTION_BEATS,
             max_message: MAX_RAFT_MESSAGE,
         };
-        let keeper = Keeper::new(config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
+        let keeper = Keeper::new(&config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
         let raft = Raft::new(settings, stored, jitter.draw(), now);
         let first_beat =
             Duration::from_nanos(jitter.draw() % u64::try_from(timing.beat.as_nanos()).unwrap_or(1));
@@ -324,7 +328,8 @@ impl Engine {
             me,
             incarnation,
             machine,
-            config: config.clone(),
+            named: named(&config),
+            config,
             keeper,
             ledger: Ledger::default(),
             applied: 0,
@@ -363,9 +368,10 @@ impl Engine {
 
     /// Takes a new configuration; nothing is restarted for it. Times of the cluster hold from the next start on.
     pub fn reload(&mut self, config: &Config, now: Instant) {
-        let timing = self.config.cluster.timing;
-        self.config = config.clone();
-        self.config.cluster.timing = timing;
+        let mut taken = config.clone();
+        taken.cluster.timing = self.config.cluster.timing;
+        self.config = Arc::new(taken);
+        self.named = named(config);
         self.keeper.reload(config, now);
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
@@ -643,8 +649,8 @@ impl Engine {
         {
             return false;
         }
-        let learners = self.config.hosts.iter().map(|host| HostId::of(&host.name));
-        let learners: BTreeSet<HostId> = learners.chain(self.ledger.hosts().map(|(id, _)| id)).collect();
+        let learners: BTreeSet<HostId> =
+            self.named.iter().copied().chain(self.ledger.hosts().map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let own = self.hello();
@@ -1015,4 +1021,8 @@ impl Engine {
         let known = self.config.hosts.iter().find(|known| HostId::of(&known.name) == host);
         known.map_or_else(|| format!("{host:?}"), |known| known.name.clone())
     }
+}
+
+fn named(config: &Config) -> BTreeSet<HostId> {
+    config.hosts.iter().map(|host| HostId::of(&host.name)).collect()
 }

@@ -178,6 +178,7 @@ impl World {
             },
             VmAction::Resume => match domain.run {
                 Run::Paused(_) => {
+                    self.check.resumed(host, vm);
                     self.set_run(host, vm, Run::Running, Some(Happened::Resumed));
                     Ok(())
                 }
