@@ -38,7 +38,7 @@ use report::Reporter;
 use rights::{Lease, Stand};
 use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
-use roost_proto::cluster::{Datagram, GroupOrder, GroupState, HostId, Incarnation, LedgerId, Message};
+use roost_proto::cluster::{Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message};
 use roost_proto::control::{EventKind, Intent, Level, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
@@ -261,6 +261,8 @@ pub struct Engine {
     next_ticket: u64,
     watchdog: Option<WatchdogInput>,
     reporter: Reporter,
+    /// What the keeper said of its groups the last time, by name.
+    reports: Vec<GroupReport>,
     desk: Desk,
     stand: Stand,
     lease: Lease,
@@ -344,6 +346,7 @@ impl Engine {
             next_ticket: jitter.draw() >> 16,
             watchdog: None,
             reporter: Reporter::default(),
+            reports: Vec::new(),
             desk: Desk::new(me, incarnation),
             stand: Stand::Waiting,
             lease: Lease::Out,
@@ -565,11 +568,11 @@ impl Engine {
 
     fn apply(&mut self, index: Index, payload: Payload) {
         self.applied = index;
-        self.changed.ledger = Flag::Unseen;
         self.changed.leader = Flag::Unseen;
         match payload {
             Payload::Blank => {}
             Payload::Voters(voters) => {
+                self.changed.ledger = Flag::Unseen;
                 if self.stand == Stand::Admitted {
                     self.member.voters_change(&self.voters);
                 }
@@ -585,6 +588,9 @@ impl Engine {
                     ),
                 };
                 let effect = self.ledger.apply(index, &entry);
+                if rights::only_group(&entry.decision).is_none_or(|group| self.keeper.keeps(group)) {
+                    self.changed.ledger = Flag::Unseen;
+                }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
                 // What was on disk at the start was told in the life before.
                 let news = index > self.answers_from;
@@ -890,16 +896,23 @@ impl Engine {
     fn report(&mut self, now: Instant) {
         if self.changed.keeper.take() {
             self.reporter.room(self.keeper.room());
-            for report in self.keeper.reports(now) {
+            let reports = self.keeper.reports(now);
+            let before = core::mem::take(&mut self.reports);
+            let same = |report: &GroupReport| {
+                let at = before.binary_search_by(|known| known.group.cmp(&report.group));
+                at.is_ok_and(|at| before[at] == *report)
+            };
+            for report in reports.iter().filter(|report| !same(report)) {
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
                     || !matches!(report.state, GroupState::Down | GroupState::Unknown)
                     || self.reporter.tells_of(&report.group);
                 if matters {
-                    self.reporter.group(report);
+                    self.reporter.group(report.clone());
                 }
             }
+            self.reports = reports;
             self.tell_leader(now);
         }
     }

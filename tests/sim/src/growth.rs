@@ -26,8 +26,8 @@ const MEASURED: Duration = Duration::from_secs(20);
 
 /// Measures one size, or all, and prints a table.
 pub fn measure(hosts: Option<usize>) -> ExitCode {
-    println!("| hosts | all run after | engine time per beat: leader, voter, member | leader, of one core | bytes per beat: leader, voter, member | bytes per host and beat |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    println!("| hosts | all run after | leader | other voters | members | leader, of a core | mean of all hosts |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
     for hosts in hosts.map_or(SIZES.to_vec(), |hosts| vec![hosts]) {
         match one(hosts) {
             Ok(line) => println!("{line}"),
@@ -76,35 +76,39 @@ fn all_run(world: &World) -> bool {
 
 fn table_line(world: &World, settled: Duration) -> Result<String, String> {
     let costs = world.meter.as_ref().map(Meter::costs).unwrap_or_default();
-    let leads = |host: usize| world.hosts[host].daemon.as_ref().is_some_and(|daemon| daemon.engine.leader().is_some());
-    let leader = (0..costs.len()).find(|host| leads(*host)).ok_or("nobody leads")?;
+    let leads = |host: &usize| {
+        world.hosts[*host].daemon.as_ref().is_some_and(|daemon| daemon.engine.leader().is_some())
+    };
+    let leader = (0..costs.len()).find(leads).ok_or("nobody leads")?;
     let votes = |host: usize| world.config.hosts[host].votes;
-    let beats = MEASURED.as_secs_f64() / Timing::DEFAULT.beat.as_secs_f64();
-    let mean = |which: &dyn Fn(usize) -> bool| {
-        let of: Vec<&Cost> = costs.iter().enumerate().filter(|(host, _)| which(*host)).map(|(_, cost)| cost).collect();
-        let count = of.len().max(1) as f64 * beats;
-        let micros = of.iter().map(|cost| cost.engine.as_secs_f64() * 1e6).sum::<f64>() / count;
-        let bytes = of.iter().map(|cost| cost.bytes as f64).sum::<f64>() / count;
-        (of.len(), micros, bytes)
+    let of = |which: &dyn Fn(usize) -> bool| -> Vec<Cost> {
+        (0..costs.len()).filter(|host| which(*host)).map(|host| costs[host]).collect()
     };
-    let leads = mean(&|host| host == leader);
-    let voters = mean(&|host| host != leader && votes(host));
-    let members = mean(&|host| !votes(host));
-    let all = mean(&|_| true);
-    let words = |(count, number): (usize, f64), unit: &str| {
-        if count == 0 { "-".to_owned() } else { format!("{number:.0}{unit}") }
+    let leads = per_beat(&of(&|host| host == leader));
+    let others = per_beat(&of(&|host| host != leader && votes(host)));
+    let members = per_beat(&of(&|host| !votes(host)));
+    let all = per_beat(&of(&|_| true));
+    let share = leads.map_or(0.0, |(micros, _)| micros / 1e4 / Timing::DEFAULT.beat.as_secs_f64());
+    let words = |cost: Option<(f64, f64)>| {
+        cost.map_or_else(|| "-".to_owned(), |(micros, bytes)| format!("{micros:.0} µs, {bytes:.0} B"))
     };
-    let micros: Vec<String> = [leads, voters, members].iter().map(|(n, micros, _)| words((*n, *micros), " µs")).collect();
-    let bytes: Vec<String> = [leads, voters, members].iter().map(|(n, _, bytes)| words((*n, *bytes), "")).collect();
-    let share = leads.1 / 1e4 / Timing::DEFAULT.beat.as_secs_f64();
     Ok(format!(
-        "| {} | {} s | {} | {share:.2} % | {} | {:.0} |",
+        "| {} | {} s | {} | {} | {} | {share:.2} % | {} |",
         costs.len(),
         settled.as_secs(),
-        micros.join(", "),
-        bytes.join(", "),
-        all.2
+        words(leads),
+        words(others),
+        words(members),
+        words(all)
     ))
+}
+
+/// Engine time in microseconds, and bytes sent, of one host in one beat: the mean of these.
+fn per_beat(costs: &[Cost]) -> Option<(f64, f64)> {
+    let beats = MEASURED.as_secs_f64() / Timing::DEFAULT.beat.as_secs_f64() * costs.len() as f64;
+    let micros = costs.iter().map(|cost| cost.engine.as_secs_f64() * 1e6).sum::<f64>();
+    let bytes = costs.iter().map(|cost| cost.bytes as f64).sum::<f64>();
+    (!costs.is_empty()).then(|| (micros / beats, bytes / beats))
 }
 
 /// A cluster of so many hosts, each with its groups.

@@ -37,6 +37,8 @@ pub struct Check {
     pub terms: Vec<(Term, Option<HostId>)>,
     /// Where the log on each host's disk ends, with what was acknowledged.
     pub ends: Vec<Index>,
+    /// Since when each host has no lease, and could do what follows from it.
+    pub unleased: Vec<Option<Time>>,
     /// How often each VM was started, and the number of the start that each copy has its memory from.
     lives: BTreeMap<String, u64>,
     memories: BTreeMap<(usize, String), u64>,
@@ -63,6 +65,7 @@ impl Check {
             newest: 0,
             terms: vec![(0, None); config.hosts.len()],
             ends: vec![0; config.hosts.len()],
+            unleased: vec![None; config.hosts.len()],
             lives: BTreeMap::new(),
             memories: BTreeMap::new(),
             calm_from: None,
@@ -98,6 +101,7 @@ impl Check {
         }
         self.applied[host] = 0;
         self.ends[host] = said::end_of(stored);
+        self.unleased[host] = None;
     }
 
     /// A record is on a host's disk, acknowledged.
@@ -150,6 +154,7 @@ impl World {
         if self.check.off {
             return;
         }
+        self.check_stands_still(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
         let applied = daemon.engine.applied();
         if applied == self.check.applied[host] {

@@ -173,6 +173,7 @@ impl World {
             Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
             Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
             Event::Effect { .. }
+            | Event::Late { .. }
             | Event::Limit { .. }
             | Event::View { .. }
             | Event::Poll { .. }

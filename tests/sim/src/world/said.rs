@@ -2,9 +2,16 @@
 //! a majority of disks, and the watchdog gets no food while something runs without right.
 
 use super::World;
+use super::host::Libvirt;
+use core::time::Duration;
+use roost::config::OnQuorumLoss;
 use roost::engine::raft::{Record, Stored};
 use roost_proto::cluster::raft::{Ballot, Index, RaftMessage};
 use roost_proto::cluster::{Datagram, HostId, Message};
+
+/// What runs stands still within so long after the lease ended: a start that is under way, an event of it that is lost, and the
+/// next look at everything.
+const STANDS_STILL: Duration = Duration::from_secs(5);
 
 /// Where the log on a disk ends after a record, with what was acknowledged.
 pub fn end_after(end: Index, record: &Record) -> Index {
@@ -66,6 +73,44 @@ impl World {
         }
     }
 
+    /// Nothing of a host's own runs on long after its lease ended, while libvirt obeys.
+    pub(super) fn check_stands_still(&mut self, host: usize) {
+        let it = &self.hosts[host];
+        let Some(daemon) = &it.daemon else { return };
+        let now = it.clock.show(self.now);
+        let leased = daemon.engine.lease_until().is_some_and(|until| now < until);
+        let able = it.libvirt == Libvirt::Up && daemon.connected && !it.frozen && !it.stopped;
+        let able = able && !it.domains.values().any(|domain| domain.stuck);
+        if leased || !able || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep {
+            self.check.unleased[host] = None;
+            return;
+        }
+        let since = *self.check.unleased[host].get_or_insert(self.now);
+        if self.now.since(since) < STANDS_STILL {
+            return;
+        }
+        if let Some(vm) = self.runs_of_its_own(host) {
+            let text = format!(
+                "lease: {vm} runs on {}, whose lease ended {} s ago",
+                it.name,
+                self.now.since(since).as_secs()
+            );
+            self.violated(text);
+        }
+    }
+
+    /// A VM that runs on a host and is its own, by its own ledger.
+    fn runs_of_its_own(&self, host: usize) -> Option<&str> {
+        let it = &self.hosts[host];
+        let ledger = it.daemon.as_ref()?.engine.ledger();
+        let own = |vm: &str| {
+            let group = self.check.group_of(vm);
+            group.is_some_and(|group| ledger.group(&group).owner == Some(it.id))
+        };
+        let mut domains = it.domains.iter().filter(|(vm, domain)| domain.lives() && own(vm));
+        domains.next().map(|(vm, _)| vm.as_str())
+    }
+
     /// A host feeds its watchdog: its lease holds, or nothing that is its own runs.
     pub(super) fn check_fed(&mut self, host: usize) {
         let it = &self.hosts[host];
@@ -74,11 +119,7 @@ impl World {
         if daemon.engine.lease_until().is_some_and(|until| now < until) {
             return;
         }
-        let own = |vm: &str| {
-            let group = self.check.group_of(vm);
-            group.is_some_and(|group| daemon.engine.ledger().group(&group).owner == Some(it.id))
-        };
-        if let Some((vm, _)) = it.domains.iter().find(|(vm, domain)| domain.lives() && own(vm)) {
+        if let Some(vm) = self.runs_of_its_own(host) {
             let text = format!("watchdog: {} feeds it without a lease, and {vm} runs there", it.name);
             self.violated(text);
         }
