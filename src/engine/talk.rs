@@ -73,7 +73,7 @@ impl Engine {
     fn listeners(&self) -> BTreeSet<HostId> {
         let mut to = self.known_voters();
         if to.contains(&self.me) {
-            to.extend(self.config.hosts.iter().map(|host| HostId::of(&host.name)));
+            to.extend(&self.named);
             to.extend(
                 self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out).map(|(id, _)| id),
             );
@@ -245,8 +245,7 @@ impl Engine {
             );
             return;
         }
-        let known = self.config.hosts.iter().any(|host| HostId::of(&host.name) == from);
-        if !known && self.ledger.host(from).is_none() {
+        if !self.named.contains(&from) && self.ledger.host(from).is_none() {
             return;
         }
         let own = self.raft.ledger();

@@ -77,6 +77,11 @@ impl Reports {
         self.hosts.get(&host)?.groups.get(group)
     }
 
+    /// All that a host told of its groups.
+    pub fn groups(&self, host: HostId) -> impl Iterator<Item = &GroupReport> {
+        self.hosts.get(&host).into_iter().flat_map(|account| account.groups.values())
+    }
+
     /// How a group is on a host; of what was not told of nothing runs.
     pub fn state(&self, host: HostId, group: &str) -> &GroupState {
         self.group(host, group).map_or(&GroupState::Down, |report| &report.state)

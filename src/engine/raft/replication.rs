@@ -5,6 +5,7 @@ use super::{Content, Output, Raft, Record, Role, When};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::raft::{Index, LogEntry, Payload, Position, RaftMessage, StorageId, Term};
 use roost_proto::time::Instant;
+use std::collections::BTreeSet;
 
 /// Messages with entries that may be on their way to one host.
 const WINDOW: u32 = 8;
@@ -77,7 +78,7 @@ impl Raft {
             return;
         }
         let next = self.log.last().index + 1;
-        let peers: Vec<HostId> = self.log.voters().keys().chain(&self.learners).copied().collect();
+        let peers: BTreeSet<HostId> = self.log.voters().keys().chain(&self.learners).copied().collect();
         self.progress.retain(|host, _| peers.contains(host));
         for host in peers.into_iter().filter(|host| *host != self.settings.me) {
             self.progress.entry(host).or_insert_with(|| Progress::new(next));

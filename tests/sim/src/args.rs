@@ -14,6 +14,8 @@ Usage: roost-sim [OPTIONS]
   --groups G    so many groups in each [what the seed says]
   --jobs N      so many at once [the processors]
   --lines N     lines of the trace that are shown of a violation [200]
+  --growth      measure what each host costs in clusters of 3 to 1,000 hosts with 20 groups each, or of --hosts, and
+                check nothing
   --replay S    run the world of one seed again, and print all of it
   --help        print this
 
@@ -23,6 +25,8 @@ Exit status: 0 nothing violated, 1 violated, 2 usage.
 /// What is to be done.
 pub enum Wish {
     Run(Args),
+    /// Measure clusters of so many hosts, or of several sizes.
+    Growth(Option<usize>),
     Help,
 }
 
@@ -55,9 +59,14 @@ impl Args {
 pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut args = Args { seeds: 100, first: 1, hosts: None, groups: None, jobs, lines: 200, replay: None };
+    let mut growth = false;
     while let Some(flag) = words.next() {
         if flag == "--help" {
             return Ok(Wish::Help);
+        }
+        if flag == "--growth" {
+            growth = true;
+            continue;
         }
         let value = words.next().ok_or(format!("'{flag}' needs a value"))?;
         let number = || value.parse::<u64>().map_err(|_| format!("'{flag}' is '{value}', no whole number"));
@@ -72,6 +81,9 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
             "--replay" => args.replay = Some(number()?),
             other => return Err(format!("unknown argument '{other}'")),
         }
+    }
+    if growth {
+        return Ok(Wish::Growth(args.hosts));
     }
     Ok(Wish::Run(args))
 }
