@@ -2,6 +2,7 @@
 
 mod args;
 mod random;
+mod scenario;
 mod schedule;
 mod world;
 
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(scenario) = args.scenario() {
+        return scenario::run(&scenario);
+    }
     if let Some(seed) = args.replay {
         return replay(&args, seed);
     }

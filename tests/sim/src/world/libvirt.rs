@@ -9,7 +9,7 @@ use roost::engine::keeper::remote_agent::GuestInput;
 use roost::engine::keeper::vm::{
     ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Progress, Run, Ticket, VmAction,
 };
-use roost_proto::cluster::{Need, Room};
+use roost_proto::cluster::Room;
 use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
 
 /// The driver looks at everything so often.
@@ -20,8 +20,6 @@ const GUEST_BOOT: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 const GUEST_STOP: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 /// A driver notices that libvirt does not answer.
 const LOST_AFTER: Duration = Duration::from_secs(5);
-/// What each VM needs, in MiB.
-pub const NEED: u32 = 1024;
 
 impl World {
     /// The driver got an order from the engine.
@@ -132,7 +130,7 @@ impl World {
                 Err(ActionError::Failed("it cannot be started".to_owned()))
             }
             VmAction::Start => {
-                self.starts(host, vm);
+                self.starts(host, vm, false);
                 Ok(())
             }
             _ if off && matches!(order.action, VmAction::Destroy | VmAction::Kill) => {
@@ -151,7 +149,7 @@ impl World {
                 Ok(())
             }
             VmAction::Shutdown => {
-                if domain.guest != Guest::Hung && domain.run == Run::Running {
+                if domain.guest != Guest::Hung && domain.run == Run::Running && !domain.nature.deaf {
                     let boot = domain.boot;
                     let after = self.random.time(GUEST_STOP.0, GUEST_STOP.1);
                     self.push(after, Event::GuestDown { host, vm: vm.clone(), boot });
@@ -186,10 +184,12 @@ impl World {
         }
     }
 
-    fn starts(&mut self, host: usize, vm: &str) {
+    /// Its process is there; by hand, or because it was ordered.
+    pub fn starts(&mut self, host: usize, vm: &str, by_hand: bool) {
         let Some(domain) = self.hosts[host].domains.get_mut(vm) else { return };
         domain.life += 1;
         domain.boot += 1;
+        domain.by_hand = by_hand;
         domain.guest = Guest::Booting;
         domain.link = None;
         let boot = domain.boot;
@@ -239,7 +239,7 @@ impl World {
             progress: Progress { cpu_ns: domain.progress, disk_requests: 0 },
             job: Job::None,
             cid: None,
-            need: Some(Need { memory_mib: NEED, cpus: 1 }),
+            need: Some(domain.nature.need),
         }
     }
 
@@ -301,7 +301,7 @@ impl World {
         let mut used = 0;
         let mut shown = Vec::new();
         for (vm, domain) in &mut it.domains {
-            used += if domain.lives() { NEED } else { 0 };
+            used += if domain.lives() { domain.nature.need.memory_mib } else { 0 };
             if domain.lives() && self.check.has_controller(vm) {
                 let moves = domain.guest != Guest::Hung;
                 domain.progress += if moves { 1_000_000 } else { 0 };
@@ -315,7 +315,7 @@ impl World {
         shown.extend(it.domains.keys().filter(|vm| !daemon.shown.contains(*vm)).cloned());
         if daemon.room != Some(free) {
             daemon.room = Some(free);
-            let room = Room { memory_mib: free, memory_total_mib: it.memory, cpus: 32 };
+            let room = Room { memory_mib: free, memory_total_mib: it.memory, cpus: it.cpus };
             self.tell(host, Input::Libvirt(LibvirtInput::Room(room)));
         }
         for vm in shown {
@@ -408,7 +408,7 @@ impl World {
             return;
         }
         if domain.guest == Guest::Booting {
-            domain.guest = Guest::Well;
+            domain.guest = if domain.nature.faulty { Guest::Faulted } else { Guest::Well };
         }
         domain.link = Some(life);
         let state = domain.guest;
@@ -417,7 +417,8 @@ impl World {
         boot_id[..4].copy_from_slice(&boot.to_le_bytes());
         boot_id[4] = u8::try_from(host).unwrap_or(0);
         self.guest(host, vm, GuestInput::Connected { boot_id, software });
-        self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups: 1 }));
+        let groups = u16::try_from(self.check.apps_of(vm).len()).unwrap_or(u16::MAX);
+        self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups }));
         self.report(host, vm, state);
         self.push(again, Event::GuestBeat { host, vm: vm.to_owned(), boot, link: life });
     }
@@ -455,8 +456,11 @@ impl World {
             restarts: 0,
             detail: String::new(),
         }];
-        let report = GroupReport { name: "site".to_owned(), state, frozen: false, resources };
-        self.guest(host, vm, GuestInput::Message(GuestMessage::Group(report)));
+        for name in self.check.apps_of(vm) {
+            let (state, resources) = (state.clone(), resources.clone());
+            let report = GroupReport { name, state, frozen: false, resources };
+            self.guest(host, vm, GuestInput::Message(GuestMessage::Group(report)));
+        }
     }
 
     /// A guest says a great deal of nonsense.
