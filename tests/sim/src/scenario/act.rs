@@ -136,6 +136,23 @@ impl Play<'_> {
                 self.copies(group, only, |copy| copy.bad_starts = *count);
             }
             Vm::Stuck(stuck) => self.copies(group, None, |copy| copy.stuck = *stuck),
+            Vm::Fragile(fragile) => {
+                self.copies(group, None, |copy| copy.nature.fragile = *fragile);
+                if *fragile && self.running(group).is_ok() {
+                    self.running_vm(&Vm::Crash, group)?;
+                }
+            }
+            Vm::DestroyedByHand(Some(who)) => {
+                let host = self.judge().who(who)?;
+                let vm = self.names.groups[group].vm.clone();
+                let it = &self.world.hosts[host];
+                let off =
+                    it.domains.get(&vm).is_none_or(|copy| matches!(copy.run, Run::Off(_) | Run::Undefined));
+                if !it.is_awake() || off {
+                    return Err(format!("'{vm}' is not on '{}' at that moment", it.name));
+                }
+                self.world.stops(host, &vm, Off::Destroyed);
+            }
             Vm::Deaf(deaf) => self.copies(group, None, |copy| copy.nature.deaf = *deaf),
             Vm::StartedByHand(who) => {
                 let host = self.judge().who(who)?;
@@ -164,7 +181,7 @@ impl Play<'_> {
             | Vm::Lie
             | Vm::AppFault
             | Vm::ShutDownInside
-            | Vm::DestroyedByHand
+            | Vm::DestroyedByHand(None)
             | Vm::PausedByHand => self.running_vm(what, group)?,
         }
         Ok(())
@@ -184,7 +201,7 @@ impl Play<'_> {
             Vm::Lie => self.world.deed(Deed::GuestLies(vm)),
             Vm::AppFault => self.world.deed(Deed::AppFault(vm)),
             Vm::ShutDownInside => self.world.stops(host, &vm, Off::Shutdown),
-            Vm::DestroyedByHand => self.world.stops(host, &vm, Off::Destroyed),
+            Vm::DestroyedByHand(_) => self.world.stops(host, &vm, Off::Destroyed),
             _ => {
                 self.world.set_run(host, &vm, Run::Paused(Paused::User), Some(Happened::Paused(Paused::User)))
             }

@@ -62,6 +62,8 @@ pub enum Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vm {
     Crash,
+    /// Some seconds after each start; or not any more.
+    Fragile(bool),
     Hang,
     Lie,
     AppFault,
@@ -71,7 +73,8 @@ pub enum Vm {
     Stuck(bool),
     Deaf(bool),
     ShutDownInside,
-    DestroyedByHand,
+    /// Where it runs, if nowhere in particular.
+    DestroyedByHand(Option<Who>),
     StartedByHand(Who),
     PausedByHand,
     ResumedByHand,
@@ -273,6 +276,8 @@ fn vm(words: &[&str], names: &Names, vm: &str) -> Result<Vm, String> {
     };
     Ok(match words {
         ["crashes"] => Vm::Crash,
+        ["always", "crashes"] => Vm::Fragile(true),
+        ["crashes", "no", "more"] => Vm::Fragile(false),
         ["hangs"] => Vm::Hang,
         ["lies"] => Vm::Lie,
         ["fails", "to", "start", count, "times" | "time"] => Vm::BadStarts(None, times(count)?),
@@ -288,13 +293,14 @@ fn vm(words: &[&str], names: &Names, vm: &str) -> Result<Vm, String> {
         ["ignores", "shutdown"] => Vm::Deaf(true),
         ["hears", "shutdown"] => Vm::Deaf(false),
         ["shuts", "down", "from", "inside"] => Vm::ShutDownInside,
-        ["is", "destroyed", "by", "hand"] => Vm::DestroyedByHand,
+        ["is", "destroyed", "by", "hand"] => Vm::DestroyedByHand(None),
+        ["is", "destroyed", "by", "hand", "on", host] => Vm::DestroyedByHand(Some(at(host)?)),
         ["is", "started", "by", "hand", "on", host] => Vm::StartedByHand(at(host)?),
         ["is", "paused", "by", "hand"] => Vm::PausedByHand,
         ["is", "resumed", "by", "hand"] => Vm::ResumedByHand,
         _ => {
             return Err(
-                "of a VM write: crashes, hangs, lies, fails to start 3 times [on HOST], never starts [on HOST], starts again, \
+                "of a VM write: crashes, always crashes, crashes no more, hangs, lies, fails to start 3 times [on HOST], never starts [on HOST], starts again, \
                  cannot be stopped, can be stopped, ignores shutdown, hears shutdown, shuts down from inside, is destroyed by \
                  hand, is started by hand on HOST, is paused by hand, is resumed by hand"
                     .to_owned(),

@@ -51,7 +51,7 @@ fn mistakes_are_told_with_their_line_and_what_to_write() {
         ("at 10s power off h11", "there is no host 'h11': did you mean 'h1'?"),
         ("at 10s offline weeb", "there is no group 'weeb': did you mean 'web'?"),
         ("at 10s vm v9 crashes", "there is no VM 'v9': did you mean 'v1'?"),
-        ("at 10s vm v1 explodes", "of a VM write: crashes, hangs"),
+        ("at 10s vm v1 explodes", "of a VM write: crashes, always crashes"),
         ("at 10s app of v1 faults", "has no controller in this world"),
         ("at 10s agent of h1 fails", "has no fence agent"),
         ("at 10s cut h1 h2", "write 'cut h1 from h2'"),

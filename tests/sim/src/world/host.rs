@@ -74,6 +74,8 @@ pub struct Nature {
     pub need: Need,
     /// Its guest hears no request to shut down.
     pub deaf: bool,
+    /// It crashes some seconds after each start.
+    pub fragile: bool,
     /// Its applications fail whenever it comes up here.
     pub faulty: bool,
 }
@@ -112,7 +114,7 @@ impl Domain {
             bad_starts: 0,
             stuck: false,
             by_hand: false,
-            nature: Nature { need: NEED, deaf: false, faulty: false },
+            nature: Nature { need: NEED, deaf: false, fragile: false, faulty: false },
         }
     }
 

@@ -105,11 +105,12 @@ impl World {
             Event::GuestBeat { host, vm, boot, link } => self.guest_beat(host, &vm, boot, link),
             Event::GuestDown { host, vm, boot } => {
                 let it = &self.hosts[host];
-                let same = it.domains.get(&vm).is_some_and(|d| d.boot == boot && d.run == Run::Running);
+                let domain = it.domains.get(&vm).filter(|d| d.boot == boot && d.run == Run::Running);
+                let why = domain.map(|d| if d.nature.fragile { Off::Crashed } else { Off::Shutdown });
                 if it.frozen {
                     self.push(Duration::from_secs(1), Event::GuestDown { host, vm, boot });
-                } else if it.powered && same {
-                    self.stops(host, &vm, Off::Shutdown);
+                } else if let Some(why) = why.filter(|_| it.powered) {
+                    self.stops(host, &vm, why);
                 }
             }
             other => unreachable!("{other:?} is not libvirt's"),
@@ -192,10 +193,14 @@ impl World {
         domain.by_hand = by_hand;
         domain.guest = Guest::Booting;
         domain.link = None;
-        let boot = domain.boot;
+        let (boot, fragile) = (domain.boot, domain.nature.fragile);
         self.check.started(host, vm, self.now);
         self.set_run(host, vm, Run::Running, Some(Happened::Started));
         self.boots(host, vm, boot);
+        if fragile {
+            let after = self.random.time(GUEST_STOP.0, GUEST_STOP.1);
+            self.push(after, Event::GuestDown { host, vm: vm.to_owned(), boot });
+        }
     }
 
     fn boots(&mut self, host: usize, vm: &str, boot: u32) {
