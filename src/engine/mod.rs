@@ -59,7 +59,8 @@ const ASLEEP_BEATS: u32 = 3;
 /// Rounds of consensus and decisions after one input, at most; more would be a loop.
 const MAX_ROUNDS: usize = 64;
 /// A host that leaves waits so long for its groups to be stopped and for the others to know it: as long as guests may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(180);
+/// systemd must let it (`TimeoutStopSec` in `roostd.service`).
+pub const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 /// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
 const MAX_LOG: usize = 1000;
 
@@ -203,7 +204,7 @@ pub struct Start {
 
 /// Whom this host hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contact {
+pub enum Contact {
     /// A majority of the voters, itself counted.
     Majority,
     /// Fewer.
@@ -511,6 +512,7 @@ impl Engine {
         let contact = if majority { Contact::Majority } else { Contact::Few };
         if core::mem::replace(&mut self.contact, contact) == Contact::Few && majority {
             self.member.awoke(now);
+            self.changed.leader = Flag::Unseen;
         }
     }
 
@@ -656,6 +658,7 @@ impl Engine {
             config: &self.config,
             ledger: &self.ledger,
             member: &self.member,
+            contact: self.contact,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,
@@ -946,7 +949,14 @@ impl Engine {
                 self.go();
             }
             Stay::Leaving { .. } if self.stand == Stand::Over && !self.keeper.is_left() => self.go(),
-            Stay::Leaving { until } if now >= until => self.go(),
+            Stay::Leaving { until } if now >= until => {
+                let text = format!(
+                    "this host could not leave within {} s: what it still owns is blocked until it is fenced",
+                    LEAVE_WITHIN.as_secs()
+                );
+                self.record(Level::Error, EventKind::Lease, None, text);
+                self.go();
+            }
             Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
                 self.stay = Stay::Gone;
                 self.out.push_back(Output::BeginAnew);

@@ -2,7 +2,7 @@
 
 use super::ledger::Standing;
 use super::rights::{Lease, Stand};
-use super::{Engine, Flag, Output, Stay, WatchdogInput};
+use super::{Contact, Engine, Flag, Output, Stay, WatchdogInput};
 use crate::config::OnQuorumLoss;
 use core::time::Duration;
 use roost_proto::cluster::codec::pack;
@@ -153,15 +153,13 @@ impl Engine {
         }
     }
 
-    /// As a voter: whom it does not hear.
+    /// As a voter: whom it does not hear. One that is cut off, or has only begun to hear the others again, says nothing.
     fn say_what_is_silent(&mut self, now: Instant) {
         let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
-        if !self.voters.contains_key(&self.me) {
+        if !self.voters.contains_key(&self.me) || self.contact == Contact::Few {
             return;
         }
-        let timing = &self.config.cluster.timing;
-        let early =
-            timing.suspect_after.saturating_sub(timing.beat * EARLY_BEATS).max(timing.beat * EARLY_BEATS);
+        let early = self.told_as_silent_after();
         let silent: Vec<Silent> = self
             .ledger
             .hosts()
@@ -174,6 +172,23 @@ impl Engine {
             .collect();
         let mail = self.mail.entry(leader).or_default();
         mail.later.extend(silent.chunks(SILENT_AT_ONCE).map(|some| Message::Silent(some.to_vec())));
+    }
+
+    /// A voter tells the leader of hosts that are silent for so long.
+    fn told_as_silent_after(&self) -> Duration {
+        let timing = &self.config.cluster.timing;
+        timing.suspect_after.saturating_sub(timing.beat * EARLY_BEATS).max(timing.beat * EARLY_BEATS)
+    }
+
+    /// As a voter: a host that the leader was told to be silent is heard again. It is told at once, for the leader counts on
+    /// from what it was told last, and would evict a host that is back.
+    fn say_that_it_is_heard(&mut self, now: Instant, host: HostId) {
+        let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
+        if self.voters.contains_key(&self.me) {
+            let silence = self.member.silence(now, host);
+            let heard = Silent { host, incarnation: silence.life, ago_ms: millis(silence.age) };
+            self.mail.entry(leader).or_default().now.push(Message::Silent(vec![heard]));
+        }
     }
 
     /// As a voter: when it last answered those who were evicted.
@@ -242,11 +257,15 @@ impl Engine {
         if !self.member.listens(now, from, life, datagram.ledger) {
             return;
         }
-        let was_silent = self.member.silence(now, from).age >= self.config.cluster.timing.suspect_after;
         if let Some(beat) = &datagram.beat {
+            let before = self.member.silence(now, from).age;
             self.member.beat(now, from, beat);
-            if was_silent || beat.life == Life::Leaving {
+            if before >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
                 self.changed.leader = Flag::Unseen;
+            }
+            let told = self.told_as_silent_after();
+            if before >= told && self.member.silence(now, from).age < told {
+                self.say_that_it_is_heard(now, from);
             }
         }
         for message in datagram.messages {

@@ -1,5 +1,6 @@
 //! Hosts: who is admitted, who is evicted, and when an evicted host is known to run nothing.
 
+use super::super::Contact;
 use super::super::fence::FenceAction;
 use super::super::ledger::{Member as Admitted, Standing};
 use super::fencing::{Fencing, MARGIN, at_most};
@@ -114,7 +115,15 @@ impl Leader {
     ) {
         match self.candidate(view, id) {
             Some((life, hello)) if life.start > admitted.incarnation.start => {
-                if hello.machine == admitted.machine {
+                let since = view.member.peer(id).map_or(view.member.born(), |peer| peer.since);
+                let settled = since + view.config.cluster.timing.evict_after;
+                if hello.machine == admitted.machine && life.boot == admitted.incarnation.boot {
+                    self.admit(view, host, id, (life, hello), acts);
+                } else if hello.machine == admitted.machine && view.now < settled {
+                    // With another boot the earlier life counts as over. A copy of the machine looks the same: until then the
+                    // earlier life, if it goes on, is heard.
+                    self.wake(settled);
+                } else if hello.machine == admitted.machine {
                     self.admit(view, host, id, (life, hello), acts);
                 } else {
                     self.replaced(view, host, id, admitted, acts);
@@ -163,8 +172,10 @@ impl Leader {
             host.name
         );
         self.tell_host(id, Level::Error, EventKind::HostRefused, text, acts);
-        let since = view.member.peer(id).map_or(view.now, |peer| peer.since);
+        let peer = view.member.peer(id);
         let limit = view.config.cluster.timing.evict_after;
+        // While both go on none is thrown out for the other's sake.
+        let since = peer.map_or(view.now, |peer| peer.rival.unwrap_or(peer.since).max(peer.since));
         if view.now.since(since) >= limit {
             acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));
         } else {
@@ -185,6 +196,9 @@ impl Leader {
 
     /// How long a majority of voters has not heard a life of a host. The host itself does not count.
     fn absence(&self, view: &View<'_>, host: HostId, life: Incarnation) -> Absence {
+        if view.contact == Contact::Few {
+            return Absence { age: Duration::ZERO, never: false };
+        }
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
         let mut ages: Vec<Absence> = Vec::new();
         for voter in view.voters.keys().filter(|voter| **voter != host) {

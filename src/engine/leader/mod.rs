@@ -10,6 +10,7 @@ mod hosts;
 pub mod placement;
 pub mod reports;
 
+use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};
 use super::ledger::{Ledger, Standing};
 use super::member::Member;
@@ -44,6 +45,8 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// Whom this host hears.
     pub member: &'a Member,
+    /// Whether it hears a majority: if not, it judges nobody by silence.
+    pub contact: Contact,
     /// The voters, as of the applied ledger.
     pub voters: &'a Voters,
     /// The index of that word about the voters.

@@ -16,7 +16,7 @@ use election::Votes;
 use log::Log;
 use paging::Incoming;
 use replication::Progress;
-use roost_proto::cluster::raft::{Index, LogEntry, Payload, RaftMessage, StorageId, Term, Voters};
+use roost_proto::cluster::raft::{Ballot, Index, LogEntry, Payload, RaftMessage, StorageId, Term, Voters};
 use roost_proto::cluster::{HostId, LedgerId};
 use roost_proto::retry::Jitter;
 use roost_proto::time::Instant;
@@ -266,7 +266,7 @@ impl Raft {
         let snapshot = Snapshot { ledger, index: 1, term: 1, voters, data };
         self.term = self.term.max(1);
         self.install(now, snapshot);
-        self.stand(now, roost_proto::cluster::raft::Ballot::Election);
+        self.stand(now, Ballot::Election);
         self.finish(now);
     }
 
@@ -316,17 +316,20 @@ impl Raft {
                     && self.may_stand()
                     && self.disk_answers(now)
                 {
-                    self.stand(now, roost_proto::cluster::raft::Ballot::Transfer);
+                    self.stand(now, Ballot::Transfer);
                 }
             }
         }
         self.finish(now);
     }
 
-    /// The moment before beats are sent: a leader adds its heartbeats, and what seems lost.
+    /// The moment before beats are sent: a leader adds its heartbeats, and what seems lost; who asks whether it would be
+    /// elected asks again, so that there is a leader soon after a majority can talk.
     pub fn beat(&mut self, now: Instant) {
-        if self.role == Role::Leader {
-            self.heartbeat(now);
+        match self.role {
+            Role::Leader => self.heartbeat(now),
+            Role::Trying => self.ask_for_votes(self.term + 1, Ballot::Trial, When::Beat),
+            Role::Follower | Role::Candidate => {}
         }
         self.finish(now);
     }
