@@ -16,6 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a start counts among those that a host makes at the same time.
 const START_LASTS: Duration = Duration::from_secs(3);
+/// How long after a group made room its host may take to tell of it: three looks at libvirt. Before that, nothing else has to go.
+const ROOM_TOLD: Duration = Duration::from_secs(6);
+/// What is to make room is waited for as long as its guest may take to shut down, and so much longer.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 /// A group that waits shorter than this is not told of.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
@@ -213,9 +217,11 @@ impl Leader {
             let host = match found {
                 Ok(host) => host,
                 Err(Why::Room(hosts)) => {
-                    let go = plan.displace(group, &hosts).filter(|_| !displaced);
+                    let may = !displaced && !self.is_room_coming(view);
+                    let go = plan.displace(group, &hosts).filter(|_| may);
                     for name in go.into_iter().flatten() {
                         displaced = true;
+                        self.making_room = Some((view.now, view.now));
                         let epoch = view.ledger.group(&name).epoch;
                         let why = RecallReason::Displaced;
                         acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
@@ -264,6 +270,30 @@ impl Leader {
                 need,
             }));
         }
+    }
+
+    /// Whether groups that were displaced are still on their way, or their room may not be told of yet: until then nothing
+    /// more is displaced. One that does not go in time is waited for no longer.
+    fn is_room_coming(&mut self, view: &View<'_>) -> bool {
+        let leaving = view.config.groups.iter().filter(|group| {
+            let record = view.ledger.group(&group.name);
+            let goes = record.recalled.is_some_and(|recall| recall.why == RecallReason::Displaced);
+            goes && record.owner.is_some_and(|owner| view.is_here(owner))
+        });
+        let longest = leaving.map(|group| group.stop_timeout).max();
+        let Some((since, last)) = self.making_room.or(longest.map(|_| (view.now, view.now))) else {
+            return false;
+        };
+        let last = if longest.is_some() { view.now } else { last };
+        self.making_room = Some((since, last));
+        let until = match longest {
+            Some(longest) => since + longest + GONE_AFTER,
+            None => last + ROOM_TOLD,
+        };
+        if view.now < until {
+            self.wake(until);
+        }
+        view.now < until
     }
 
     /// Notes why a group is not given to anybody, and tells it once, unless it passes soon.

@@ -129,6 +129,8 @@ pub struct Leader {
     failures: BTreeMap<HostId, BTreeMap<String, Instant>>,
     /// Since when hosts are quarantined.
     quarantined: BTreeMap<HostId, Instant>,
+    /// Since when groups make room for others, and when the last was seen to go.
+    making_room: Option<(Instant, Instant)>,
     /// Why groups that are wanted are not given to anybody.
     waiting: BTreeMap<String, Waiting>,
     /// What was told of hosts, so that it is told once.
@@ -153,6 +155,7 @@ impl Leader {
             well: BTreeMap::new(),
             failures: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            making_room: None,
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             next: None,

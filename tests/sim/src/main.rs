@@ -3,6 +3,7 @@
 mod args;
 mod growth;
 mod random;
+mod scenario;
 mod schedule;
 mod world;
 
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(scenario) = args.scenario() {
+        return scenario::run(&scenario);
+    }
     if let Some(seed) = args.replay {
         return replay(&args, seed);
     }

@@ -25,7 +25,8 @@ pub struct Check {
     groups: BTreeMap<String, String>,
     /// VM by group.
     vms: BTreeMap<String, String>,
-    controllers: BTreeMap<String, bool>,
+    /// By VM, the guest's groups that count.
+    apps: BTreeMap<String, Vec<String>>,
     /// The ledger at each index, hashed.
     ledgers: BTreeMap<Index, u64>,
     /// The newest index that each host applied.
@@ -58,7 +59,12 @@ impl Check {
             violation: None,
             groups: groups.clone().map(|g| (g.vm.clone(), g.name.clone())).collect(),
             vms: groups.clone().map(|g| (g.name.clone(), g.vm.clone())).collect(),
-            controllers: groups.map(|g| (g.vm.clone(), matches!(g.apps, Apps::Named(_)))).collect(),
+            apps: groups
+                .filter_map(|g| match &g.apps {
+                    Apps::Named(names) => Some((g.vm.clone(), names.clone())),
+                    Apps::All => None,
+                })
+                .collect(),
             ledgers: BTreeMap::new(),
             applied: vec![0; config.hosts.len()],
             standing: BTreeMap::new(),
@@ -85,7 +91,12 @@ impl Check {
 
     /// Whether a VM's guest has a controller.
     pub fn has_controller(&self, vm: &str) -> bool {
-        self.controllers.get(vm).copied().unwrap_or(false)
+        self.apps.contains_key(vm)
+    }
+
+    /// The groups of a VM's guest.
+    pub fn apps_of(&self, vm: &str) -> Vec<String> {
+        self.apps.get(vm).cloned().unwrap_or_default()
     }
 
     /// A daemon begins with what its disk holds.
@@ -249,7 +260,8 @@ impl World {
             return;
         }
         let on: Vec<usize> = (0..self.hosts.len()).filter(|host| self.hosts[*host].runs(vm)).collect();
-        if on.len() > 1 {
+        let by_hand = |host: &usize| self.hosts[*host].domains.get(vm).is_some_and(|d| d.by_hand);
+        if on.iter().filter(|host| !by_hand(host)).count() > 1 {
             let names: Vec<&str> = on.iter().map(|host| self.hosts[*host].name.as_str()).collect();
             let text = format!("one runner: {vm} runs on {}", names.join(" and "));
             self.violated(text);

@@ -3,11 +3,13 @@
 use super::clock::Time;
 use super::host::{Agent, Libvirt};
 use core::time::Duration;
+use roost::config::Config;
 use roost::engine::fence::{FenceOrder, FenceResult};
 use roost::engine::keeper::vm::{Happened, Order, Ticket};
 use roost::engine::{Command, Input};
 use roost_proto::cluster::{Datagram, Incarnation};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub enum Event {
     Boot { host: usize, boot: u64 },
     /// A daemon starts.
     Start { host: usize, life: u64 },
+    /// A daemon reads its configuration again.
+    Reload { host: usize, life: u64, file: Arc<Config> },
     /// The watchdog looks.
     Watchdog { host: usize, boot: u64 },
     /// Something is done from outside.

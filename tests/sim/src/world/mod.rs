@@ -47,6 +47,20 @@ const BUSIEST: u64 = 20_000;
 /// What a stopped daemon's socket holds, in datagrams.
 const SOCKET: usize = 256;
 
+/// What a daemon told, or answered to an operator.
+#[derive(Debug)]
+pub struct Told {
+    pub at: Time,
+    pub what: Word,
+}
+
+/// What was told.
+#[derive(Clone, Debug)]
+pub enum Word {
+    Event(keeper::EventDraft),
+    Answer(keeper::RequestId, Result<String, String>),
+}
+
 /// The world.
 #[derive(Debug)]
 pub struct World {
@@ -64,6 +78,8 @@ pub struct World {
     /// What happened, in words, if it is wanted.
     pub trace: Option<Vec<String>>,
     pub sent: u64,
+    /// What daemons tell and answer, if it is wanted.
+    pub told: Option<Vec<Told>>,
     /// Some host lost its disk, or will.
     pub disk_lost: bool,
     /// Counts what the engines cost, if that is wanted.
@@ -74,7 +90,8 @@ impl World {
     /// All machines of a configuration, about to boot.
     pub fn new(config: Config, seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let hosts: Vec<Host> = config.hosts.iter().map(|host| machine(host, &config, &mut random)).collect();
+        let file = Arc::new(config.clone());
+        let hosts: Vec<Host> = config.hosts.iter().map(|host| machine(host, &file, &mut random)).collect();
         let ids = hosts.iter().enumerate().map(|(nth, host)| (host.id, nth)).collect();
         let mut world = Self {
             now: Time(1_000_000_000),
@@ -89,6 +106,7 @@ impl World {
             random,
             trace: trace.then(Vec::new),
             sent: 0,
+            told: None,
             disk_lost: false,
             meter: None,
         };
@@ -166,6 +184,13 @@ impl World {
                 let it = &self.hosts[host];
                 if it.powered && it.life == life && it.daemon.is_none() && !it.kept_down {
                     self.start(host);
+                }
+            }
+            Event::Reload { host, life, file } => {
+                if self.is_alive(host, life)
+                    && self.hold(host, || Event::Reload { host, life, file: file.clone() })
+                {
+                    self.reload(host, &file);
                 }
             }
             Event::Watchdog { host, boot } => self.watchdog(host, boot),
@@ -249,6 +274,23 @@ impl World {
         }
     }
 
+    /// A daemon reads its configuration again; a file that does not name this host is refused.
+    fn reload(&mut self, host: usize, file: &Arc<Config>) {
+        let it = &mut self.hosts[host];
+        let now = it.clock.show(self.now);
+        let Some(daemon) = &mut it.daemon else { return };
+        if file.host_id(&it.name).is_none() {
+            self.say(|w| format!("{}: the new configuration does not name it", w.hosts[host].name));
+            return;
+        }
+        daemon.engine.reload(file, now);
+        daemon.shown.clear();
+        daemon.room = None;
+        self.say(|w| format!("{}: the configuration was read again", w.hosts[host].name));
+        self.drain(host);
+        self.wind(host);
+    }
+
     /// Tells a daemon something, and does what it wants done.
     pub fn tell(&mut self, host: usize, input: Input) {
         let now = self.hosts[host].clock.show(self.now);
@@ -308,6 +350,7 @@ impl World {
             Output::Watchdog(WatchdogOrder::Disarm) => self.hosts[host].fed = None,
             Output::Answer { request, answer } => {
                 self.say(|w| format!("{}: order {} answered: {answer:?}", w.hosts[host].name, request.0));
+                self.note(Word::Answer(request, answer.map_err(|(_, why)| why)));
             }
             Output::BeginAnew => {
                 self.say(|w| format!("{}: begins anew", w.hosts[host].name));
@@ -332,10 +375,13 @@ impl World {
                 let input = Box::new(Input::Stored(Ok(())));
                 self.push(WRITE.1, Event::Tell { host, life, input });
             }
-            keeper::Output::Event(event) => self.say(|w| {
-                let group = event.group.map(|group| format!("{group}: ")).unwrap_or_default();
-                format!("{}: {group}{}", w.hosts[host].name, event.text)
-            }),
+            keeper::Output::Event(event) => {
+                self.say(|w| {
+                    let group = event.group.as_ref().map(|group| format!("{group}: ")).unwrap_or_default();
+                    format!("{}: {group}{}", w.hosts[host].name, event.text)
+                });
+                self.note(Word::Event(event));
+            }
             keeper::Output::DropGuest { group } => self.drop_guest(host, &group),
             keeper::Output::Wish { .. } | keeper::Output::Hush { .. } | keeper::Output::Cid { .. } => {}
         }
@@ -446,8 +492,8 @@ impl World {
         it.parked.clear();
         it.held.clear();
         for domain in it.domains.values_mut() {
-            let (boot, bad_starts) = (domain.boot, domain.bad_starts);
-            *domain = Domain { boot: boot + 1, bad_starts, life: domain.life, ..Domain::new() };
+            let Domain { boot, bad_starts, life, nature, .. } = *domain;
+            *domain = Domain { boot: boot + 1, bad_starts, life, nature, ..Domain::new() };
         }
         self.check_runs();
     }
@@ -481,6 +527,12 @@ impl World {
 
     /// A life of the daemon begins.
     fn start(&mut self, host: usize) {
+        if self.hosts[host].file.host_id(&self.hosts[host].name).is_none() {
+            self.say(|w| {
+                format!("{}: roostd does not start: its configuration does not name it", w.hosts[host].name)
+            });
+            return;
+        }
         let seed = self.random.draw();
         let storage = StorageId((self.random.draw() >> 33) as u32 + 1);
         let it = &mut self.hosts[host];
@@ -512,7 +564,7 @@ impl World {
             screenshots: PathBuf::from("/screens"),
         };
         self.check.restarted(host, &start.stored);
-        let engine = Engine::new(Arc::clone(&self.config), start, now);
+        let engine = Engine::new(Arc::clone(&it.file), start, now);
         let it = &mut self.hosts[host];
         it.daemon = Some(Daemon {
             engine,
@@ -542,6 +594,11 @@ impl World {
         self.push(after + Duration::from_millis(1), Event::Poll { host, life });
     }
 
+    fn note(&mut self, what: Word) {
+        let at = self.now;
+        self.told.iter_mut().for_each(|told| told.push(Told { at, what: what.clone() }));
+    }
+
     /// Something must never be, and is.
     pub fn violated(&mut self, what: String) {
         if self.check.violation.is_none() {
@@ -551,11 +608,12 @@ impl World {
     }
 }
 
-fn machine(host: &roost::config::Host, config: &Config, random: &mut Random) -> Host {
-    let groups = config.groups.iter().filter(|group| group.on.contains(&host.name));
+fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) -> Host {
+    let groups = file.groups.iter().filter(|group| group.on.contains(&host.name));
     let drift = i64::try_from(random.below(10_001)).unwrap_or(0) - 5000;
     Host {
         name: host.name.clone(),
+        file: file.clone(),
         id: HostId::of(&host.name),
         witness: host.role == Role::Witness,
         has_watchdog: host.watchdog.is_some(),
@@ -579,5 +637,6 @@ fn machine(host: &roost::config::Host, config: &Config, random: &mut Random) -> 
         agent: Agent::Works,
         domains: groups.map(|group| (group.vm.clone(), Domain::new())).collect(),
         memory: 64 * 1024,
+        cpus: 32,
     }
 }
