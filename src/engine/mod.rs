@@ -848,7 +848,7 @@ impl Engine {
 
     fn look_at_lease(&mut self, now: Instant) {
         let before = self.stand;
-        self.stand = rights::stand(&self.ledger, self.me, self.incarnation);
+        self.stand = rights::stand(&self.ledger, self.me, self.incarnation, self.waits(now));
         if before == Stand::Admitted && self.stand == Stand::Over {
             let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
             self.record(Level::Error, EventKind::Lease, None, text);
@@ -859,7 +859,7 @@ impl Engine {
         let lease =
             if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
         let lease =
-            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand == Stand::Admitted {
+            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over {
                 Lease::Held
             } else {
                 lease
@@ -884,10 +884,18 @@ impl Engine {
         }
     }
 
+    /// How this life stands while it is not admitted. On a host alone nobody else could run anything.
+    fn waits(&self, now: Instant) -> Stand {
+        let alone = self.config.hosts.len() == 1;
+        let patience = self.config.cluster.timing.lease;
+        if alone || now.since(self.member.born()) < patience { Stand::Waiting } else { Stand::Stranded }
+    }
+
     fn set_rights(&mut self, now: Instant) {
         for group in self.keeper.group_names() {
             let standing = (self.stand, self.lease);
-            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held);
+            let was_here = self.keeper.was_here(&group);
+            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held, was_here);
             match right.hold {
                 Hold::Owned | Hold::Recalled | Hold::Suspended => {
                     self.held.insert(group.clone());
@@ -981,7 +989,7 @@ impl Engine {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
             Stay::Leaving { .. }
                 if matches!(self.ledger.standing(self.me), Standing::Out)
-                    && matches!(self.stand, Stand::Over | Stand::Waiting) =>
+                    && self.stand != Stand::Admitted =>
             {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();

@@ -71,7 +71,7 @@ impl Engine {
             (LedgerId::NONE, _) => {
                 "the cluster is not founded yet: all voters must be up, with the same file, once".to_owned()
             }
-            (_, Stand::Waiting | Stand::Admitted | Stand::Over) => {
+            (_, Stand::Waiting | Stand::Stranded | Stand::Admitted | Stand::Over) => {
                 "no host leads: no majority of the voters hears each other, and nothing is decided".to_owned()
             }
         };

@@ -139,12 +139,12 @@ impl Engine {
 
     fn say_hello(&mut self) {
         let to = match self.stand {
-            Stand::Waiting if self.stay == Stay::Staying => self.known_voters(),
+            Stand::Waiting | Stand::Stranded if self.stay == Stay::Staying => self.known_voters(),
             Stand::Admitted if self.beats.is_multiple_of(HELLO_BEATS) => self.known_voters(),
             Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) => {
                 self.raft.leader().into_iter().collect()
             }
-            Stand::Waiting | Stand::Admitted | Stand::Over => return,
+            Stand::Waiting | Stand::Stranded | Stand::Admitted | Stand::Over => return,
         };
         let hello = self.hello();
         for voter in to {

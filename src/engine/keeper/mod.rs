@@ -390,6 +390,11 @@ impl Keeper {
         self.groups.contains_key(group)
     }
 
+    /// Whether a group was this host's since this machine booted.
+    pub fn was_here(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(Group::was_here)
+    }
+
     /// The names of the groups that may run here.
     pub fn group_names(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()

@@ -172,7 +172,7 @@ impl Group {
     }
 
     /// Whether libvirt's silence may hide something of this group: it was this host's once in this boot.
-    fn was_here(&self) -> bool {
+    pub fn was_here(&self) -> bool {
         self.saved.epoch > 0
     }
 
