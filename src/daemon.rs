@@ -27,7 +27,7 @@ use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -161,6 +161,8 @@ pub struct Daemon {
     watchdog: Option<Watchdog>,
     /// Other hosts, if there are any.
     network: Option<Udp>,
+    /// The version that each of them knows, as the engine was told.
+    known: BTreeMap<HostId, u16>,
     life: Life,
     signals: SignalFd,
     systemd: Systemd,
@@ -243,6 +245,7 @@ impl Daemon {
             fencer,
             watchdog: None,
             network,
+            known: BTreeMap::new(),
             life,
             signals,
             systemd,
@@ -374,6 +377,7 @@ impl Daemon {
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
                 let (from, incarnation) = (opened.from, opened.incarnation);
+                self.look_at_version(from);
                 self.engine
                     .handle(clock::now(), Input::Datagram { from, incarnation, datagram: opened.datagram });
                 self.drain();
@@ -403,6 +407,15 @@ impl Daemon {
         if self.next_watchdog.is_some_and(|at| now >= at) {
             self.systemd.say("WATCHDOG=1");
             self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
+        }
+    }
+
+    /// Tells the engine what another host knows, when that changed.
+    fn look_at_version(&mut self, host: HostId) {
+        let newest = self.network.as_ref().and_then(|network| network.newest(host));
+        if let Some(newest) = newest.filter(|newest| self.known.insert(host, *newest) != Some(*newest)) {
+            self.engine.handle(clock::now(), Input::Knows { host, newest });
+            self.drain();
         }
     }
 
