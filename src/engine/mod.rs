@@ -20,6 +20,7 @@ mod talk;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod versions;
 pub mod watchdog;
 
 use crate::config::{Config, OnQuorumLoss};
@@ -98,6 +99,14 @@ pub enum Input {
         incarnation: Incarnation,
         /// What.
         datagram: Datagram,
+    },
+    /// Another host shows the newest of the [`roost_proto::cluster::DATAGRAM_VERSIONS`] that it knows; comes before its
+    /// datagrams.
+    Knows {
+        /// Which.
+        host: HostId,
+        /// The version.
+        newest: u16,
     },
     /// Everything up to this write ([`raft::Write::number`]) is durable. A write that fails is tried again by its driver, and
     /// is not acknowledged meanwhile.
@@ -283,6 +292,7 @@ pub struct Engine {
     complaints: BTreeSet<(HostId, &'static str)>,
     /// What other hosts asked for and was proposed, and in which term.
     asked: BTreeMap<HostId, (Term, Asked)>,
+    known: versions::Known,
     beats: u64,
     out: VecDeque<Output>,
 }
@@ -368,6 +378,7 @@ impl Engine {
             disk: Ok(()),
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
+            known: versions::Known::default(),
             beats: 0,
             out: VecDeque::new(),
             jitter,
@@ -442,6 +453,7 @@ impl Engine {
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
             Input::Datagram { from, incarnation, datagram } => self.hear(now, from, incarnation, datagram),
+            Input::Knows { host, newest } => self.known.shows(host, newest),
             Input::Written { number } => self.raft.written(now, number),
             Input::LedgerDisk(result) => self.disk_says(result),
             Input::Fence { ticket, result } => {
@@ -717,6 +729,9 @@ impl Engine {
     }
 
     fn propose(&mut self, now: Instant, entry: &Entry) -> bool {
+        if self.lacking(entry.decision.since()).is_some() {
+            return false; // when all are upgraded
+        }
         let Ok(bytes) = postcard::to_allocvec(entry) else { return false };
         match self.raft.propose(now, bytes) {
             Ok(index) => {
@@ -736,6 +751,11 @@ impl Engine {
 
     fn operator(&mut self, now: Instant, request: RequestId, who: &str, command: Command) {
         let decided = self.decision(who, command).and_then(|(decision, done)| {
+            if let Some(host) = self.lacking(decision.since()) {
+                let host = self.name(host);
+                let reason = format!("the roostd of '{host}' does not know this order yet: upgrade it first");
+                return Err((Refusal::NotDone, reason));
+            }
             self.desk.ask(now, Some(request), decision, done).map_err(|reason| (Refusal::Busy, reason))
         });
         match decided {

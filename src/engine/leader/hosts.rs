@@ -167,7 +167,7 @@ impl Leader {
         acts: &mut Vec<Act>,
     ) {
         let text = format!(
-            "another machine has come under the name '{}': the one before is evicted, and has to be fenced before this one is admitted",
+            "another machine has come under the name '{}': the one before is evicted once it is silent, and has to be fenced before this one is admitted",
             host.name
         );
         self.tell_host(id, Level::Error, EventKind::HostRefused, text, acts);
