@@ -878,12 +878,11 @@ impl Engine {
         }
         let lease =
             if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
-        let lease =
-            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over {
-                Lease::Held
-            } else {
-                lease
-            };
+        let lease = if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over {
+            Lease::Held
+        } else {
+            lease
+        };
         if lease != self.lease {
             let (level, text) = match lease {
                 Lease::Held => (Level::Info, "this host has its lease"),

@@ -70,6 +70,17 @@ enum Rise {
     Again,
 }
 
+/// Whether a pause of ours may still happen, long after it was given up: it is no person's, then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LatePause {
+    /// It may not.
+    No,
+    /// libvirt has not answered this order yet.
+    Pending(Ticket),
+    /// It was answered; what it did is seen until then.
+    SeenUntil(Instant),
+}
+
 /// Whether the VM's process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Killed {
@@ -130,6 +141,7 @@ pub struct Group {
     wish: Option<(String, Instant)>,
     /// Calls that may still start or resume the VM, though they were answered as timed out.
     late: Option<Ticket>,
+    late_pause: LatePause,
     /// Since when it has been seen to run without right.
     stray: Option<Instant>,
     /// Its process was killed, and libvirt has not shown it since.
@@ -180,6 +192,7 @@ impl Group {
             },
             wish: None,
             late: None,
+            late_pause: LatePause::No,
             stray: None,
             killed: Killed::No,
             on_stray: cluster.on_stray,
@@ -230,7 +243,9 @@ impl Group {
 
     /// Whether the end of this order matters to it.
     pub fn awaits(&self, ticket: Ticket) -> bool {
-        self.late == Some(ticket) || self.order.is_some_and(|(current, _)| current == ticket)
+        self.late == Some(ticket)
+            || self.late_pause == LatePause::Pending(ticket)
+            || self.order.is_some_and(|(current, _)| current == ticket)
     }
 
     /// libvirt does not answer: nothing is known, and nothing is done.
@@ -248,7 +263,12 @@ impl Group {
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
             self.begun = None;
         }
+        let ran = !matches!(before, Some(Run::Paused(_)));
         let news = self.vm.observe(now, view, happened);
+        if ran && matches!(self.vm.run(), Some(Run::Paused(Paused::User))) && self.paused_late(now) {
+            self.saved.suspended = Some(self.saved.epoch);
+            out.dirty = true;
+        }
         let stood_still = matches!(before, Some(Run::Paused(_) | Run::Asleep));
         if first || stood_still {
             self.remote.excuse(now);
@@ -283,6 +303,15 @@ impl Group {
         }
         self.look_for_stray(now, out);
         self.look_for_dangers(now, out);
+    }
+
+    /// Whether the pause that is seen is one of ours that came late; once.
+    fn paused_late(&mut self, now: Instant) -> bool {
+        match core::mem::replace(&mut self.late_pause, LatePause::No) {
+            LatePause::No => false,
+            LatePause::Pending(_) => true,
+            LatePause::SeenUntil(until) => now < until,
+        }
     }
 
     fn happened(&mut self, now: Instant, happened: Happened, out: &mut Outbox) {
