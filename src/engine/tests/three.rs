@@ -133,9 +133,9 @@ impl Trio {
 
     /// Whether the newest beat to a host answers for its lease.
     fn grants(&self, nth: u32) -> bool {
-        let beats =
+        let mut beats =
             self.sent.iter().filter(|(to, _)| *to == id(nth)).filter_map(|(_, datagram)| datagram.beat);
-        beats.last().and_then(|beat| beat.echo).is_some_and(|echo| echo.admitted)
+        beats.next_back().and_then(|beat| beat.echo).is_some_and(|echo| echo.admitted)
     }
 }
 
