@@ -36,7 +36,7 @@ use member::Member;
 use raft::Raft;
 use report::Reporter;
 use rights::{Lease, Stand};
-use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{Datagram, GroupOrder, GroupState, HostId, Incarnation, LedgerId, Message};
 use roost_proto::control::{EventKind, Intent, Level, Refusal};
@@ -842,12 +842,7 @@ impl Engine {
         }
         let lease =
             if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
-        let lease =
-            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand == Stand::Admitted {
-                Lease::Held
-            } else {
-                lease
-            };
+        let lease = if self.runs_on() { Lease::Held } else { lease };
         if lease != self.lease {
             let (level, text) = match lease {
                 Lease::Held => (Level::Info, "this host has its lease"),
@@ -866,6 +861,14 @@ impl Engine {
         {
             self.set_rights(now);
         }
+    }
+
+    /// Whether this host runs on without a majority. Not if time was taken for a proof when it was admitted: what a reload says
+    /// holds from the next admission on.
+    fn runs_on(&self) -> bool {
+        let unproven =
+            matches!(self.ledger.standing(self.me), Standing::In(member) if member.proof == Proof::None);
+        self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand == Stand::Admitted && unproven
     }
 
     fn set_rights(&mut self, now: Instant) {

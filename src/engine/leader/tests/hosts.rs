@@ -81,6 +81,22 @@ fn a_host_with_power_is_evicted_later_and_its_power_taken() {
 }
 
 #[test]
+fn a_status_that_hangs_does_not_keep_the_power_from_being_taken() {
+    let mut office = with_agent();
+    office.settle();
+    office.lose_c(Duration::from_millis(1900));
+    let status = office.fences().remove(0);
+    assert_eq!(status.action, FenceAction::Status);
+    office.lose_c(Duration::from_millis(3100));
+    let off = office.fences().pop().expect("it is ordered off");
+    assert_eq!((off.action, office.standing(C)), (FenceAction::Off, "evicted"));
+    office.answer(&status, &FenceResult::On);
+    assert!(office.fences().is_empty());
+    office.answer(&off, &FenceResult::Off);
+    assert_eq!(office.standing(C), "out");
+}
+
+#[test]
 fn agents_that_fail_are_tried_again_and_the_groups_stay_blocked() {
     let mut office = with_agent();
     office.settle();
