@@ -1016,10 +1016,17 @@ impl Engine {
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
     fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease == Lease::Held || !self.keeper.may_run();
+        let safe =
+            self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }
+    }
+
+    /// Groups that the ledger gives to this host and its file does not name any more: their VMs are not watched, and may run.
+    fn unknown_groups(&self) -> impl Iterator<Item = &String> {
+        let owned = self.ledger.groups().filter(|(_, record)| record.owner == Some(self.me));
+        owned.map(|(name, _)| name).filter(|name| self.keeper.forgot(name))
     }
 
     fn record(&mut self, level: Level, kind: EventKind, group: Option<String>, text: String) {

@@ -49,6 +49,8 @@ impl Engine {
             Running::Unknown
         } else if self.keeper.may_run() {
             Running::Something
+        } else if self.unknown_groups().next().is_some() {
+            Running::Unknown
         } else {
             Running::Nothing
         }

@@ -10,12 +10,16 @@ const LIFE: Incarnation = Incarnation { start: 1, boot: 1 };
 const BEAT: Duration = Duration::from_millis(250);
 
 fn config(on_quorum_loss: &str) -> Config {
+    config_with(on_quorum_loss, "web")
+}
+
+fn config_with(on_quorum_loss: &str, group: &str) -> Config {
     let mut text = format!("[cluster]\nname = \"lab\"\non_quorum_loss = \"{on_quorum_loss}\"\n");
     for nth in 1..=3 {
         text += &format!("[[host]]\nname = \"hv{nth}\"\naddress = \"192.0.2.{nth}\"\n");
         text += "watchdog = \"/dev/watchdog\"\n[[host.fence]]\nagent = \"fence_ipmilan\"\n";
     }
-    config::parse(&(text + "[[group]]\nname = \"web\"\nvm = \"web1\"\n")).expect("good")
+    config::parse(&(text + &format!("[[group]]\nname = \"{group}\"\nvm = \"web1\"\n"))).expect("good")
 }
 
 fn id(nth: u32) -> HostId {
@@ -173,6 +177,25 @@ fn a_host_that_runs_on_without_a_quorum_is_not_reset_for_it() {
     trio.fed_in(40);
     assert_eq!(trio.fed_in(4), 4);
     assert!(trio.actions.is_empty(), "{:?}", trio.actions);
+}
+
+/// Its VM is left as it is, and nobody makes it stand still any more: only the watchdog can.
+#[test]
+fn a_host_whose_file_forgot_what_it_owns_is_not_safe_without_a_lease() {
+    let mut trio = running("pause");
+    trio.engine.reload(&config_with("pause", "another"), trio.now);
+    trio.drain();
+    assert!(trio.fed_in(4) > 0, "its lease holds");
+    trio.fed_in(12);
+    trio.sent.clear();
+    assert_eq!(trio.fed_in(60), 0);
+    let warnings = trio.engine.status(trio.now, 0).warnings;
+    assert!(warnings.iter().any(|text| text.contains("group 'web' is this host's")), "{warnings:?}");
+    trio.see(Run::Off(keeper::vm::Off::Unknown)); // of the other group's VM
+    assert_eq!(trio.engine.hello().running, roost_proto::cluster::Running::Unknown);
+    trio.engine.reload(&config("pause"), trio.now);
+    trio.see(Run::Paused(Paused::User));
+    assert!(trio.fed_in(4) > 0, "it is watched again");
 }
 
 /// The file was changed to "keep" and read again, and the others still take time for a proof.
