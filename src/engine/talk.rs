@@ -187,7 +187,7 @@ impl Engine {
         }
         for (host, record) in self.ledger.hosts() {
             let Standing::Evicted(evicted) = record.standing else { continue };
-            let at = self.member.last_answered(host, evicted.incarnation);
+            let at = self.member.last_answered(host);
             self.mail.entry(leader).or_default().later.push(Message::LastAnswered {
                 host,
                 incarnation: evicted.incarnation,

@@ -322,7 +322,7 @@ impl Leader {
             .keys()
             .filter_map(|voter| {
                 if *voter == view.me {
-                    return Some(view.member.last_answered(id, admitted.incarnation));
+                    return Some(view.member.last_answered(id));
                 }
                 told?.get(voter).copied()
             })
