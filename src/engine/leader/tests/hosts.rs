@@ -306,3 +306,21 @@ fn time_counts_from_the_answers_to_the_life_before_too() {
     office.pass(Duration::from_secs(6), &[B]);
     assert_eq!(office.standing(C), "out");
 }
+
+/// A copy of the machine, with its name and its id, says that it was booted; and the one that was evicted is heard still.
+#[test]
+fn a_copy_of_a_machine_proves_nothing_while_the_other_is_heard() {
+    let mut office = Office::of(&[group("web", "on = [\"c\", \"b\"]")]);
+    office.settle();
+    office.lose_c(Duration::from_millis(3100));
+    let before = office.lives[&id(C)];
+    office.comes_again(C, Incarnation { start: 2, boot: 2 }, Running::Nothing);
+    for _ in 0..20 {
+        let now = office.now;
+        assert!(!office.member.listens(now, id(C), before, LedgerId(7)));
+        office.pass(BEAT, &[B, C]);
+    }
+    assert_eq!((office.standing(C), office.owner("web")), ("evicted", C));
+    office.pass(Duration::from_secs(4), &[B, C]);
+    assert_eq!(office.standing(C), "in", "it is silent now");
+}
