@@ -961,7 +961,10 @@ impl Engine {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
             Stay::Leaving { .. }
                 if matches!(self.ledger.standing(self.me), Standing::Out)
-                    && matches!(self.stand, Stand::Over | Stand::Waiting) =>
+                    && matches!(self.stand, Stand::Over | Stand::Waiting)
+                    // It may have been evicted and fenced while it left: then what it held is to go first.
+                    && !self.keeper.is_left()
+                    && !self.keeper.may_run() =>
             {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();

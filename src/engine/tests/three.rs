@@ -48,6 +48,7 @@ struct Trio {
     sent: Vec<(HostId, Datagram)>,
     actions: Vec<keeper::vm::Order>,
     fed: usize,
+    disarmed: bool,
 }
 
 impl Trio {
@@ -72,7 +73,7 @@ impl Trio {
             screenshots: PathBuf::from("/screens"),
         };
         let engine = Engine::new(&config(on_quorum_loss), start, now);
-        let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0 };
+        let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0, disarmed: false };
         trio.drain();
         trio
     }
@@ -84,6 +85,7 @@ impl Trio {
                 Output::Write(write) => written = Some(write.number),
                 Output::Send { to, datagram } => self.sent.push((to, datagram)),
                 Output::Watchdog(WatchdogOrder::Feed) => self.fed += 1,
+                Output::Watchdog(WatchdogOrder::Disarm) => self.disarmed = true,
                 Output::Keeper(keeper::Output::Order(order)) => self.actions.push(order),
                 _ => {}
             }
@@ -300,4 +302,30 @@ fn an_answer_that_comes_after_a_standstill_gives_no_new_lease() {
     }
     assert!(trio.engine.lease_until().is_some_and(|until| until < trio.now));
     assert_eq!(trio.actions.last().map(|order| &order.action), Some(&VmAction::Suspend));
+}
+
+/// It is evicted while it leaves, and time is taken for the proof: its own VM has to go before the watchdog is put away.
+#[test]
+fn a_host_that_leaves_and_was_evicted_meanwhile_puts_its_watchdog_away_last() {
+    let mut trio = running("pause");
+    trio.handle(Input::Leave);
+    let data = |decision| {
+        let entry = postcard::to_allocvec(&Entry { asked: None, decision }).expect("it can be encoded");
+        LogEntry { term: 2, payload: Payload::Data(entry) }
+    };
+    let (host, incarnation, by) = (id(1), LIFE, FencedBy::Time);
+    let entries =
+        vec![data(Decision::Evict { host, incarnation }), data(Decision::Fenced { host, incarnation, by })];
+    let append =
+        RaftMessage::Append { term: 2, previous: Position { term: 1, index: 1 }, commit: 3, entries };
+    trio.hear(2, false, vec![Message::Raft(append)]);
+    assert_eq!((trio.engine.applied(), trio.engine.ledger().standing(host)), (3, Standing::Out));
+    assert_eq!(trio.actions.pop().map(|order| order.action), Some(VmAction::Destroy));
+    trio.beat();
+    assert!(!trio.disarmed, "its VM runs");
+    trio.see(Run::Off(keeper::vm::Off::Destroyed));
+    let ticket = keeper::vm::Ticket(1);
+    trio.handle(Input::Libvirt(LibvirtInput::Done { ticket, result: Ok(()) }));
+    trio.beat();
+    assert!(trio.disarmed);
 }
