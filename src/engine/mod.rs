@@ -37,7 +37,7 @@ use member::Member;
 use raft::Raft;
 use report::Reporter;
 use rights::{Lease, Stand};
-use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
     Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
@@ -878,11 +878,7 @@ impl Engine {
         }
         let lease =
             if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
-        let lease = if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over {
-            Lease::Held
-        } else {
-            lease
-        };
+        let lease = if self.runs_on() { Lease::Held } else { lease };
         if lease != self.lease {
             let (level, text) = match lease {
                 Lease::Held => (Level::Info, "this host has its lease"),
@@ -908,6 +904,14 @@ impl Engine {
         let alone = self.config.hosts.len() == 1;
         let patience = self.config.cluster.timing.lease;
         if alone || now.since(self.member.born()) < patience { Stand::Waiting } else { Stand::Stranded }
+    }
+
+    /// Whether this host runs on without a majority. Not if time was taken for a proof when it was admitted: what a reload says
+    /// holds from the next admission on.
+    fn runs_on(&self) -> bool {
+        let unproven =
+            matches!(self.ledger.standing(self.me), Standing::In(member) if member.proof == Proof::None);
+        self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over && unproven
     }
 
     fn set_rights(&mut self, now: Instant) {
@@ -1008,7 +1012,10 @@ impl Engine {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
             Stay::Leaving { .. }
                 if matches!(self.ledger.standing(self.me), Standing::Out)
-                    && self.stand != Stand::Admitted =>
+                    && self.stand != Stand::Admitted
+                    // It may have been evicted and fenced while it left: then what it held is to go first.
+                    && !self.keeper.is_left()
+                    && !self.keeper.may_run() =>
             {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();
@@ -1070,10 +1077,17 @@ impl Engine {
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
     fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease == Lease::Held || !self.keeper.may_run();
+        let safe =
+            self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }
+    }
+
+    /// Groups that the ledger gives to this host and its file does not name any more: their VMs are not watched, and may run.
+    fn unknown_groups(&self) -> impl Iterator<Item = &String> {
+        let owned = self.ledger.groups().filter(|(_, record)| record.owner == Some(self.me));
+        owned.map(|(name, _)| name).filter(|name| self.keeper.forgot(name))
     }
 
     fn record(&mut self, level: Level, kind: EventKind, group: Option<String>, text: String) {

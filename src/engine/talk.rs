@@ -49,6 +49,8 @@ impl Engine {
             Running::Unknown
         } else if self.keeper.may_run() {
             Running::Something
+        } else if self.unknown_groups().next().is_some() {
+            Running::Unknown
         } else {
             Running::Nothing
         }
@@ -200,7 +202,7 @@ impl Engine {
         }
         for (host, record) in self.ledger.hosts() {
             let Standing::Evicted(evicted) = record.standing else { continue };
-            let at = self.member.last_answered(host, evicted.incarnation);
+            let at = self.member.last_answered(host);
             self.mail.entry(leader).or_default().later.push(Message::LastAnswered {
                 host,
                 incarnation: evicted.incarnation,

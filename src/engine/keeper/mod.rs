@@ -400,6 +400,11 @@ impl Keeper {
         self.groups.keys().cloned().collect()
     }
 
+    /// Whether this group was this host's in this boot, and the configuration does not name it here any more.
+    pub fn forgot(&self, group: &str) -> bool {
+        self.others.get(group).is_some_and(|saved| saved.epoch > 0)
+    }
+
     /// The ledger's word about a group, or the lease, changed.
     pub fn set_right(&mut self, now: Instant, group: &str, right: Right) {
         if let Some(group) = self.groups.get_mut(group) {

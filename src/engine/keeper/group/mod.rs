@@ -26,6 +26,9 @@ use roost_proto::time::{Instant, Span};
 
 /// Decisions after one input, at most; more would be a loop.
 const MAX_STEPS: usize = 16;
+/// How long libvirt may take to show a VM after the daemon started. Without a lease the watchdog goes hungry meanwhile: it waits
+/// for 2 s at the least.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the group is in the middle of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +159,8 @@ pub struct Group {
     held_until: Option<Instant>,
     /// When a start ended of which nothing was seen yet: it may show any moment.
     begun: Option<Instant>,
+    /// Until when a daemon that has just started waits to be shown the VM, before it judges without libvirt.
+    shown_by: Option<Instant>,
     /// When it was last decided what to do.
     stepped: Instant,
     silence: Silence,
@@ -202,6 +207,7 @@ impl Group {
             phase,
             order: None,
             held_until: None,
+            shown_by: Some(now + SHOWN_WITHIN),
             stepped: now,
             begun: (epoch > 0).then_some(now), // a start of the daemon's life before may be under way still
             silence: Silence::Heard,
@@ -258,6 +264,7 @@ impl Group {
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
         let before = self.vm.run();
         let first = before.is_none();
+        self.shown_by = None;
         self.killed = Killed::No;
         let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
@@ -642,7 +649,7 @@ impl Group {
         let wish = self.wish.as_ref().map(|(_, at)| *at);
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
         let begun = self.begun.map(|at| at + SEEN_WITHIN);
-        let due = [phase.filter(|_| free), self.held_until, judged, stray, wish, begun];
+        let due = [phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
         due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }

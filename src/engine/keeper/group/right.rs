@@ -134,6 +134,7 @@ impl Group {
         }
         let hard = self.on_quorum_loss == OnQuorumLoss::Stop;
         match self.vm.run() {
+            None if self.shown_by.is_some_and(|at| now < at) => false, // it may stand still since the life before
             None => self.order(Doing::Kill, out),
             Some(Run::Off(_) | Run::Undefined) => false, // what may appear is looked at when it does
             Some(_) if hard => self.order(Doing::Wipe, out),
