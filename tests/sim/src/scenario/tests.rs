@@ -59,7 +59,7 @@ fn mistakes_are_told_with_their_line_and_what_to_write() {
         ("at 10s expect web runs on", "the name of a host is missing"),
         ("at 10s expect web is fine", "not understood of a group"),
         ("at 10s expect h1 is fine", "not understood of a host"),
-        ("at 10s expect web was started some times", "no number of times"),
+        ("at 10s expect web was started often", "no number of times"),
         ("at end power off h1", "at the end nothing is done any more"),
         ("at end expect web is online within 5s", "after the end there is no more time"),
         ("when h1 is evicted power off h2", "put a comma after the condition"),
