@@ -73,7 +73,7 @@ impl Engine {
     fn listeners(&self) -> BTreeSet<HostId> {
         let mut to = self.known_voters();
         if to.contains(&self.me) {
-            to.extend(self.config.hosts.iter().map(|host| HostId::of(&host.name)));
+            to.extend(&self.named);
             to.extend(
                 self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out).map(|(id, _)| id),
             );
@@ -93,7 +93,7 @@ impl Engine {
         if core::mem::take(&mut self.rests) {
             self.changed.leader = Flag::Unseen;
         }
-        self.feed(now);
+        self.feed();
         self.hand_over(now);
         self.raft.beat(now);
         while self.take_from_raft(now) {}
@@ -115,6 +115,7 @@ impl Engine {
             let messages = mail.now.into_iter().chain(mail.later).collect();
             self.post(to, Some(beat), messages);
         }
+        self.mail.values_mut().for_each(|mail| mail.later.clear()); // to hosts that get no beat, and so would wait for ever
     }
 
     /// A leader that leaves lets another voter lead, which then sees it go.
@@ -244,8 +245,7 @@ impl Engine {
             );
             return;
         }
-        let known = self.config.hosts.iter().any(|host| HostId::of(&host.name) == from);
-        if !known && self.ledger.host(from).is_none() {
+        if !self.named.contains(&from) && self.ledger.host(from).is_none() {
             return;
         }
         let own = self.raft.ledger();
@@ -254,17 +254,21 @@ impl Engine {
             self.complain(from, "ledger", text);
             return;
         }
+        let before = self.member.peer(from).and_then(|peer| peer.life);
         if !self.member.listens(now, from, life, datagram.ledger) {
             return;
         }
+        if before.is_some_and(|before| before != life) {
+            self.raft.begins_anew(from);
+        }
         if let Some(beat) = &datagram.beat {
-            let before = self.member.silence(now, from).age;
+            let silent = self.member.silence(now, from).age;
             self.member.beat(now, from, beat);
-            if before >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
+            if silent >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
                 self.changed.leader = Flag::Unseen;
             }
             let told = self.told_as_silent_after();
-            if before >= told && self.member.silence(now, from).age < told {
+            if silent >= told && self.member.silence(now, from).age < told {
                 self.say_that_it_is_heard(now, from);
             }
         }
@@ -291,13 +295,16 @@ impl Engine {
                 }
             }
             Message::Silent(silent) => {
+                let known: Vec<Silent> =
+                    silent.into_iter().filter(|one| self.ledger.host(one.host).is_some()).collect();
                 if let Some(leader) = &mut self.leader {
-                    leader.silent(now, from, &silent);
+                    leader.silent(now, from, &known);
                     self.changed.leader = Flag::Unseen;
                 }
             }
             Message::LastAnswered { host, incarnation, ago_ms } => {
-                if let Some(leader) = &mut self.leader {
+                let evicted = matches!(self.ledger.standing(host), Standing::Evicted(it) if it.incarnation == incarnation);
+                if let Some(leader) = self.leader.as_mut().filter(|_| evicted) {
                     leader.last_answered(now, from, host, incarnation, ago_ms);
                     self.changed.leader = Flag::Unseen;
                 }
@@ -335,7 +342,7 @@ impl Engine {
     }
 
     /// Tells something wrong about another host, once in this life.
-    fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
+    pub(super) fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
         if self.complaints.insert((host, what)) {
             let text = format!("'{}': {text}", self.name(host));
             self.record(Level::Error, EventKind::HostRefused, None, text);

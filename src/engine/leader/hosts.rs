@@ -10,6 +10,7 @@ use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, FencedBy, HostMode, Proof};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Life, Running};
 use roost_proto::control::{EventKind, Level};
+use std::collections::BTreeSet;
 
 /// How long a host that no voter has heard since the voters themselves started may take to come: machines that lost
 /// their power together do not boot in the same second, and to fence one that boots only delays it.
@@ -31,20 +32,18 @@ struct Absence {
 
 impl Leader {
     pub(super) fn watch_hosts(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
+        let mut named = BTreeSet::new();
         for host in &view.config.hosts {
             let id = HostId::of(&host.name);
+            named.insert(id);
             match view.ledger.standing(id) {
                 Standing::Out => self.watch_outsider(view, host, id, acts),
                 Standing::In(admitted) => self.watch_member(view, host, id, admitted, acts),
                 Standing::Evicted(admitted) => self.watch_evicted(view, host, id, admitted, acts),
             }
         }
-        let forgotten: Vec<HostId> = view
-            .ledger
-            .hosts()
-            .map(|(id, _)| id)
-            .filter(|id| !view.config.hosts.iter().any(|host| HostId::of(&host.name) == *id))
-            .collect();
+        let forgotten: Vec<HostId> =
+            view.ledger.hosts().map(|(id, _)| id).filter(|id| !named.contains(id)).collect();
         for id in forgotten {
             self.watch_removed(view, id, acts);
         }

@@ -9,6 +9,8 @@ mod groups;
 mod hosts;
 pub mod placement;
 pub mod reports;
+#[cfg(test)]
+mod tests;
 
 use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};
@@ -18,7 +20,7 @@ use crate::config::Config;
 use core::time::Duration;
 use fencing::Fencing;
 use reports::Reports;
-use roost_proto::cluster::decision::Decision;
+use roost_proto::cluster::decision::{Decision, FencedBy};
 use roost_proto::cluster::raft::{Index, Voters};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
 use roost_proto::control::{EventKind, Level};
@@ -192,6 +194,14 @@ impl Leader {
     /// A host reports; the answer is the number up to which all is heard.
     pub fn report(&mut self, now: Instant, from: HostId, life: Incarnation, report: Report) -> u64 {
         self.reports.take(now, from, life, report)
+    }
+
+    /// A host was fenced. What it said before is past, unless only its lease and its watchdog are known to have run out: they
+    /// stop what it owned, and not what it ran without right.
+    pub fn runs_nothing(&mut self, host: HostId, life: Incarnation, by: FencedBy) {
+        if by != FencedBy::Time {
+            self.reports.forget(host, life);
+        }
     }
 
     /// Fence agents answered.

@@ -16,6 +16,8 @@ Usage: roost-sim [OPTIONS]
   --groups G    so many groups in each [what the seed says]
   --jobs N      so many at once [the processors]
   --lines N     lines of the trace that are shown of a violation [200]
+  --growth      measure what each host costs in clusters of 3 to 1,000 hosts with 20 groups each, or of --hosts, and
+                check nothing
   --replay S    run the world of one seed again, and print all of it
   --scenario D  play the scenario in this folder, or each one in a folder of them; see tests/scenarios/README.md
   --json        of a scenario: tell the outcome as JSON
@@ -31,6 +33,8 @@ Exit status: 0 nothing violated and all as expected, 1 not so, 2 usage, or a sce
 /// What is to be done.
 pub enum Wish {
     Run(Args),
+    /// Measure clusters of so many hosts, or of several sizes.
+    Growth(Option<usize>),
     Help,
 }
 
@@ -78,16 +82,21 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut args =
         Args { seeds: 100, first: 1, hosts: None, groups: None, jobs, lines: 200, ..Args::default() };
+    let mut growth = false;
     while let Some(flag) = words.next() {
         if flag == "--help" {
             return Ok(Wish::Help);
         }
         match flag.as_str() {
+            "--growth" => growth = true,
             "--json" => args.json = true,
             "--trace" => args.trace = true,
             "--bless" => args.bless = true,
             _ => valued(&mut args, &flag, words.next())?,
         }
+    }
+    if growth {
+        return Ok(Wish::Growth(args.hosts));
     }
     if args.scenario.is_none() && (args.json || args.trace || args.bless) {
         return Err("'--json', '--trace' and '--bless' go with '--scenario DIR'".to_owned());

@@ -1,6 +1,7 @@
 //! The simulator's command line; see tests/sim/README.md.
 
 mod args;
+mod growth;
 mod random;
 mod scenario;
 mod schedule;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     }));
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(Wish::Run(args)) => args,
+        Ok(Wish::Growth(hosts)) => return growth::measure(hosts),
         Ok(Wish::Help) => {
             print!("{}", args::HELP);
             return ExitCode::SUCCESS;

@@ -24,6 +24,8 @@ pub enum Event {
     Written { host: usize, life: u64 },
     /// libvirt does what it was ordered.
     Effect { host: usize, boot: u64, life: u64, order: Box<Order> },
+    /// libvirt does what it took on before it hung, or was lost with it.
+    Late { host: usize, boot: u64, life: u64, order: Box<Order> },
     /// The driver's limit for an order that libvirt does not finish.
     Limit { host: usize, life: u64, ticket: Ticket },
     /// The driver sees a domain.

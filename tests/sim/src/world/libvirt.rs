@@ -20,6 +20,8 @@ const GUEST_BOOT: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 const GUEST_STOP: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 /// A driver notices that libvirt does not answer.
 const LOST_AFTER: Duration = Duration::from_secs(5);
+/// A libvirt that hung has much to do: what it took on before happens within so long.
+const LATE: Duration = Duration::from_secs(3);
 
 impl World {
     /// The driver got an order from the engine.
@@ -50,6 +52,12 @@ impl World {
         self.push(after, Event::Effect { host, boot, life, order: Box::new(order) });
     }
 
+    /// The driver knows that nothing more comes of an order that took too long.
+    fn ended(&mut self, host: usize, life: u64, ticket: Ticket) {
+        let input = Box::new(Input::Libvirt(LibvirtInput::Ended { ticket }));
+        self.push(Duration::ZERO, Event::Tell { host, life, input });
+    }
+
     fn done(
         &mut self,
         host: usize,
@@ -73,6 +81,17 @@ impl World {
                     let result = self.effect(host, &order);
                     let after = self.random.time(Duration::ZERO, Duration::from_millis(20));
                     self.done(host, life, order.ticket, result, after);
+                }
+            }
+            Event::Late { host, boot, life, order } => {
+                if self.hosts[host].powered && self.hosts[host].boot == boot {
+                    if self.hosts[host].frozen {
+                        self.hosts[host].held.push_back(Event::Late { host, boot, life, order });
+                        return;
+                    }
+                    let result = self.effect(host, &order);
+                    self.done(host, life, order.ticket, result, Duration::ZERO); // if it was not answered yet
+                    self.ended(host, life, order.ticket);
                 }
             }
             Event::Limit { host, life, ticket } => {
@@ -177,6 +196,7 @@ impl World {
             },
             VmAction::Resume => match domain.run {
                 Run::Paused(_) => {
+                    self.check.resumed(host, vm);
                     self.set_run(host, vm, Run::Running, Some(Happened::Resumed));
                     Ok(())
                 }
@@ -343,22 +363,16 @@ impl World {
                 // What it had taken on happens now, or never.
                 for (of, order) in parked {
                     if libvirt == Libvirt::Up && self.random.once_in(2) {
-                        let result = self.effect(host, &order);
-                        if of == life {
-                            self.done(host, life, order.ticket, result, Duration::ZERO); // if it was not answered yet
-                        }
+                        let after = self.random.time(Duration::ZERO, LATE);
+                        self.push(after, Event::Late { host, boot, life: of, order: Box::new(order) });
                     } else if of == life {
                         let gone = ActionError::Failed("libvirtd ended".to_owned());
                         self.done(host, life, order.ticket, Err(gone), Duration::ZERO);
-                    }
-                    if of == life {
-                        let input = Box::new(Input::Libvirt(LibvirtInput::Ended { ticket: order.ticket }));
-                        self.push(Duration::ZERO, Event::Tell { host, life, input });
+                        self.ended(host, life, order.ticket);
                     }
                 }
             }
         }
-        let _ = boot;
         let after = match libvirt {
             Libvirt::Up => self.random.time(Duration::from_millis(20), Duration::from_secs(1)),
             Libvirt::Hung => LOST_AFTER,

@@ -9,7 +9,9 @@ pub mod event;
 pub mod fence;
 pub mod host;
 pub mod libvirt;
+pub mod meter;
 pub mod net;
+pub mod said;
 
 use crate::random::Random;
 use check::Check;
@@ -18,6 +20,7 @@ use core::time::Duration;
 use disk::Disk;
 use event::{Event, Queue};
 use host::{Agent, Daemon, Domain, Host, Libvirt};
+use meter::Meter;
 use net::Net;
 use roost::config::{Config, Role};
 use roost::engine::raft::Record;
@@ -65,7 +68,7 @@ pub struct World {
     pub steps: u64,
     /// Steps in this second.
     busy: u64,
-    pub config: Config,
+    pub config: Arc<Config>,
     pub hosts: Vec<Host>,
     pub ids: BTreeMap<HostId, usize>,
     pub queue: Queue,
@@ -79,6 +82,8 @@ pub struct World {
     pub told: Option<Vec<Told>>,
     /// Some host lost its disk, or will.
     pub disk_lost: bool,
+    /// Counts what the engines cost, if that is wanted.
+    pub meter: Option<Meter>,
 }
 
 impl World {
@@ -93,7 +98,7 @@ impl World {
             steps: 0,
             busy: 0,
             check: Check::new(&config),
-            config,
+            config: Arc::new(config),
             hosts,
             ids,
             queue: Queue::default(),
@@ -103,6 +108,7 @@ impl World {
             sent: 0,
             told: None,
             disk_lost: false,
+            meter: None,
         };
         for host in 0..world.hosts.len() {
             world.power_on(host);
@@ -192,6 +198,7 @@ impl World {
             Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
             Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
             Event::Effect { .. }
+            | Event::Late { .. }
             | Event::Limit { .. }
             | Event::View { .. }
             | Event::Poll { .. }
@@ -249,9 +256,7 @@ impl World {
             daemon.timer = None;
         }
         if due(&self.hosts[host]) {
-            if let Some(daemon) = &mut self.hosts[host].daemon {
-                daemon.engine.handle_timeout(now);
-            }
+            self.engine(host, |engine| engine.handle_timeout(now));
             self.drain(host);
         }
         self.wind(host);
@@ -259,9 +264,9 @@ impl World {
 
     /// Sets the daemon's timer to when the engine wants it.
     fn wind(&mut self, host: usize) {
+        let Some(Some(at)) = self.engine(host, |engine| engine.poll_timeout()) else { return };
         let it = &mut self.hosts[host];
         let Some(daemon) = &mut it.daemon else { return };
-        let Some(at) = daemon.engine.poll_timeout() else { return };
         let at = it.clock.when(at).max(self.now);
         if daemon.timer.is_none_or(|timer| at < timer) {
             daemon.timer = Some(at);
@@ -270,7 +275,7 @@ impl World {
     }
 
     /// A daemon reads its configuration again; a file that does not name this host is refused.
-    fn reload(&mut self, host: usize, file: &Config) {
+    fn reload(&mut self, host: usize, file: &Arc<Config>) {
         let it = &mut self.hosts[host];
         let now = it.clock.show(self.now);
         let Some(daemon) = &mut it.daemon else { return };
@@ -288,18 +293,25 @@ impl World {
 
     /// Tells a daemon something, and does what it wants done.
     pub fn tell(&mut self, host: usize, input: Input) {
-        let it = &mut self.hosts[host];
-        let now = it.clock.show(self.now);
-        let Some(daemon) = &mut it.daemon else { return };
-        daemon.engine.handle(now, input);
+        let now = self.hosts[host].clock.show(self.now);
+        if self.engine(host, |engine| engine.handle(now, input)).is_none() {
+            return;
+        }
         self.drain(host);
         self.wind(host);
     }
 
+    /// Calls a host's engine, if its daemon runs; what it takes is counted, if that is wanted.
+    fn engine<T>(&mut self, host: usize, call: impl FnOnce(&mut Engine) -> T) -> Option<T> {
+        let engine = &mut self.hosts[host].daemon.as_mut()?.engine;
+        Some(match &mut self.meter {
+            Some(meter) => meter.engine(host, || call(engine)),
+            None => call(engine),
+        })
+    }
+
     fn drain(&mut self, host: usize) {
-        while let Some(output) =
-            self.hosts[host].daemon.as_mut().and_then(|daemon| daemon.engine.poll_output())
-        {
+        while let Some(output) = self.engine(host, Engine::poll_output).flatten() {
             self.carry_out(host, output);
             if self.hosts[host].daemon.is_none() {
                 return; // it ended
@@ -327,6 +339,7 @@ impl World {
             }
             Output::Fence(order) => self.fence_ordered(host, order),
             Output::Watchdog(WatchdogOrder::Feed) => {
+                self.check_fed(host);
                 let armed = self.hosts[host].fed.replace(self.now).is_some();
                 if !armed {
                     let after = self.config.cluster.timing.watchdog;
@@ -375,10 +388,14 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: HostId, datagram: Datagram) {
+        self.check_said(from, to, &datagram);
         let Some(to) = self.ids.get(&to).copied() else { return };
         self.sent += 1;
         let Some(daemon) = &self.hosts[from].daemon else { return };
         let incarnation = daemon.incarnation;
+        if let Some(meter) = &mut self.meter {
+            meter.sent(from, datagram.encode().len());
+        }
         if self.sent.is_multiple_of(64) {
             let bytes = datagram.encode();
             let same = Datagram::decode(&bytes).is_ok_and(|again| again == datagram);
@@ -400,6 +417,7 @@ impl World {
         match daemon.store.write(write) {
             Ok(()) => {
                 for record in &write.records {
+                    self.check.wrote(host, record);
                     if let Record::Vote { term, voted_for } = record {
                         self.check.voted(host, *term, *voted_for);
                     }
@@ -546,7 +564,7 @@ impl World {
             screenshots: PathBuf::from("/screens"),
         };
         self.check.restarted(host, &start.stored);
-        let engine = Engine::new(&it.file, start, now);
+        let engine = Engine::new(Arc::clone(&it.file), start, now);
         let it = &mut self.hosts[host];
         it.daemon = Some(Daemon {
             engine,
