@@ -91,6 +91,15 @@ enum Killed {
     Yes,
 }
 
+/// Whether the configuration has the group on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    InTheFile,
+    /// Not any more: its VM is left as it is. But while it is this host's it stands still without a lease like any other, for
+    /// else it would run on when time has proven that nothing of it does.
+    LeftOut,
+}
+
 /// Whether taking a rung is still to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
@@ -137,6 +146,7 @@ enum Doing {
 #[derive(Debug)]
 pub struct Group {
     config: config::Group,
+    place: Place,
     saved: SavedGroup,
     right: Right,
     /// What was done about the VM by somebody and is respected, until the ledger has it as an order: why, and when the
@@ -186,6 +196,7 @@ impl Group {
         let (ordered, epoch) = (saved.ordered, saved.epoch);
         Self {
             config,
+            place: Place::InTheFile,
             saved,
             right: Right {
                 hold: Hold::Unknown,
@@ -233,8 +244,26 @@ impl Group {
     /// Takes new settings; nothing is restarted for it.
     pub fn reload(&mut self, config: config::Group, cluster: &config::Cluster) {
         self.config = config;
+        self.place = Place::InTheFile;
         self.on_stray = cluster.on_stray;
         self.on_quorum_loss = cluster.on_quorum_loss;
+    }
+
+    /// The configuration does not have it on this host any more.
+    pub fn leave_out(&mut self, cluster: &config::Cluster, out: &mut Outbox) {
+        self.on_stray = OnStray::Report;
+        self.on_quorum_loss = cluster.on_quorum_loss;
+        if core::mem::replace(&mut self.place, Place::LeftOut) == Place::InTheFile {
+            let text = "the configuration does not have it on this host any more: its VM is left as it is, and is watched only \
+                        so that it never runs without right";
+            self.event(out, Level::Warning, EventKind::VmLeftAlone, text.to_owned());
+        }
+    }
+
+    /// Whether it may be forgotten: it was left out, and is not this host's, or nothing of it is left.
+    pub fn is_done_with(&self) -> bool {
+        let elsewhere = self.right.hold == Hold::Elsewhere && self.saved.suspended.is_none();
+        self.place == Place::LeftOut && elsewhere && self.order.is_none()
     }
 
     /// What its VM is doing, if libvirt answers.
@@ -522,6 +551,10 @@ impl Group {
         self.held_until = None;
         match self.wanted() {
             Wanted::Up if self.is_ours_to_resume(run) => self.order_resume(now, out),
+            // What this host made stand still it lets go on, even if it is to be left alone otherwise.
+            Wanted::Nothing if self.right.hold == Hold::Owned && self.is_ours_to_resume(run) => {
+                self.order_resume(now, out)
+            }
             Wanted::Up => self.keep_up(now, run, out),
             Wanted::Down => self.take_down(now, run, out),
             Wanted::Still | Wanted::Gone | Wanted::Nothing => false,
