@@ -9,6 +9,7 @@ use crate::driver::guest_link::GuestLinks;
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
+use crate::driver::shutdown::{self, Ending, Shutdown};
 use crate::driver::systemd::Systemd;
 use crate::driver::udp::keys::Keys;
 use crate::driver::udp::{Peer, Setup, Udp};
@@ -111,6 +112,27 @@ enum Source {
     Ledger,
     Fencer,
     Network,
+    Shutdown,
+}
+
+/// How far `roostd` is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Not on it.
+    Staying,
+    /// It was told to end, and asks whether the machine does: until then.
+    Asking { until: Instant },
+    /// It gives this host's groups back first; who told it so.
+    Leaving(ToldBy),
+}
+
+/// Who told `roostd` to give its groups back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToldBy {
+    /// SIGPWR: it may be told to end besides.
+    Operator,
+    /// What tells it to end, too: told so once more, it does at once.
+    Shutdown,
 }
 
 /// How a daemon's run ends.
@@ -118,6 +140,8 @@ enum Source {
 pub enum Ended {
     /// It was told to.
     Stopped,
+    /// It gave its groups back first, or ran out of time for it.
+    Left,
     /// The cluster went on without this life: the daemon is to begin anew.
     Anew,
 }
@@ -140,6 +164,8 @@ pub struct Daemon {
     life: Life,
     signals: SignalFd,
     systemd: Systemd,
+    shutdown: Shutdown,
+    way: Way,
     epoll: Epoll,
     events: VecDeque<Event>,
     next_seq: u64,
@@ -155,7 +181,9 @@ impl Daemon {
         let uri = config.hosts.iter().find(|h| h.name == host).map(|h| h.libvirt.clone()).unwrap_or_default();
         // Before any thread starts, since a thread has the mask of the one that started it.
         let mut mask = SigSet::empty();
-        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| mask.add(signal));
+        [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPWR]
+            .into_iter()
+            .for_each(|signal| mask.add(signal));
         mask.thread_block().map_err(system("cannot block signals"))?;
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(system("cannot wait for signals"))?;
@@ -200,6 +228,7 @@ impl Daemon {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("cannot make an epoll"))?;
         let next_seq = events.back().map_or(1, |event| event.seq + 1);
         let systemd = Systemd::from_environment();
+        let shutdown = Shutdown::new().map_err(system("cannot make a descriptor"))?;
         let next_watchdog = systemd.beat().map(|_| clock::now());
         let mut daemon = Self {
             options,
@@ -217,6 +246,8 @@ impl Daemon {
             life,
             signals,
             systemd,
+            shutdown,
+            way: Way::Staying,
             epoll,
             events,
             next_seq,
@@ -237,6 +268,7 @@ impl Daemon {
         self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
         self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
         self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
+        self.epoll.add(self.shutdown.fd(), readable(Source::Shutdown))?;
         if let Some(network) = &self.network {
             self.epoll.add(network.fd(), readable(Source::Network))?;
         }
@@ -267,11 +299,13 @@ impl Daemon {
             self.drain();
         };
         let text = match ended {
-            Ended::Stopped => "roostd ends; VMs run on, and are not watched",
+            Ended::Left if self.config.hosts.len() > 1 => "roostd ends; this host gave its groups back",
+            Ended::Stopped | Ended::Left => "roostd ends; VMs run on, and are not watched",
             Ended::Anew => "roostd begins anew: the cluster went on without it",
         };
-        if ended == Ended::Stopped {
+        if ended != Ended::Anew {
             self.systemd.say("STOPPING=1");
+            self.put_watchdog_away();
         }
         self.record(draft(Level::Info, EventKind::DaemonStopped, None, text.to_owned()));
         self.disk.finish();
@@ -280,10 +314,14 @@ impl Daemon {
 
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::now();
-        let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog];
+        let asking = match self.way {
+            Way::Asking { until } => Some(until),
+            Way::Staying | Way::Leaving(_) => None,
+        };
+        let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog, asking];
         let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
         let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-        let mut ready = [EpollEvent::empty(); 8];
+        let mut ready = [EpollEvent::empty(); 9];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::from(millis)) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -329,6 +367,10 @@ impl Daemon {
                 self.engine.handle(now, Input::Fence { ticket, result });
                 self.drain();
             }
+        } else if source == Source::Shutdown as u64 {
+            while let Some(ending) = self.shutdown.poll() {
+                self.systemd_says(ending);
+            }
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
                 let (from, incarnation) = (opened.from, opened.incarnation);
@@ -352,6 +394,9 @@ impl Daemon {
         let complaints = self.network.as_mut().map(|network| network.take_complaints(now));
         for complaint in complaints.into_iter().flatten() {
             self.record(draft(Level::Warning, EventKind::HostRefused, None, complaint.to_string()));
+        }
+        if matches!(self.way, Way::Asking { until } if now >= until) {
+            self.systemd_says(Ending::Daemon);
         }
         self.engine.handle_timeout(now);
         self.life.keep_lease(self.engine.lease_until());
@@ -382,7 +427,7 @@ impl Daemon {
                 Output::Fence(order) => self.fencer.order(order),
                 Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
-                Output::Left => self.ended = Some(Ended::Stopped),
+                Output::Left => self.ended = Some(Ended::Left),
             }
         }
     }
@@ -395,6 +440,15 @@ impl Daemon {
             self.watchdog = watchdog;
             self.engine.handle(clock::now(), Input::Watchdog(said));
             self.drain();
+        }
+    }
+
+    /// A host on which nothing can run any more needs no watchdog, nor does one whose VMs nobody else could start. With it,
+    /// the machine would be reset while it is shut down.
+    fn put_watchdog_away(&mut self) {
+        let keeper = self.engine.keeper();
+        if self.config.hosts.len() == 1 || !(keeper.may_run() || keeper.is_left()) {
+            self.feed(WatchdogOrder::Disarm);
         }
     }
 
@@ -464,9 +518,49 @@ impl Daemon {
                         log::error!("{reason}");
                     }
                 }
-                _ => self.ended = Some(Ended::Stopped),
+                Ok(Signal::SIGPWR) => match self.way {
+                    Way::Staying => self.leave(ToldBy::Operator),
+                    Way::Asking { .. } => self.leave(ToldBy::Shutdown),
+                    Way::Leaving(_) => {}
+                },
+                _ => self.told_to_end(),
             }
         }
+    }
+
+    /// A restart of `roostd` must move nothing, and a shutdown of the machine must: systemd knows which it is.
+    fn told_to_end(&mut self) {
+        match self.way {
+            Way::Staying if self.systemd.is_there() && self.config.hosts.len() > 1 => {
+                self.way = Way::Asking { until: clock::now() + shutdown::ANSWER_WITHIN };
+                self.shutdown.ask();
+            }
+            Way::Leaving(ToldBy::Operator) => self.way = Way::Leaving(ToldBy::Shutdown),
+            Way::Staying | Way::Asking { .. } | Way::Leaving(ToldBy::Shutdown) => {
+                self.ended = Some(Ended::Stopped);
+            }
+        }
+    }
+
+    fn systemd_says(&mut self, ending: Ending) {
+        match (self.way, ending) {
+            (Way::Asking { .. }, Ending::Machine) => self.leave(ToldBy::Shutdown),
+            (Way::Asking { .. }, Ending::Daemon) => self.ended = Some(Ended::Stopped),
+            (Way::Staying | Way::Leaving(_), _) => {} // it comes too late
+        }
+    }
+
+    /// Has this host's groups go elsewhere, and then ends.
+    fn leave(&mut self, told_by: ToldBy) {
+        self.way = Way::Leaving(told_by);
+        let why = match told_by {
+            ToldBy::Operator => "roostd was told to leave",
+            ToldBy::Shutdown => "the machine is being shut down",
+        };
+        let text = format!("{why}: this host gives its groups back, and they start elsewhere");
+        self.record(draft(Level::Info, EventKind::DaemonStopped, None, text));
+        self.engine.handle(clock::now(), Input::Leave);
+        self.drain();
     }
 
     fn asked(&mut self, asked: Asked, now: Instant) {

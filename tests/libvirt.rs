@@ -13,7 +13,7 @@ use roost::engine::keeper::vm::{
 use roost::sys::libvirt::{Notice, Sink, Subscription, What};
 use std::cell::Cell;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -620,6 +620,97 @@ fn a_domain_that_libvirtd_holds_locked_holds_nobody_else_up() {
     }
     assert!(views >= 4, "{views} views of the other domain");
     driver.view("b", "the guest that started at last", |view| view.run == Run::Running);
+}
+
+// Killing without libvirt. All tests see each other's processes: each has domains of its own.
+
+/// A process that has the arguments of a domain's QEMU.
+struct Decoy(Child);
+
+impl Decoy {
+    fn new(name: &str, uuid: &str) -> Self {
+        let mut command = Command::new("sh");
+        let name = format!("guest={name},debug-threads=on");
+        command.args(["-c", "echo; read -r line", "-name", &name, "-uuid", uuid]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+        let mut byte = [0];
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut byte).expect("it is a shell by now");
+        Self(child)
+    }
+
+    fn runs(&mut self) -> bool {
+        self.0.try_wait().expect("our own child").is_none()
+    }
+}
+
+impl Drop for Decoy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a process has ended, waited for or not.
+fn has_ended(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        || kill(pid, None).is_err()
+}
+
+#[test]
+fn a_vm_is_killed_though_libvirtd_stands_still_or_is_gone() {
+    let mut libvirtd = Libvirtd::started(&["k1", "k2"]);
+    let mut driver = running(&libvirtd, &["k1", "k2"]);
+    let (first, second) = (libvirtd.qemu("k1"), libvirtd.qemu("k2"));
+    libvirtd.signal(Signal::SIGSTOP);
+    // What hangs in libvirt does not keep a kill waiting.
+    driver.order("k1", VmAction::Reset, SOON);
+    driver.order("k1", VmAction::Destroy, SOON);
+    let asked = Instant::now();
+    assert_eq!(driver.act("k1", VmAction::Kill), Ok(()));
+    println!("killed without libvirt after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(has_ended(first) && !has_ended(second));
+    assert_eq!(driver.act("k1", VmAction::Kill), Err(ActionError::AlreadySo), "there is none any more");
+    libvirtd.signal(Signal::SIGCONT);
+    driver.view("k1", "its end", |view| matches!(view.run, Run::Off(_)));
+    libvirtd.kill();
+    driver.lost();
+    assert_eq!(driver.act("k2", VmAction::Kill), Ok(()));
+    assert!(has_ended(second));
+}
+
+#[test]
+fn a_vm_is_killed_by_a_driver_that_never_saw_libvirt() {
+    let mut libvirtd = Libvirtd::started(&["k3"]);
+    drop(running(&libvirtd, &["k3"]));
+    let qemu = libvirtd.qemu("k3");
+    libvirtd.kill();
+    let mut driver = Driver::start(&libvirtd.uri(), &["k3"]);
+    driver.lost();
+    assert_eq!(driver.act("k3", VmAction::Kill), Ok(()));
+    assert!(has_ended(qemu));
+}
+
+#[test]
+fn a_kill_that_is_not_certain_whom_it_meets_kills_nobody() {
+    let libvirtd = Libvirtd::started(&["k4"]);
+    let mut driver = running(&libvirtd, &["k4"]);
+    let qemu = libvirtd.qemu("k4");
+    let mut refused = |what: &str| match driver.act("k4", VmAction::Kill) {
+        Err(ActionError::Failed(words)) => assert!(words.contains(what), "{words}"),
+        other => panic!("{other:?}"),
+    };
+    let other = "5f0e0000-0000-4000-8000-0000000000ff";
+    let mut decoy = Decoy::new("k4", other);
+    refused("are all QEMUs of 'k4'");
+    assert!(decoy.runs() && !has_ended(qemu));
+    // Another libvirt's VM of the same name, and of this one none.
+    kill(qemu, Signal::SIGKILL).expect("it runs");
+    let pid = decoy.0.id();
+    refused(&format!("process {pid} is the QEMU of another 'k4', with UUID {other}"));
+    assert!(decoy.runs());
+    drop(decoy);
+    assert_eq!(driver.act("k4", VmAction::Kill), Err(ActionError::AlreadySo));
 }
 
 #[test]

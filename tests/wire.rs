@@ -227,8 +227,15 @@ fn two_hosts_with_one_name_are_told_of_and_one_is_heard() {
         other_a.send(HostId::of("b"), &said(round));
         heard.extend(until_received(&mut b, 2 * round + 2));
     }
-    let older = heard.iter().filter(|opened| opened.incarnation == life(5)).count();
-    assert_eq!((older, heard.len()), (1, 1 + 2 * TWIN_AFTER as usize), "only until the newer one spoke");
+    let (said, rival): (Vec<_>, Vec<_>) =
+        heard.into_iter().partition(|opened| opened.datagram.beat.is_some());
+    let older = said.iter().filter(|opened| opened.incarnation == life(5)).count();
+    assert_eq!((older, said.len()), (1, 1 + 2 * TWIN_AFTER as usize), "only until the newer one spoke");
+    // That the older one goes on is handed on, and nothing that it says.
+    assert!(rival.len() > TWIN_AFTER as usize);
+    assert!(
+        rival.iter().all(|opened| opened.incarnation == life(5) && opened.datagram == Datagram::default())
+    );
     let told = b.take_complaints(clock::now());
     let twin: Vec<&Complaint> = told.iter().filter(|complaint| complaint.kind == Kind::Twin).collect();
     let [twin] = twin[..] else { panic!("{told:?}") };

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
         daemon.run().map_err(|error| StartError::System { what: "cannot wait for events".to_owned(), error })
     });
     match ended {
-        Ok(Ended::Stopped) => Exit::Ok.into(),
+        Ok(Ended::Stopped | Ended::Left) => Exit::Ok.into(),
         Ok(Ended::Anew) => {
             let error = again();
             log::error!("roostd cannot begin anew: {error}; start it");

@@ -1,8 +1,8 @@
 //! A host's addresses: IP addresses with or without a port. Names are refused, for a resolver that hangs would hang the
 //! cluster just when the network is in trouble.
 
-use super::CLUSTER_PORT;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use roost_proto::cluster::CLUSTER_PORT;
 
 /// The address that `text` names, or what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<SocketAddr, &'static str> {

@@ -37,8 +37,6 @@ pub const MAX_GROUPS: usize = 20 * MAX_HOSTS;
 pub const MAX_VOTERS: usize = 7;
 /// Addresses of one host, at most: every beat goes out on each.
 pub const MAX_ADDRESSES: usize = 4;
-/// The UDP port of an address that names none.
-pub const CLUSTER_PORT: u16 = 961;
 /// Files with keys, at most: two are needed while a key is rolled, and a datagram that none opens costs one try each.
 pub const MAX_KEYS: usize = 4;
 /// Where the cluster's key is looked for when there is more than one host and the file does not say.

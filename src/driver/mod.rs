@@ -9,6 +9,7 @@ pub mod ledger_disk;
 pub mod libvirt;
 pub mod life;
 pub mod mailbox;
+pub mod shutdown;
 pub mod systemd;
 pub mod udp;
 pub mod watchdog;

@@ -33,6 +33,11 @@ impl Systemd {
         }
     }
 
+    /// Whether this was started by systemd.
+    pub const fn is_there(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// How often systemd wants to hear `WATCHDOG=1`: twice within its limit.
     pub fn beat(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)

@@ -59,7 +59,8 @@ const ASLEEP_BEATS: u32 = 3;
 /// Rounds of consensus and decisions after one input, at most; more would be a loop.
 const MAX_ROUNDS: usize = 64;
 /// A host that leaves waits so long for its groups to be stopped and for the others to know it: as long as guests may take.
-const LEAVE_WITHIN: Duration = Duration::from_secs(180);
+/// systemd must let it (`TimeoutStopSec` in `roostd.service`).
+pub const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 /// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
 const MAX_LOG: usize = 1000;
 
@@ -946,7 +947,14 @@ impl Engine {
                 self.go();
             }
             Stay::Leaving { .. } if self.stand == Stand::Over && !self.keeper.is_left() => self.go(),
-            Stay::Leaving { until } if now >= until => self.go(),
+            Stay::Leaving { until } if now >= until => {
+                let text = format!(
+                    "this host could not leave within {} s: what it still owns is blocked until it is fenced",
+                    LEAVE_WITHIN.as_secs()
+                );
+                self.record(Level::Error, EventKind::Lease, None, text);
+                self.go();
+            }
             Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
                 self.stay = Stay::Gone;
                 self.out.push_back(Output::BeginAnew);

@@ -2,5 +2,6 @@
 
 pub mod libvirt;
 pub mod memory;
+pub mod process;
 pub mod socket;
 pub mod watchdog;

@@ -32,6 +32,9 @@ link = "hybrid:DIR/web.vsock"
 /// A folder, and what runs in it; both go when it is dropped.
 pub struct Bed {
     pub dir: PathBuf,
+    pub host: String,
+    /// Set for the daemon beside the test's own environment.
+    pub environment: Vec<(String, String)>,
     daemon: Option<Child>,
 }
 
@@ -43,8 +46,15 @@ impl Bed {
         let dir = std::env::temp_dir().join(format!("roost-bed-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir).expect("a fresh folder");
-        let bed = Self { dir, daemon: None };
+        let bed = Self { dir, host: "hv1".to_owned(), environment: Vec::new(), daemon: None };
         bed.configure(config);
+        bed
+    }
+
+    /// The same for another host of a configuration; `/proc/self/cwd` is the daemon's own folder in it.
+    pub fn of_host(host: &str, config: &str) -> Self {
+        let mut bed = Self::new(config);
+        host.clone_into(&mut bed.host);
         bed
     }
 
@@ -62,7 +72,8 @@ impl Bed {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_roostd"));
-        command.arg("--config").arg(self.dir.join("roost.toml")).args(["--host", "hv1"]);
+        command.arg("--config").arg(self.dir.join("roost.toml")).args(["--host", &self.host]);
+        command.current_dir(&self.dir).envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.arg("--state-dir").arg(self.dir.join("state")).arg("--run-dir").arg(self.dir.join("run"));
         command
     }
@@ -86,10 +97,24 @@ impl Bed {
 
     /// Ends the daemon with a signal, and waits for it.
     pub fn end(&mut self, signal: nix::sys::signal::Signal) {
-        let mut child = self.daemon.take().expect("it runs");
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        nix::sys::signal::kill(pid, signal).expect("it lives");
-        child.wait().expect("it ends");
+        self.signal(signal);
+        self.ends();
+    }
+
+    /// Waits for the daemon to end by itself.
+    pub fn ends(&mut self) {
+        let child = self.daemon.as_mut().expect("it runs");
+        let begun = Instant::now();
+        while child.try_wait().expect("our own child").is_none() {
+            assert!(begun.elapsed() < SOON, "it does not end");
+            std::thread::sleep(Duration::from_millis(5)); // between two looks; the bound above judges
+        }
+        self.daemon = None;
+    }
+
+    /// Whether the daemon runs.
+    pub fn runs(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// Sends a signal to the daemon.
@@ -162,7 +187,7 @@ impl Drop for Bed {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            eprintln!("--- log of roostd\n{}", self.log());
+            eprintln!("--- log of roostd on '{}'\n{}", self.host, self.log());
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }

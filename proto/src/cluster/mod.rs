@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// The largest UDP payload, in bytes: what an IPv6 path carries without fragments (1,280 less 40 and 8).
 pub const MAX_DATAGRAM: usize = 1232;
-/// The UDP port of hosts: below 1024, so that no other user of a host can take it.
+/// The UDP port of hosts whose address names none: below 1024, so that no other user of a host can take it.
 pub const CLUSTER_PORT: u16 = 961;
 /// The formats of datagrams that this version reads and writes. Each is at most 15: two of them share a byte. A host understands
 /// two adjacent ones at least, and writes the newest that the receiver has shown to understand.

@@ -10,6 +10,7 @@
 mod calls;
 mod domain;
 mod error;
+mod kill;
 mod manager;
 mod orders;
 mod outbox;

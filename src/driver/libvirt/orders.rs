@@ -3,6 +3,8 @@
 //! A call that libvirt does not finish cannot be taken back. It keeps its slot, its order is answered as timed out, and
 //! when it ends after all, that alone is told. The last slot is for pulling plugs alone: that is what ends the calls that hang
 //! on a stuck QEMU, so it must not wait behind them.
+//!
+//! To kill a VM's process needs no libvirt. So it has slots of its own, and is begun whether libvirt answers or not.
 
 use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, VmAction};
 use roost_proto::time::Instant;
@@ -12,6 +14,10 @@ use std::collections::VecDeque;
 pub const SLOTS: usize = 4;
 /// Calls under way at once that do not pull a plug.
 const MAX_ORDINARY: usize = SLOTS - 1;
+/// Kills under way at once. One takes milliseconds, or seconds where a process is stuck in the kernel.
+pub const KILL_SLOTS: usize = 4;
+/// Where the slots for kills begin; their numbers follow on those of the calls.
+const KILLS: usize = SLOTS;
 /// Orders that wait for a slot, at most: more than one for each VM of a large host.
 const MAX_WAITING: usize = 256;
 
@@ -33,7 +39,7 @@ enum Answered {
 #[derive(Debug)]
 pub struct Orders {
     link: Link,
-    slots: [Option<Running>; SLOTS],
+    slots: [Option<Running>; SLOTS + KILL_SLOTS],
     waiting: VecDeque<(Order, Instant)>,
     out: VecDeque<LibvirtInput>,
 }
@@ -48,12 +54,16 @@ const fn pulls_plug(order: &Order) -> bool {
     matches!(order.action, VmAction::Destroy)
 }
 
+const fn kills(order: &Order) -> bool {
+    matches!(order.action, VmAction::Kill)
+}
+
 impl Orders {
     /// None yet, and no connection.
     pub const fn new() -> Self {
         Self {
             link: Link::Down,
-            slots: [const { None }; SLOTS],
+            slots: [const { None }; SLOTS + KILL_SLOTS],
             waiting: VecDeque::new(),
             out: VecDeque::new(),
         }
@@ -64,19 +74,23 @@ impl Orders {
         self.link = Link::Up;
     }
 
-    /// libvirt does not answer. What waits is refused; what is under way ends by itself, or in time.
+    /// libvirt does not answer. What waits for it is refused; what is under way ends by itself, or in time.
     pub fn link_down(&mut self) {
         self.link = Link::Down;
-        for (order, _) in core::mem::take(&mut self.waiting) {
+        let (kills, others): (VecDeque<_>, _) =
+            core::mem::take(&mut self.waiting).into_iter().partition(|(order, _)| kills(order));
+        self.waiting = kills;
+        for (order, _) in others {
             self.answer(&order, Err(ActionError::NotConnected));
         }
     }
 
     /// Takes an order.
     pub fn submit(&mut self, now: Instant, order: Order) {
-        if self.link == Link::Down {
+        let alike = self.waiting.iter().filter(|(other, _)| kills(other) == kills(&order)).count();
+        if self.link == Link::Down && !kills(&order) {
             self.answer(&order, Err(ActionError::NotConnected));
-        } else if self.waiting.len() >= MAX_WAITING || self.would_hang(&order) {
+        } else if alike >= MAX_WAITING || self.would_hang(&order) {
             self.answer(&order, Err(ActionError::Busy));
         } else {
             let deadline = now + order.limit;
@@ -87,29 +101,34 @@ impl Orders {
     /// Whether the call would only join those that hang: one for its domain does, or all that may be made do.
     fn would_hang(&self, order: &Order) -> bool {
         let stuck = |running: &&Running| running.answer == Answered::TimedOut && !pulls_plug(&running.order);
-        let mut hanging = self.slots.iter().flatten().filter(stuck);
+        let mut hanging = self.slots[..KILLS].iter().flatten().filter(stuck);
         let same = hanging.clone().any(|running| running.order.domain == order.domain);
-        !pulls_plug(order) && (same || hanging.nth(MAX_ORDINARY - 1).is_some())
+        !pulls_plug(order) && !kills(order) && (same || hanging.nth(MAX_ORDINARY - 1).is_some())
     }
 
     /// The next order to carry out, with what is left of its limit, and its slot.
     pub fn poll_order(&mut self, now: Instant) -> Option<(usize, Order)> {
-        let slot = (0..SLOTS).find(|&slot| self.slots[slot].is_none())?;
-        let next = (0..self.waiting.len()).find(|&index| self.may_run(index))?;
+        let (next, slot) = (0..self.waiting.len()).find_map(|index| Some((index, self.slot_for(index)?)))?;
         let (mut order, deadline) = self.waiting.remove(next)?;
         order.limit = deadline.since(now);
         self.slots[slot] = Some(Running { order: order.clone(), deadline, answer: Answered::No });
         Some((slot, order))
     }
 
-    /// Orders for one domain run one at a time, as they came; pulling its plug waits for nothing but another such.
-    fn may_run(&self, index: usize) -> bool {
+    /// Orders for one domain run one at a time, as they came; pulling its plug waits for nothing but another such, and
+    /// killing it for nothing at all.
+    fn slot_for(&self, index: usize) -> Option<usize> {
         let (order, _) = &self.waiting[index];
+        let free = |slot: &usize| self.slots[*slot].is_none();
+        if kills(order) {
+            return (KILLS..self.slots.len()).find(free);
+        }
         let plug = pulls_plug(order);
         let in_its_way = |other: &Order| other.domain == order.domain && (!plug || pulls_plug(other));
-        let ordinary = self.slots.iter().flatten().filter(|running| !pulls_plug(&running.order)).count();
-        (plug || ordinary < MAX_ORDINARY)
-            && !self.slots.iter().flatten().map(|running| &running.order).any(in_its_way)
+        let running = || self.slots.iter().flatten().map(|running| &running.order);
+        let ordinary = running().filter(|other| !pulls_plug(other) && !kills(other)).count();
+        let may_run = (plug || ordinary < MAX_ORDINARY) && !running().any(in_its_way);
+        if may_run { (0..KILLS).find(free) } else { None }
     }
 
     /// A call ended.
@@ -308,6 +327,50 @@ mod tests {
         orders.ended(1, Err(ActionError::Failed("gone".to_owned())));
         assert_eq!(answers(&mut orders), [(1, Err(ActionError::Failed("gone".to_owned())))]);
         assert_eq!(begun(&mut orders), []);
+    }
+
+    #[test]
+    fn a_kill_waits_for_no_libvirt_and_for_no_call() {
+        let mut orders = up();
+        for (ticket, action) in [(1, VmAction::Reset), (2, VmAction::Destroy)] {
+            orders.submit(at(0), order(ticket, "a", action));
+        }
+        for (ticket, domain) in [(3, "b"), (4, "c"), (5, "d")] {
+            orders.submit(at(0), order(ticket, domain, VmAction::Start));
+        }
+        assert_eq!(begun(&mut orders), [(0, 1), (1, 2), (2, 3), (3, 4)], "all calls are under way");
+        orders.submit(at(0), order(6, "a", VmAction::Kill));
+        assert_eq!(begun(&mut orders), [(KILLS, 6)]);
+        for ticket in 7..=10 {
+            orders.submit(at(0), order(ticket, &ticket.to_string(), VmAction::Kill));
+        }
+        assert_eq!(begun(&mut orders), [(KILLS + 1, 7), (KILLS + 2, 8), (KILLS + 3, 9)]);
+        orders.link_down();
+        assert_eq!(
+            answers(&mut orders),
+            [(5, Err(ActionError::NotConnected))],
+            "what needs no libvirt waits on"
+        );
+        orders.submit(at(1), order(11, "z", VmAction::Kill));
+        orders.ended(KILLS + 1, Ok(()));
+        assert_eq!(answers(&mut orders), [(7, Ok(()))]);
+        assert_eq!(begun(&mut orders), [(KILLS + 1, 10)]);
+        // However many calls hang.
+        orders.handle_timeout(at(11));
+        orders.link_up();
+        orders.submit(at(11), order(12, "a", VmAction::Kill));
+        orders.ended(KILLS + 2, Ok(()));
+        assert_eq!(begun(&mut orders), [(KILLS + 2, 12)], "the eleventh was given up on while it waited");
+    }
+
+    #[test]
+    fn what_is_ordered_behind_a_kill_waits_for_its_end() {
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", VmAction::Kill));
+        orders.submit(at(0), order(2, "a", VmAction::Start));
+        assert_eq!(begun(&mut orders), [(KILLS, 1)]);
+        orders.ended(KILLS, Ok(()));
+        assert_eq!(begun(&mut orders), [(0, 2)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::calls::{Line, Link};
 use super::error::CallError;
+use super::kill::kill;
 use super::manager::{Deed, Fact, LinkId, Manager};
 use super::outbox::Outbox;
 use super::view;
@@ -14,7 +15,7 @@ use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order};
 use crate::sys::libvirt::{Notice, Sink};
 use crate::sys::memory::release_code;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -165,7 +166,12 @@ struct Shell {
     openers: Crew,
     askers: Crew,
     actors: Crew,
+    killers: Crew,
+    uuids: Uuids,
 }
+
+/// The domains' UUIDs, as libvirt last showed them.
+type Uuids = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// Starts the threads. They end when the inbox is told to, and a call that hangs ends them no sooner than it does.
 pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>) -> io::Result<()> {
@@ -181,6 +187,8 @@ pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>
         openers: Crew::new("open", 1),
         askers: Crew::new("ask", watch::SLOTS),
         actors: Crew::new("act", orders::SLOTS),
+        killers: Crew::new("kill", orders::KILL_SLOTS),
+        uuids: Uuids::default(),
     };
     thread::Builder::new().name("libvirt".to_owned()).stack_size(STACK).spawn(move || shell.run())?;
     Ok(())
@@ -262,12 +270,19 @@ impl Shell {
             self.start_up = self.start_up.next();
         }
         let (way, inbox, outbox) = (self.way(), Arc::clone(&self.inbox), Arc::clone(&self.outbox));
+        let uuids = Arc::clone(&self.uuids);
         let job = move |own: &mut Own| {
             let answer = way.follow(own, |line| line.ask(&ask));
-            if let (Ok(watch::Answer::All(_)), Some((_, line))) = (&answer, own)
+            if let (Ok(watch::Answer::All(_)), Some((_, line))) = (&answer, &*own)
                 && let Some(room) = line.room()
             {
                 outbox.push(LibvirtInput::Room(room));
+            }
+            if let (Ok(watch::Answer::All(_) | watch::Answer::One(_)), Some((_, line))) = (&answer, &*own) {
+                // What it holds of others may be older.
+                let asked = |name: &str| !matches!(&ask, watch::Ask::One(one) if one != name);
+                let seen = line.uuids().filter(|(name, _)| asked(name));
+                uuids.lock().expect("no thread panics while it holds this").extend(seen);
             }
             inbox.push(Message::Fact(Fact::Answer(slot, answer)));
         };
@@ -277,6 +292,10 @@ impl Shell {
     }
 
     fn act(&mut self, slot: usize, order: Order) {
+        if let Some(slot) = slot.checked_sub(orders::SLOTS) {
+            self.kill(slot, &order);
+            return;
+        }
         let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
         let deadline = clock::now() + order.limit;
         let job = move |own: &mut Own| {
@@ -284,6 +303,21 @@ impl Shell {
             inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
         };
         if let Err(error) = self.actors.run(slot, Box::new(job)) {
+            self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
+        }
+    }
+
+    /// Kills a VM's process, whatever libvirt does.
+    fn kill(&mut self, killer: usize, order: &Order) {
+        let (uri, inbox, slot) = (self.uri.clone(), Arc::clone(&self.inbox), orders::SLOTS + killer);
+        let deadline = clock::now() + order.limit;
+        let name = order.domain.clone();
+        let uuid = self.uuids.lock().expect("no thread panics while it holds this").get(&name).cloned();
+        let job = move |_: &mut Own| {
+            let result = kill(&uri, &name, uuid.as_deref(), deadline);
+            inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        };
+        if let Err(error) = self.killers.run(killer, Box::new(job)) {
             self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
         }
     }

@@ -219,7 +219,8 @@ impl Udp {
         }
     }
 
-    /// What another host said. `None` means that nothing is left, or that the daemon should do something else first: then
+    /// What another host said. Of a life of it that is older than another and goes on, only that is told, by an empty datagram: what
+    /// runs there must not be taken for over. `None` means that nothing is left, or that the daemon should do something else first: then
     /// [`Udp::fd`] stays readable.
     pub fn poll(&mut self) -> Option<Opened> {
         let mut buffer = [0; MAX_DATAGRAM + 1]; // one more shows what is too long
@@ -287,7 +288,10 @@ impl Udp {
             None => "",
         };
         self.complaints.note(kind, from.ip(), name, None);
-        None
+        let (host, incarnation) = host
+            .filter(|_| matches!(kind, Kind::OldLife | Kind::Twin))
+            .and_then(|host| Some((host, self.seal.rival(host)?)))?;
+        Some(Opened { from: host, incarnation, datagram: Datagram::default() })
     }
 }
 

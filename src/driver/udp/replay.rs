@@ -18,6 +18,10 @@ const WORDS: usize = WINDOW as usize / 64;
 /// than a host sends in a second, which is longer than any network keeps a datagram.
 pub const TWIN_AFTER: u32 = 64;
 
+/// So many of them show that the older life goes on, and are told of each: fewer may have been under way when it ended. A host
+/// sends four a second at the least, so that this is known before anything is decided on the newer life's word.
+pub const RIVAL_AFTER: u32 = 3;
+
 /// What a datagram's place in its sender's life says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -39,6 +43,8 @@ pub struct Replay {
     life: Option<Life>,
     /// The older life that was heard last.
     older: Option<Older>,
+    /// Whether the newest datagram showed that it goes on.
+    goes_on: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +70,11 @@ impl Replay {
         self.life.as_ref().map(|life| life.incarnation)
     }
 
+    /// The older life of the sender, if the datagram that was admitted last shows that it goes on beside the newer one.
+    pub fn rival(&self) -> Option<Incarnation> {
+        self.older.as_ref().filter(|_| self.goes_on).map(|older| older.incarnation)
+    }
+
     /// Whether a datagram, genuine or not, says nothing new: it has the place of one that was here, or one before all that are
     /// remembered. So copies and repetitions cost no decryption. Nothing is changed by it.
     pub fn repeats(&self, incarnation: Incarnation, counter: u64) -> Option<Verdict> {
@@ -73,6 +84,7 @@ impl Replay {
 
     /// Takes note of a genuine datagram.
     pub fn admit(&mut self, incarnation: Incarnation, counter: u64) -> Verdict {
+        self.goes_on = false;
         match &mut self.life {
             Some(life) if life.incarnation == incarnation => life.admit(counter),
             // Of two lives with one start number, on two machines, the one that was heard first counts.
@@ -92,6 +104,7 @@ impl Replay {
                 if counter > older.highest {
                     older.highest = counter;
                     older.new = older.new.saturating_add(1);
+                    self.goes_on = older.new >= RIVAL_AFTER;
                     if older.new >= TWIN_AFTER {
                         return Verdict::Twin;
                     }
@@ -205,8 +218,18 @@ mod tests {
         for _ in 0..3 {
             assert!((1..=900).all(|counter| replay.admit(life(2), counter) == Verdict::OldLife));
         }
-        let verdicts: Vec<Verdict> =
-            (901..901 + 2 * u64::from(TWIN_AFTER)).map(|c| replay.admit(life(2), c)).collect();
+        assert_eq!(replay.rival(), None);
+        let mut rivals = Vec::new();
+        let mut admit = |counter| {
+            let verdict = replay.admit(life(2), counter);
+            rivals.push(replay.rival());
+            verdict
+        };
+        let verdicts: Vec<Verdict> = (901..901 + 2 * u64::from(TWIN_AFTER)).map(&mut admit).collect();
+        let first = rivals.iter().position(|rival| *rival == Some(life(2)));
+        assert_eq!(first, Some(RIVAL_AFTER as usize - 1));
+        replay.admit(life(2), 950);
+        assert_eq!(replay.rival(), None, "that was here before");
         let twin = verdicts.iter().position(|verdict| *verdict == Verdict::Twin);
         assert_eq!(twin, Some(TWIN_AFTER as usize - 1));
         assert_eq!(replay.admit(life(3), 2), NEW, "the newer one counts as before");

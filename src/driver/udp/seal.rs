@@ -240,6 +240,11 @@ impl Seal {
         Ok(Opened { from, incarnation: header.incarnation, datagram })
     }
 
+    /// The older life of a host, if what was opened last shows that it goes on beside a newer one.
+    pub fn rival(&self, host: HostId) -> Option<Incarnation> {
+        self.peers.get(&host)?.replay.rival()
+    }
+
     /// Whether it is of this cluster and of a format that is understood. Bytes that are wrong in both are nobody's.
     fn check_origin(&self, version: u8, mark: [u8; 2]) -> Result<(), Refused> {
         let format = version & 0xf;

@@ -114,7 +114,15 @@ impl Leader {
     ) {
         match self.candidate(view, id) {
             Some((life, hello)) if life.start > admitted.incarnation.start => {
-                if hello.machine == admitted.machine {
+                let since = view.member.peer(id).map_or(view.member.born(), |peer| peer.since);
+                let settled = since + view.config.cluster.timing.evict_after;
+                if hello.machine == admitted.machine && life.boot == admitted.incarnation.boot {
+                    self.admit(view, host, id, (life, hello), acts);
+                } else if hello.machine == admitted.machine && view.now < settled {
+                    // With another boot the earlier life counts as over. A copy of the machine looks the same: until then the
+                    // earlier life, if it goes on, is heard.
+                    self.wake(settled);
+                } else if hello.machine == admitted.machine {
                     self.admit(view, host, id, (life, hello), acts);
                 } else {
                     self.replaced(view, host, id, admitted, acts);
@@ -163,8 +171,10 @@ impl Leader {
             host.name
         );
         self.tell_host(id, Level::Error, EventKind::HostRefused, text, acts);
-        let since = view.member.peer(id).map_or(view.now, |peer| peer.since);
+        let peer = view.member.peer(id);
         let limit = view.config.cluster.timing.evict_after;
+        // While both go on none is thrown out for the other's sake.
+        let since = peer.map_or(view.now, |peer| peer.rival.unwrap_or(peer.since).max(peer.since));
         if view.now.since(since) >= limit {
             acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));
         } else {

@@ -113,11 +113,11 @@ impl Member {
     pub fn listens(&mut self, now: Instant, from: HostId, life: Incarnation, ledger: LedgerId) -> bool {
         let peer = self.peers.entry(from).or_default();
         match peer.life {
-            Some(known) if known.start > life.start => {
+            Some(known) if known == life => {}
+            Some(known) if known.start >= life.start => {
                 peer.rival = Some(now);
                 return false;
             }
-            Some(known) if known == life => {}
             _ => {
                 let answered = peer.answered; // it is still asked for when the life before is evicted
                 *peer = Peer { life: Some(life), since: now, answered, ..Peer::default() };

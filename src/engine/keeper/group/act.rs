@@ -189,7 +189,19 @@ impl Group {
                 self.event(out, Level::Error, EventKind::RecoveryFailed, text);
                 self.order(Doing::Kill, out);
             }
-            (Doing::Kill, _) if worked => self.killed = super::Killed::Yes,
+            (Doing::Kill, _) if worked => {
+                self.killed = super::Killed::Yes;
+                self.held_until = Some(now + AGAIN_AFTER); // something may begin late, and is killed then
+                let (level, text) = match result {
+                    Err(_) => {
+                        (Level::Info, format!("no process of VM '{vm}' is here, whatever libvirt says"))
+                    }
+                    Ok(()) => {
+                        (Level::Warning, format!("the process of VM '{vm}' was killed, without libvirt"))
+                    }
+                };
+                self.event(out, level, EventKind::VmStopped, text);
+            }
             (Doing::Kill, Err(error)) => {
                 let text =
                     format!("the process of VM '{vm}' could not be killed, and is tried again: {error}");

@@ -1,0 +1,396 @@
+//! Several real `roostd` that form a cluster on loopback addresses, each with a libvirt of its own (its test driver).
+//!
+//! The VM `webN` runs on the host `hvN` from the start, and is there again when that daemon starts again, as a VM that ran on
+//! would be. All keep the same configuration file; `/proc/self/cwd` in it is each daemon's own folder.
+
+mod common;
+
+use common::{Bed, SOON};
+use nix::sys::signal::Signal;
+use roost_proto::control::{Ask, Condition, Event, EventKind, HostState, Intent, Reply};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const HOSTS: [&str; 3] = ["hv1", "hv2", "hv3"];
+
+/// A libvirt on which these VMs run, of the three that it knows.
+fn node(running: &[usize]) -> String {
+    let domain = |nth: &usize| {
+        let off = if running.contains(nth) { "" } else { "<test:runstate>5</test:runstate>" };
+        format!(
+            "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>web{nth}</name>
+             <memory>8192</memory><vcpu>1</vcpu><os><type>hvm</type></os>{off}</domain>"
+        )
+    };
+    format!("<node>{}</node>", [1, 2, 3].iter().map(domain).collect::<String>())
+}
+
+struct Cluster {
+    /// What all have in common: the key.
+    folder: PathBuf,
+    /// The first three bytes of the hosts' addresses.
+    net: String,
+    hosts: Vec<Bed>,
+}
+
+impl Cluster {
+    /// Three hosts; none runs yet.
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Each test of each run has addresses of its own.
+        let net = format!("127.{}.{number}", 10 + std::process::id() % 240);
+        let folder = std::env::temp_dir().join(format!("roost-cluster-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).expect("a fresh folder");
+        new_key(&folder.join("key"));
+        let mut this = Self { folder, net, hosts: Vec::new() };
+        this.hosts = (1..=3).map(|nth| this.host(nth, &this.config())).collect();
+        this
+    }
+
+    /// Three hosts that have founded their cluster, each with the VM that ran there.
+    fn founded() -> Self {
+        let mut this = Self::new();
+        this.hosts.iter_mut().for_each(Bed::run);
+        this.is_whole();
+        this
+    }
+
+    fn config(&self) -> String {
+        let mut text =
+            format!("[cluster]\nname = \"lab\"\nkey = [\"{}\"]\n", self.folder.join("key").display());
+        for (nth, host) in (1..).zip(HOSTS) {
+            text += &format!(
+                "[[host]]\nname = \"{host}\"\naddress = [\"{}.{nth}:7961\"]\nlibvirt = \"test:///proc/self/cwd/node.xml\"\n",
+                self.net
+            );
+        }
+        for nth in 1..=3 {
+            text += &format!(
+                "[[group]]\nname = \"web{nth}\"\nvm = \"web{nth}\"\nlink = \"hybrid:/proc/self/cwd/web{nth}.vsock\"\n"
+            );
+        }
+        text
+    }
+
+    fn host(&self, nth: usize, config: &str) -> Bed {
+        let bed = Bed::of_host(HOSTS[nth - 1], config);
+        fs::write(bed.dir.join("node.xml"), node(&[nth])).expect("writable");
+        bed
+    }
+
+    /// The hosts whose daemons run.
+    fn running(&self) -> impl Iterator<Item = &Bed> {
+        self.hosts.iter().filter(|bed| bed.runs())
+    }
+
+    /// Waits until all hosts that run see something.
+    fn all(&self, what: &str, is: impl Fn(&Bed) -> bool) {
+        for bed in self.running() {
+            bed.until(&format!("{what}, as '{}' sees it", bed.host), |bed| is(bed).then_some(()));
+        }
+    }
+
+    fn is_whole(&self) {
+        self.all("all hosts are up and vote, one leads, and each has its VM", |bed| {
+            let status = bed.status();
+            status.hosts.iter().all(|host| host.state == HostState::Up && host.votes && host.groups == 1)
+                && status.hosts.iter().filter(|host| host.leads).count() == 1
+                && status.warnings.is_empty()
+        });
+        for (nth, bed) in (1..).zip(&self.hosts).filter(|(_, bed)| bed.runs()) {
+            bed.until("its own VM is online", |bed| {
+                (bed.group(&format!("web{nth}")).condition == Condition::Online).then_some(())
+            });
+        }
+    }
+
+    /// Who leads, as all agree: its place.
+    fn leader(&self) -> usize {
+        let seen_by = |bed: &Bed| bed.status().hosts.iter().position(|host| host.leads);
+        let begun = Instant::now();
+        loop {
+            let leaders: Vec<_> = self.running().map(seen_by).collect();
+            let same = leaders.iter().all(|other| *other == leaders[0]);
+            if let Some(leader) = leaders[0].filter(|leader| same && self.hosts[*leader].runs()) {
+                return leader;
+            }
+            assert!(begun.elapsed() < SOON, "no leader that all agree on: {leaders:?}");
+            std::thread::sleep(Duration::from_millis(5)); // between two looks; the bound above judges
+        }
+    }
+
+    fn events(&self) -> Vec<(String, Event)> {
+        let of = |bed: &Bed| {
+            let host = bed.host.clone();
+            bed.events().into_iter().map(move |event| (host.clone(), event)).collect::<Vec<_>>()
+        };
+        self.running().flat_map(of).collect()
+    }
+
+    fn count(&self, words: &str) -> usize {
+        self.events().iter().filter(|(_, event)| event.text.contains(words)).count()
+    }
+
+    /// Nothing was started, stopped, paused or thrown out, on any host that runs.
+    fn nothing_happened(&self) {
+        let events = self.events();
+        let bad = |event: &Event| {
+            matches!(event.kind, EventKind::Recovery | EventKind::VmFailed | EventKind::HostLost)
+                || event.text.contains("stands still")
+                || event.text.contains("thrown out")
+        };
+        let bad: Vec<_> = events.iter().filter(|(_, event)| bad(event)).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn new_key(file: &Path) {
+    let made = Command::new(env!("CARGO_BIN_EXE_roost")).arg("keygen").arg(file).output().expect("it runs");
+    assert!(made.status.success(), "{made:?}");
+}
+
+/// Runs `roost` against a host.
+fn roost(bed: &Bed, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+    command.arg("--socket").arg(bed.socket()).args(arguments).output().expect("roost runs")
+}
+
+fn host_state(bed: &Bed, host: usize) -> HostState {
+    bed.status().hosts[host].state
+}
+
+#[test]
+fn a_lost_leader_is_replaced_and_its_groups_are_blocked_until_it_is_fenced() {
+    let mut cluster = Cluster::founded();
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    // An order that is given on a follower is seen on all.
+    let replies = cluster.hosts[follower].ask(Ask::Freeze { group: "web2".to_owned() });
+    assert!(matches!(replies[..], [Reply::Done { .. }]), "{replies:?}");
+    cluster.all("the group is frozen", |bed| bed.group("web2").frozen);
+    cluster.hosts[follower].ask(Ask::Thaw { group: "web2".to_owned() });
+    cluster.all("the group is taken care of", |bed| !bed.group("web2").frozen);
+    cluster.nothing_happened();
+
+    let lost = HOSTS[leader];
+    let orphan = format!("web{}", leader + 1);
+    cluster.hosts[leader].end(Signal::SIGKILL);
+    assert_ne!(cluster.leader(), leader);
+    cluster.all("it is blocked", |bed| host_state(bed, leader) == HostState::Blocked);
+    cluster.all("its group waits, and says why", |bed| {
+        let group = bed.group(&orphan);
+        group.condition == Condition::Waiting && group.reason.contains("blocked")
+    });
+    let shown = roost(&cluster.hosts[follower], &["status"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        text.contains(&format!("`roost fence {lost} --confirm`")) && shown.status.code() == Some(1),
+        "{text}"
+    );
+    let starts = format!("starting VM '{orphan}'");
+    assert_eq!(cluster.count(&starts), 0, "nobody knows yet that it runs nothing");
+    // Only what was evicted can be confirmed.
+    let other = HOSTS[follower];
+    let refused = roost(&cluster.hosts[follower], &["fence", other, "--confirm"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is in the cluster"), "{refused:?}");
+
+    let done = roost(&cluster.hosts[follower], &["fence", lost, "--confirm"]);
+    assert!(done.status.success(), "{done:?}");
+    cluster.all("its group is another's", |bed| bed.group(&orphan).owner.is_some_and(|owner| owner != lost));
+    let owner = cluster.hosts[follower].group(&orphan).owner.expect("it was just seen");
+    let owner = cluster.hosts.iter().find(|bed| bed.host == owner).expect("one of them");
+    owner.until("it runs", |bed| (bed.group(&orphan).condition == Condition::Online).then_some(()));
+    assert_eq!(cluster.count(&starts), 1, "{:#?}", cluster.events());
+    // The lost host comes back without its VM, as after a boot, and is taken in again.
+    let back = &mut cluster.hosts[leader];
+    fs::write(back.dir.join("node.xml"), node(&[])).expect("writable");
+    back.run();
+    cluster.all("it is back", |bed| host_state(bed, leader) == HostState::Up);
+    assert_eq!(cluster.count(&starts), 1);
+}
+
+#[test]
+fn restarts_of_the_daemons_restart_nothing() {
+    let mut cluster = Cluster::founded();
+    // One after another, as an upgrade does; the leader is one of them.
+    for nth in 0..3 {
+        cluster.hosts[nth].end(Signal::SIGTERM);
+        cluster.hosts[nth].run();
+        cluster.is_whole();
+    }
+    // And one that dies, the leader, and is started again at once.
+    let leader = cluster.leader();
+    cluster.hosts[leader].end(Signal::SIGKILL);
+    cluster.hosts[leader].run();
+    cluster.is_whole();
+    cluster.nothing_happened();
+}
+
+#[test]
+fn a_host_that_leaves_gives_its_groups_away_without_fencing() {
+    let mut cluster = Cluster::founded();
+    let leader = cluster.leader();
+    let group = format!("web{}", leader + 1);
+    let begun = Instant::now();
+    cluster.hosts[leader].signal(Signal::SIGPWR);
+    cluster.hosts[leader].ends();
+    println!("left after {:?}", begun.elapsed());
+    let log = cluster.hosts[leader].log();
+    assert!(log.contains("this host gave its groups back"), "{log}");
+    cluster.all("it is out", |bed| host_state(bed, leader) == HostState::Out);
+    cluster.all("its group is another's", |bed| {
+        bed.group(&group).owner.is_some_and(|owner| owner != HOSTS[leader])
+    });
+    let new_owner = cluster.running().find(|bed| bed.group(&group).owner.as_ref() == Some(&bed.host));
+    let new_owner = new_owner.expect("it was just seen");
+    new_owner.until("it runs there", |bed| (bed.group(&group).condition == Condition::Online).then_some(()));
+    assert_eq!(cluster.count(&format!("starting VM '{group}'")), 1, "{:#?}", cluster.events());
+    let lost =
+        |(_, event): &(String, Event)| event.kind == EventKind::HostLost && event.text.contains("silent");
+    assert!(!cluster.events().iter().any(lost), "{:#?}", cluster.events());
+}
+
+/// A `systemctl` that answers with what a file says.
+fn systemd_of(bed: &mut Bed) -> (UnixDatagram, PathBuf) {
+    let bin = bed.dir.join("bin");
+    fs::create_dir(&bin).expect("a folder");
+    let answer = bed.dir.join("answer");
+    let program = bin.join("systemctl");
+    fs::write(&program, format!("#!/bin/sh\ncat {}\n", answer.display())).expect("writable");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our own");
+    let notify = bed.dir.join("notify");
+    let socket = UnixDatagram::bind(&notify).expect("a socket");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("there is one"));
+    bed.environment = vec![
+        ("PATH".to_owned(), path),
+        ("NOTIFY_SOCKET".to_owned(), notify.to_str().expect("a plain path").to_owned()),
+    ];
+    (socket, answer)
+}
+
+#[test]
+fn only_a_shutdown_of_the_machine_moves_groups_and_a_second_signal_ends_at_once() {
+    let mut cluster = Cluster::new();
+    let systemd = systemd_of(&mut cluster.hosts[2]);
+    cluster.hosts.iter_mut().for_each(Bed::run);
+    cluster.is_whole();
+    fs::write(&systemd.1, "running\n").expect("writable");
+    cluster.hosts[2].end(Signal::SIGTERM);
+    assert!(cluster.hosts[2].log().contains("VMs run on"));
+    cluster.hosts[2].run();
+    cluster.is_whole();
+    cluster.nothing_happened();
+
+    fs::write(&systemd.1, "stopping\n").expect("writable");
+    cluster.hosts[2].end(Signal::SIGTERM);
+    assert!(cluster.hosts[2].log().contains("the machine is being shut down"));
+    assert!(cluster.hosts[2].log().contains("this host gave its groups back"));
+    cluster.all("it is out", |bed| host_state(bed, 2) == HostState::Out);
+    cluster.all("its group is another's", |bed| bed.group("web3").owner.is_some_and(|owner| owner != "hv3"));
+
+    // Without an answer to wait for, and told so twice: it ends, whatever it still has.
+    let bed = &mut cluster.hosts[1];
+    let before = bed.events().len();
+    bed.signal(Signal::SIGPWR);
+    bed.until("it is on its way", |bed| bed.log().contains("roostd was told to leave").then_some(()));
+    assert!(before > 0);
+    bed.signal(Signal::SIGTERM);
+    bed.signal(Signal::SIGTERM);
+    bed.ends();
+}
+
+/// Runs a daemon as another machine: with a machine id of its own.
+fn another_machine(bed: &Bed) -> std::process::Child {
+    let id = bed.dir.join("machine-id");
+    fs::write(&id, "0123456789abcdef0123456789abcdef\n").expect("writable");
+    let roostd = bed.command();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /etc/machine-id && exec \"$@\"").arg(&id);
+    command.arg(roostd.get_program()).args(roostd.get_args()).current_dir(&bed.dir);
+    let log = fs::File::create(bed.dir.join("log")).expect("a log");
+    command.stderr(log).spawn().expect("it runs")
+}
+
+#[test]
+fn two_machines_with_one_name_are_told_of_and_the_second_gets_nothing() {
+    let cluster = Cluster::founded();
+    // It says that it is hv2, from an address of its own.
+    let config = cluster.config().replace(&format!("{}.2:", cluster.net), &format!("{}.9:", cluster.net));
+    let twin = cluster.host(2, &config);
+    let mut daemon = another_machine(&twin);
+    let told = cluster.hosts[0].until("it is told", |bed| {
+        let mut events = bed.events().into_iter();
+        events.find(|event| {
+            event.kind == EventKind::HostRefused && event.text.contains("two hosts go by the name 'hv2'")
+        })
+    });
+    assert!(told.text.contains("give one another name"), "{}", told.text);
+    let leader = &cluster.hosts[cluster.leader()];
+    if leader.host != "hv2" {
+        leader.event("another machine has come under the name 'hv2'");
+    }
+    // Nothing is evicted for it, nothing starts elsewhere.
+    assert_eq!(cluster.count("starting VM"), 0);
+    assert!(cluster.running().all(|bed| matches!(host_state(bed, 1), HostState::Up | HostState::Silent)));
+    daemon.kill().expect("it runs");
+    daemon.wait().expect("it ends");
+}
+
+#[test]
+fn files_that_differ_are_shown() {
+    let mut cluster = Cluster::new();
+    cluster.hosts.iter_mut().for_each(Bed::run);
+    cluster.is_whole();
+    let config = format!("{}priority = 7\n", cluster.config());
+    cluster.hosts[2].end(Signal::SIGTERM);
+    cluster.hosts[2].configure(&config);
+    cluster.hosts[2].run();
+    let bed = &cluster.hosts[0];
+    bed.until("it is shown", |bed| {
+        let shown = roost(bed, &["status"]);
+        String::from_utf8_lossy(&shown.stdout).contains("its configuration file differs").then_some(())
+    });
+    bed.event("'hv3': its configuration file is another than this host's");
+    assert_eq!(cluster.count("starting VM"), 0);
+}
+
+#[test]
+fn who_has_another_key_or_another_clusters_name_is_not_let_in() {
+    let mut cluster = Cluster::new();
+    let other_key = cluster.folder.join("other-key");
+    new_key(&other_key);
+    let key = cluster.folder.join("key").display().to_string();
+    cluster.hosts[1].configure(&cluster.config().replace(&key, &other_key.display().to_string()));
+    cluster.hosts[2].configure(&cluster.config().replace("name = \"lab\"", "name = \"lob\""));
+    cluster.hosts.iter_mut().for_each(Bed::run);
+    let bed = &cluster.hosts[0];
+    bed.event("host 'hv2' has a key that is not in the key file here");
+    let told = bed.event("it sends datagrams of another cluster");
+    assert!(told.text.starts_with(&format!("{}.3: ", cluster.net)), "{}", told.text);
+    let warned = bed.status().warnings.join("; ");
+    assert!(warned.contains("not founded yet"), "{warned}");
+    assert!(bed.status().hosts.iter().all(|host| host.state == HostState::Out));
+    assert_eq!(cluster.count("starting VM"), 0);
+    assert_eq!(bed.group("web1").intent, Intent::Online);
+    // With the right files they are let in.
+    for nth in 1..3 {
+        cluster.hosts[nth].end(Signal::SIGTERM);
+        cluster.hosts[nth].configure(&cluster.config());
+        cluster.hosts[nth].run();
+    }
+    cluster.is_whole();
+}
