@@ -8,7 +8,7 @@ LAB_HERE=$(dirname "${BASH_SOURCE[0]}")
 LAB_LINKS=1 LAB_LIBVIRT=no LAB_GUESTS='' LAB_WATCHDOG='' LAB_ROOSTD=$BED_TARGET/release/roostd
 LAB_VSOCK=$BED_CACHE/bin/vhost-device-vsock
 
-# lab_build [guests]: installs and builds what the lab stands on, and real guests if they are wanted, before it is entered.
+# lab_build hosts|guests: installs and builds what a lab of hosts alone, or of hosts with real guests, stands on. Before lab_enter.
 # ROOST_BUILT=1 takes what was built before as it is.
 lab_build() {
     [ -z "${ROOST_LAB:-}" ] || return 0
@@ -18,7 +18,7 @@ lab_build() {
     bed_packages iproute2 socat jq procps
     echo "building"
     (cd "$BED_ROOT" && cargo build --quiet --release -p roost)
-    if [ "${1:-}" = guests ]; then
+    if [ "$1" = guests ]; then
         bed_install_vm
         (cd "$BED_ROOT" && cargo build --quiet --release -p roost-guest --target "$GUEST_TARGET")
     fi
@@ -33,7 +33,8 @@ lab_enter() {
         return
     fi
     LAB=$(mktemp -d /tmp/roost-lab.XXXXXX)
-    ROOST_LAB=$LAB unshare --mount --propagation private --pid --mount-proc --net --fork --kill-child \
+    # Whatever ends this script ends the lab.
+    ROOST_LAB=$LAB setpriv --pdeathsig KILL unshare --mount --propagation private --pid --mount-proc --net --fork --kill-child \
         bash "$0" "$@" <&0 &
     local lab=$! status=0
     # shellcheck disable=SC2064 # the number is known now
@@ -97,6 +98,14 @@ lab_conf() {
 
 # power HOST on|off|status|reset|cut|mend
 power() { "$LAB_HERE/power" "$LAB" "$@"; }
+
+# lab_dark HOST...: all of them are off, and none was switched on again by the agent of another.
+lab_dark() {
+    local host
+    for host in "$@"; do touch "$LAB/power/$host.unreachable"; done
+    for host in "$@" "$@"; do power "$host" off; done
+    for host in "$@"; do rm -f "$LAB/power/$host".{unreachable,cut,slow}; done
+}
 
 # roost_on HOST ARGUMENT...: the operator's command there.
 roost_on() {
