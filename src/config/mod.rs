@@ -91,6 +91,12 @@ pub struct Config {
     pub number: u32,
 }
 
+impl From<&Config> for Arc<Config> {
+    fn from(config: &Config) -> Self {
+        Self::new(config.clone())
+    }
+}
+
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {

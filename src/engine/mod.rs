@@ -38,7 +38,9 @@ use report::Reporter;
 use rights::{Lease, Stand};
 use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
-use roost_proto::cluster::{Datagram, GroupOrder, GroupState, HostId, Incarnation, LedgerId, Message};
+use roost_proto::cluster::{
+    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
+};
 use roost_proto::control::{EventKind, Intent, Level, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
@@ -46,6 +48,7 @@ use roost_proto::text::nearest;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use talk::NOBODY;
 use watchdog::{WatchdogInput, WatchdogOrder};
 
@@ -204,7 +207,7 @@ pub struct Start {
 
 /// Whom this host hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contact {
+pub enum Contact {
     /// A majority of the voters, itself counted.
     Majority,
     /// Fewer.
@@ -239,7 +242,9 @@ pub struct Engine {
     me: HostId,
     incarnation: Incarnation,
     machine: u64,
-    config: Config,
+    config: Arc<Config>,
+    /// The hosts that the configuration names.
+    named: BTreeSet<HostId>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -259,6 +264,8 @@ pub struct Engine {
     next_ticket: u64,
     watchdog: Option<WatchdogInput>,
     reporter: Reporter,
+    /// What the keeper said of its groups the last time, by name.
+    reports: Vec<GroupReport>,
     desk: Desk,
     stand: Stand,
     lease: Lease,
@@ -305,19 +312,24 @@ impl Flag {
 
 impl Engine {
     /// The machine of one host, which `config` names.
-    pub fn new(config: &Config, start: Start, now: Instant) -> Self {
+    pub fn new(config: impl Into<Arc<Config>>, start: Start, now: Instant) -> Self {
+        let config = config.into();
         let Start { host, incarnation, machine, boot_id, saved, stored, lease_until, seed, screenshots } =
             start;
         let me = HostId::of(&host);
-        let timing = &config.cluster.timing;
+        let timing = config.cluster.timing;
         let mut jitter = Jitter::new(seed);
         let settings = raft::Settings {
             me,
             beat: timing.beat,
             election: timing.beat * ELECTION_BEATS,
             max_message: MAX_RAFT_MESSAGE,
+            reads: |content| match content {
+                raft::Content::Entry(bytes) => postcard::from_bytes::<Entry>(bytes).is_ok(),
+                raft::Content::Snapshot(bytes) => postcard::from_bytes::<Ledger>(bytes).is_ok(),
+            },
         };
-        let keeper = Keeper::new(config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
+        let keeper = Keeper::new(&config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
         let raft = Raft::new(settings, stored, jitter.draw(), now);
         let first_beat =
             Duration::from_nanos(jitter.draw() % u64::try_from(timing.beat.as_nanos()).unwrap_or(1));
@@ -325,7 +337,8 @@ impl Engine {
             me,
             incarnation,
             machine,
-            config: config.clone(),
+            named: named(&config),
+            config,
             keeper,
             ledger: Ledger::default(),
             applied: 0,
@@ -340,6 +353,7 @@ impl Engine {
             next_ticket: jitter.draw() >> 16,
             watchdog: None,
             reporter: Reporter::default(),
+            reports: Vec::new(),
             desk: Desk::new(me, incarnation),
             stand: Stand::Waiting,
             lease: Lease::Out,
@@ -364,9 +378,10 @@ impl Engine {
 
     /// Takes a new configuration; nothing is restarted for it. Times of the cluster hold from the next start on.
     pub fn reload(&mut self, config: &Config, now: Instant) {
-        let timing = self.config.cluster.timing;
-        self.config = config.clone();
-        self.config.cluster.timing = timing;
+        let mut taken = config.clone();
+        taken.cluster.timing = self.config.cluster.timing;
+        self.config = Arc::new(taken);
+        self.named = named(config);
         self.keeper.reload(config, now);
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
@@ -434,7 +449,7 @@ impl Engine {
                 self.carry_out(now, acts.unwrap_or_default());
                 self.changed.leader = Flag::Unseen;
             }
-            Input::Watchdog(state) => self.watchdog_says(now, state),
+            Input::Watchdog(state) => self.watchdog_says(state),
             Input::Leave => {
                 if self.stay == Stay::Staying {
                     self.stay = Stay::Leaving { until: now + LEAVE_WITHIN };
@@ -512,6 +527,7 @@ impl Engine {
         let contact = if majority { Contact::Majority } else { Contact::Few };
         if core::mem::replace(&mut self.contact, contact) == Contact::Few && majority {
             self.member.awoke(now);
+            self.changed.leader = Flag::Unseen;
         }
     }
 
@@ -552,6 +568,12 @@ impl Engine {
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
                 raft::Output::Restore(snapshot) => self.restore(snapshot),
+                raft::Output::Unreadable { from } => self.complain(
+                    from,
+                    "entry",
+                    "it keeps in the ledger what this roostd cannot read, and so this host stays behind: install the version \
+                     that runs there",
+                ),
             }
         }
         self.look_at_role(now);
@@ -560,11 +582,11 @@ impl Engine {
 
     fn apply(&mut self, index: Index, payload: Payload) {
         self.applied = index;
-        self.changed.ledger = Flag::Unseen;
         self.changed.leader = Flag::Unseen;
         match payload {
             Payload::Blank => {}
             Payload::Voters(voters) => {
+                self.changed.ledger = Flag::Unseen;
                 if self.stand == Stand::Admitted {
                     self.member.voters_change(&self.voters);
                 }
@@ -580,6 +602,14 @@ impl Engine {
                     ),
                 };
                 let effect = self.ledger.apply(index, &entry);
+                if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
+                    (&entry.decision, effect, &mut self.leader)
+                {
+                    leader.runs_nothing(*host, *incarnation, *by);
+                }
+                if rights::only_group(&entry.decision).is_none_or(|group| self.keeper.keeps(group)) {
+                    self.changed.ledger = Flag::Unseen;
+                }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
                 // What was on disk at the start was told in the life before.
                 let news = index > self.answers_from;
@@ -644,8 +674,8 @@ impl Engine {
         {
             return false;
         }
-        let learners = self.config.hosts.iter().map(|host| HostId::of(&host.name));
-        let learners: BTreeSet<HostId> = learners.chain(self.ledger.hosts().map(|(id, _)| id)).collect();
+        let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
+        let learners: BTreeSet<HostId> = self.named.iter().copied().chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let own = self.hello();
@@ -657,6 +687,7 @@ impl Engine {
             config: &self.config,
             ledger: &self.ledger,
             member: &self.member,
+            contact: self.contact,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,
@@ -810,7 +841,9 @@ impl Engine {
     /// Whether this host, as a voter, may answer for the lease of others: it votes, and its ledger is as new as whatever it
     /// told before it was restarted.
     fn may_answer(&self) -> bool {
-        self.applied >= self.answers_from && self.voters.get(&self.me) == Some(&self.raft.storage())
+        // What a newer leader has cut off the log since was never committed, and so never applied here.
+        let told = self.answers_from.min(self.raft.last_index());
+        self.applied >= told && self.voters.get(&self.me) == Some(&self.raft.storage())
     }
 
     fn look_at_lease(&mut self, now: Instant) {
@@ -885,16 +918,23 @@ impl Engine {
     fn report(&mut self, now: Instant) {
         if self.changed.keeper.take() {
             self.reporter.room(self.keeper.room());
-            for report in self.keeper.reports(now) {
+            let reports = self.keeper.reports(now);
+            let before = core::mem::take(&mut self.reports);
+            let same = |report: &GroupReport| {
+                let at = before.binary_search_by(|known| known.group.cmp(&report.group));
+                at.is_ok_and(|at| before[at] == *report)
+            };
+            for report in reports.iter().filter(|report| !same(report)) {
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
                     || !matches!(report.state, GroupState::Down | GroupState::Unknown)
                     || self.reporter.tells_of(&report.group);
                 if matters {
-                    self.reporter.group(report);
+                    self.reporter.group(report.clone());
                 }
             }
+            self.reports = reports;
             self.tell_leader(now);
         }
     }
@@ -983,7 +1023,7 @@ impl Engine {
         self.disk = result;
     }
 
-    fn watchdog_says(&mut self, now: Instant, state: WatchdogInput) {
+    fn watchdog_says(&mut self, state: WatchdogInput) {
         match &state {
             WatchdogInput::Working { timeout } => {
                 let text = format!(
@@ -997,13 +1037,13 @@ impl Engine {
             }
         }
         self.watchdog = Some(state);
-        self.feed(now);
+        self.feed();
     }
 
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
-    fn feed(&mut self, now: Instant) {
+    fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease_until().is_some_and(|until| now < until) || !self.keeper.may_run();
+        let safe = self.lease == Lease::Held || !self.keeper.may_run();
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }
@@ -1023,4 +1063,8 @@ impl Engine {
         let known = self.config.hosts.iter().find(|known| HostId::of(&known.name) == host);
         known.map_or_else(|| format!("{host:?}"), |known| known.name.clone())
     }
+}
+
+fn named(config: &Config) -> BTreeSet<HostId> {
+    config.hosts.iter().map(|host| HostId::of(&host.name)).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::keeper::right::{Hold, Right};
 use super::ledger::{Ledger, Standing};
+use roost_proto::cluster::decision::Decision;
 use roost_proto::cluster::{HostId, Incarnation};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,23 @@ pub enum Lease {
     Held,
     /// It ran out, or there never was one.
     Out,
+}
+
+/// The one group that a decision is about; of all others nothing changes with it.
+pub const fn only_group(decision: &Decision) -> Option<&str> {
+    match decision {
+        Decision::Assign { group, .. }
+        | Decision::Recall { group, .. }
+        | Decision::Release { group, .. }
+        | Decision::Order { group, .. }
+        | Decision::GiveUp { group, .. }
+        | Decision::Forgive { group, .. } => Some(group.as_str()),
+        Decision::Admit { .. }
+        | Decision::Evict { .. }
+        | Decision::Fenced { .. }
+        | Decision::Leave { .. }
+        | Decision::Mode { .. } => None,
+    }
 }
 
 /// How a life stands in the ledger.

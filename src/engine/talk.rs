@@ -2,7 +2,7 @@
 
 use super::ledger::Standing;
 use super::rights::{Lease, Stand};
-use super::{Engine, Flag, Output, Stay, WatchdogInput};
+use super::{Contact, Engine, Flag, Output, Stay, WatchdogInput};
 use crate::config::OnQuorumLoss;
 use core::time::Duration;
 use roost_proto::cluster::codec::pack;
@@ -73,7 +73,7 @@ impl Engine {
     fn listeners(&self) -> BTreeSet<HostId> {
         let mut to = self.known_voters();
         if to.contains(&self.me) {
-            to.extend(self.config.hosts.iter().map(|host| HostId::of(&host.name)));
+            to.extend(&self.named);
             to.extend(
                 self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out).map(|(id, _)| id),
             );
@@ -93,7 +93,7 @@ impl Engine {
         if core::mem::take(&mut self.rests) {
             self.changed.leader = Flag::Unseen;
         }
-        self.feed(now);
+        self.feed();
         self.hand_over(now);
         self.raft.beat(now);
         while self.take_from_raft(now) {}
@@ -115,6 +115,7 @@ impl Engine {
             let messages = mail.now.into_iter().chain(mail.later).collect();
             self.post(to, Some(beat), messages);
         }
+        self.mail.values_mut().for_each(|mail| mail.later.clear()); // to hosts that get no beat, and so would wait for ever
     }
 
     /// A leader that leaves lets another voter lead, which then sees it go.
@@ -153,15 +154,13 @@ impl Engine {
         }
     }
 
-    /// As a voter: whom it does not hear.
+    /// As a voter: whom it does not hear. One that is cut off, or has only begun to hear the others again, says nothing.
     fn say_what_is_silent(&mut self, now: Instant) {
         let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
-        if !self.voters.contains_key(&self.me) {
+        if !self.voters.contains_key(&self.me) || self.contact == Contact::Few {
             return;
         }
-        let timing = &self.config.cluster.timing;
-        let early =
-            timing.suspect_after.saturating_sub(timing.beat * EARLY_BEATS).max(timing.beat * EARLY_BEATS);
+        let early = self.told_as_silent_after();
         let silent: Vec<Silent> = self
             .ledger
             .hosts()
@@ -174,6 +173,23 @@ impl Engine {
             .collect();
         let mail = self.mail.entry(leader).or_default();
         mail.later.extend(silent.chunks(SILENT_AT_ONCE).map(|some| Message::Silent(some.to_vec())));
+    }
+
+    /// A voter tells the leader of hosts that are silent for so long.
+    fn told_as_silent_after(&self) -> Duration {
+        let timing = &self.config.cluster.timing;
+        timing.suspect_after.saturating_sub(timing.beat * EARLY_BEATS).max(timing.beat * EARLY_BEATS)
+    }
+
+    /// As a voter: a host that the leader was told to be silent is heard again. It is told at once, for the leader counts on
+    /// from what it was told last, and would evict a host that is back.
+    fn say_that_it_is_heard(&mut self, now: Instant, host: HostId) {
+        let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me) else { return };
+        if self.voters.contains_key(&self.me) {
+            let silence = self.member.silence(now, host);
+            let heard = Silent { host, incarnation: silence.life, ago_ms: millis(silence.age) };
+            self.mail.entry(leader).or_default().now.push(Message::Silent(vec![heard]));
+        }
     }
 
     /// As a voter: when it last answered those who were evicted.
@@ -229,8 +245,7 @@ impl Engine {
             );
             return;
         }
-        let known = self.config.hosts.iter().any(|host| HostId::of(&host.name) == from);
-        if !known && self.ledger.host(from).is_none() {
+        if !self.named.contains(&from) && self.ledger.host(from).is_none() {
             return;
         }
         let own = self.raft.ledger();
@@ -239,14 +254,22 @@ impl Engine {
             self.complain(from, "ledger", text);
             return;
         }
+        let before = self.member.peer(from).and_then(|peer| peer.life);
         if !self.member.listens(now, from, life, datagram.ledger) {
             return;
         }
-        let was_silent = self.member.silence(now, from).age >= self.config.cluster.timing.suspect_after;
+        if before.is_some_and(|before| before != life) {
+            self.raft.begins_anew(from);
+        }
         if let Some(beat) = &datagram.beat {
+            let silent = self.member.silence(now, from).age;
             self.member.beat(now, from, beat);
-            if was_silent || beat.life == Life::Leaving {
+            if silent >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
                 self.changed.leader = Flag::Unseen;
+            }
+            let told = self.told_as_silent_after();
+            if silent >= told && self.member.silence(now, from).age < told {
+                self.say_that_it_is_heard(now, from);
             }
         }
         for message in datagram.messages {
@@ -272,13 +295,16 @@ impl Engine {
                 }
             }
             Message::Silent(silent) => {
+                let known: Vec<Silent> =
+                    silent.into_iter().filter(|one| self.ledger.host(one.host).is_some()).collect();
                 if let Some(leader) = &mut self.leader {
-                    leader.silent(now, from, &silent);
+                    leader.silent(now, from, &known);
                     self.changed.leader = Flag::Unseen;
                 }
             }
             Message::LastAnswered { host, incarnation, ago_ms } => {
-                if let Some(leader) = &mut self.leader {
+                let evicted = matches!(self.ledger.standing(host), Standing::Evicted(it) if it.incarnation == incarnation);
+                if let Some(leader) = self.leader.as_mut().filter(|_| evicted) {
                     leader.last_answered(now, from, host, incarnation, ago_ms);
                     self.changed.leader = Flag::Unseen;
                 }
@@ -316,7 +342,7 @@ impl Engine {
     }
 
     /// Tells something wrong about another host, once in this life.
-    fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
+    pub(super) fn complain(&mut self, host: HostId, what: &'static str, text: &str) {
         if self.complaints.insert((host, what)) {
             let text = format!("'{}': {text}", self.name(host));
             self.record(Level::Error, EventKind::HostRefused, None, text);

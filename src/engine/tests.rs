@@ -1,5 +1,8 @@
 //! The joined engine of one host, with the test as its disk and its libvirt. More hosts are the simulator's.
 
+mod strange;
+mod three;
+
 use super::*;
 use crate::config;
 use roost_proto::cluster::raft::StorageId;

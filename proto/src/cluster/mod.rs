@@ -21,6 +21,10 @@ pub const CLUSTER_PORT: u16 = 961;
 /// two adjacent ones at least, and writes the newest that the receiver has shown to understand.
 pub const DATAGRAM_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
 
+/// Bytes of the reason for which a group was given up, at most, in reports and in the ledger. libvirt passes on QEMU's last
+/// words, and a guest says what it likes: longer ones would fit no datagram and no entry.
+pub const MAX_REASON: usize = 400;
+
 /// A host, by a number that follows from its name (FNV-1a, 32 bits). A configuration in which two names have one number is
 /// refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

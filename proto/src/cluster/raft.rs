@@ -159,4 +159,20 @@ impl RaftMessage {
             | Self::StandNow { term } => *term,
         }
     }
+
+    /// The greatest term or index that it names.
+    pub fn greatest(&self) -> u64 {
+        let named = match self {
+            Self::Vote { .. } | Self::StandNow { .. } => 0,
+            Self::AskVote { last: Position { term, index }, .. } => *term.max(index),
+            Self::Append { previous: Position { term, index }, commit, entries, .. } => {
+                let terms = entries.iter().map(|entry| entry.term);
+                terms.chain([*term, *index, *commit]).max().unwrap_or(0)
+            }
+            Self::Matched { index, .. } | Self::PageHeard { index, .. } => *index,
+            Self::Differs { at, hint, .. } => *at.max(hint),
+            Self::Page { position: Position { term, index }, .. } => *term.max(index),
+        };
+        named.max(self.term())
+    }
 }

@@ -14,6 +14,7 @@ pub mod vm;
 pub mod vm_agent;
 
 use crate::config::Config;
+use core::cell::Cell;
 use core::time::Duration;
 use group::Group;
 use remote_agent::GuestInput;
@@ -186,6 +187,8 @@ pub struct Keeper {
     storage_failed: Option<String>,
     /// When what could not be stored is tried again.
     store_again: Option<Instant>,
+    /// The first of the groups' deadlines, once it was looked for; it is asked for far more often than it changes.
+    deadline: Cell<Option<Option<Instant>>>,
     out: Outbox,
     jitter: Jitter,
 }
@@ -216,6 +219,7 @@ impl Keeper {
             room: None,
             storage_failed: None,
             store_again: None,
+            deadline: Cell::new(None),
             out: Outbox::new(screenshots),
             jitter: Jitter::new(seed),
         };
@@ -287,12 +291,16 @@ impl Keeper {
 
     /// When to call [`Keeper::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.groups.values().filter_map(Group::deadline).chain(self.store_again).min()
+        let deadline =
+            self.deadline.get().unwrap_or_else(|| self.groups.values().filter_map(Group::deadline).min());
+        self.deadline.set(Some(deadline));
+        deadline.into_iter().chain(self.store_again).min()
     }
 
     /// This host stood still until now.
     pub fn awoke(&mut self, now: Instant) {
         self.groups.values_mut().for_each(|group| group.awoke(now));
+        self.deadline.set(None);
     }
 
     /// What to do next.
@@ -301,6 +309,7 @@ impl Keeper {
     }
 
     fn settle(&mut self, now: Instant) {
+        self.deadline.set(None);
         for group in self.groups.values_mut() {
             group.step(now, &mut self.out);
         }
@@ -376,6 +385,11 @@ impl Keeper {
         self.storage_failed = result.err();
     }
 
+    /// Whether a group may run here.
+    pub fn keeps(&self, group: &str) -> bool {
+        self.groups.contains_key(group)
+    }
+
     /// The names of the groups that may run here.
     pub fn group_names(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()
@@ -386,6 +400,7 @@ impl Keeper {
         if let Some(group) = self.groups.get_mut(group) {
             group.set_right(now, right, &mut self.out);
             group.step(now, &mut self.out);
+            self.deadline.set(None);
         }
         self.store_next();
     }

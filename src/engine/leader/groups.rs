@@ -5,15 +5,21 @@ use super::placement::{Nowhere, Plan};
 use super::reports::Reports;
 use super::{Act, Leader, View, Waiting};
 use crate::config;
+use core::cell::OnceCell;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, HostMode, RecallReason};
-use roost_proto::cluster::{GroupState, HostId, Life};
+use roost_proto::cluster::{GroupState, HostId, Life, MAX_REASON};
 use roost_proto::control::{EventKind, Intent, Level};
+use roost_proto::text::clip;
 use roost_proto::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a start counts among those that a host makes at the same time.
 const START_LASTS: Duration = Duration::from_secs(3);
+/// How long after a group made room its host may take to tell of it: three looks at libvirt. Before that, nothing else has to go.
+const ROOM_TOLD: Duration = Duration::from_secs(6);
+/// What is to make room is waited for as long as its guest may take to shut down, and so much longer.
+const GONE_AFTER: Duration = Duration::from_secs(60);
 /// A group that waits shorter than this is not told of.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
@@ -35,7 +41,7 @@ impl Leader {
     }
 
     fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
-        let plan = Plan::new(view, reports);
+        let plan = Lazy::new(view, reports);
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
         for group in &view.config.groups {
             let record = view.ledger.group(&group.name);
@@ -48,6 +54,7 @@ impl Leader {
                 }
                 Owned::Forgive => acts.push(Act::Decide(Decision::Forgive { group: name, epoch })),
                 Owned::GiveUp(reason) => {
+                    let reason = clip(&reason, MAX_REASON).to_owned();
                     let text = format!("nothing is left to try: {reason}");
                     acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), text));
                     acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
@@ -61,7 +68,9 @@ impl Leader {
                 }
             }
         }
-        self.recall_mates(view, &plan, &recalled, acts);
+        if !recalled.is_empty() {
+            self.recall_mates(view, plan.get(), &recalled, acts);
+        }
     }
 
     /// Groups that must be together go together.
@@ -93,7 +102,7 @@ impl Leader {
         &mut self,
         view: &View<'_>,
         reports: &Reports,
-        plan: &Plan<'_>,
+        plan: &Lazy<'_>,
         group: &config::Group,
         owner: HostId,
     ) -> Owned {
@@ -107,14 +116,14 @@ impl Leader {
         match &told.state {
             GroupState::Down if !wanted => Owned::Release,
             _ if !wanted || record.frozen => Owned::Nothing,
-            GroupState::GivenUp { reason } => self.failed(plan, group, record, reason.clone()),
+            GroupState::GivenUp { reason } => self.failed(plan.get(), group, record, reason.clone()),
             GroupState::Undefined => {
                 let reason = format!("libvirt on '{}' does not know its VM '{}'", view.name(owner), group.vm);
-                self.failed(plan, group, record, reason)
+                self.failed(plan.get(), group, record, reason)
             }
             state => {
                 if self.is_emptied(view, owner)
-                    && (plan.place_beside(group).is_ok() || self.is_leaving(view, owner))
+                    && (plan.get().place_beside(group).is_ok() || self.is_leaving(view, owner))
                 {
                     return Owned::Recall(RecallReason::Emptied);
                 }
@@ -130,7 +139,7 @@ impl Leader {
         }
         let tries = record.failed_on.len();
         if tries >= group.recovery.hosts as usize {
-            return Owned::GiveUp(format!("{reason}; {tries} other hosts were tried"));
+            return Owned::GiveUp(format!("{tries} other hosts were tried; here: {reason}"));
         }
         match plan.place_beside(group) {
             Ok(_) | Err(Nowhere::NoRoom(_)) => Owned::Recall(RecallReason::Failed),
@@ -172,6 +181,7 @@ impl Leader {
 
     /// Gives free groups to hosts: the most important first.
     fn give_out(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+        let strays = strays(view, reports);
         let mut free: Vec<&config::Group> = view
             .config
             .groups
@@ -180,11 +190,12 @@ impl Leader {
                 let record = view.ledger.group(&group.name);
                 // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
                 let wanted = record.intent == Intent::Online
-                    || (record.epoch == 0 && !strays(view, reports, &group.name).is_empty());
+                    || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
                 record.owner.is_none() && wanted && !record.frozen && record.given_up.is_none()
             })
             .collect();
-        self.waiting.retain(|name, _| free.iter().any(|group| group.name == *name));
+        let names: BTreeSet<&str> = free.iter().map(|group| group.name.as_str()).collect();
+        self.waiting.retain(|name, _| names.contains(name.as_str()));
         if free.is_empty() {
             return;
         }
@@ -202,13 +213,15 @@ impl Leader {
             let found = self
                 .is_free(view, reports, group)
                 .and_then(|()| needs(view, reports, group))
-                .and_then(|()| self.whither(view, reports, &plan, group));
+                .and_then(|()| self.whither(view, &strays, &plan, group));
             let host = match found {
                 Ok(host) => host,
                 Err(Why::Room(hosts)) => {
-                    let go = plan.displace(group, &hosts).filter(|_| !displaced);
+                    let may = !displaced && !self.is_room_coming(view);
+                    let go = plan.displace(group, &hosts).filter(|_| may);
                     for name in go.into_iter().flatten() {
                         displaced = true;
+                        self.making_room = Some((view.now, view.now));
                         let epoch = view.ledger.group(&name).epoch;
                         let why = RecallReason::Displaced;
                         acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
@@ -259,6 +272,30 @@ impl Leader {
         }
     }
 
+    /// Whether groups that were displaced are still on their way, or their room may not be told of yet: until then nothing
+    /// more is displaced. One that does not go in time is waited for no longer.
+    fn is_room_coming(&mut self, view: &View<'_>) -> bool {
+        let leaving = view.config.groups.iter().filter(|group| {
+            let record = view.ledger.group(&group.name);
+            let goes = record.recalled.is_some_and(|recall| recall.why == RecallReason::Displaced);
+            goes && record.owner.is_some_and(|owner| view.is_here(owner))
+        });
+        let longest = leaving.map(|group| group.stop_timeout).max();
+        let Some((since, last)) = self.making_room.or(longest.map(|_| (view.now, view.now))) else {
+            return false;
+        };
+        let last = if longest.is_some() { view.now } else { last };
+        self.making_room = Some((since, last));
+        let until = match longest {
+            Some(longest) => since + longest + GONE_AFTER,
+            None => last + ROOM_TOLD,
+        };
+        if view.now < until {
+            self.wake(until);
+        }
+        view.now < until
+    }
+
     /// Notes why a group is not given to anybody, and tells it once, unless it passes soon.
     fn wait(&mut self, now: Instant, group: &config::Group, reason: String, acts: &mut Vec<Act>) {
         let waiting = self.waiting.entry(group.name.clone()).or_insert_with(|| Waiting {
@@ -297,8 +334,8 @@ impl Leader {
                          `roost fence {name} --confirm`"
                     )));
                 }
-                (None | Some(Standing::Out | Standing::Evicted(_)), _) => {}
-                (Some(Standing::In(_)), true) => {
+                (None | Some(Standing::Out), _) | (Some(Standing::Evicted(_)), false) => {}
+                (Some(Standing::In(_) | Standing::Evicted(_)), true) => {
                     let told = reports.group(id, &group.name).map(|told| &told.state);
                     match told {
                         Some(GroupState::Unknown) => {
@@ -327,12 +364,12 @@ impl Leader {
     fn whither(
         &self,
         view: &View<'_>,
-        reports: &Reports,
+        strays: &BTreeMap<&str, Vec<HostId>>,
         plan: &Plan<'_>,
         group: &config::Group,
     ) -> Result<HostId, Why> {
-        let strays = strays(view, reports, &group.name);
-        match strays.as_slice() {
+        let strays = strays.get(group.name.as_str()).map_or(&[][..], Vec::as_slice);
+        match strays {
             [] => plan.place(group).map_err(|nowhere| match nowhere {
                 Nowhere::NoRoom(hosts) => Why::Room(hosts),
                 Nowhere::FailedEverywhere => Why::Everywhere,
@@ -367,10 +404,33 @@ fn is_active(view: &View<'_>, host: HostId) -> bool {
     view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Active)
 }
 
-/// The hosts where a group's VM runs without right.
-fn strays(view: &View<'_>, reports: &Reports, group: &str) -> Vec<HostId> {
-    let hosts = view.config.hosts.iter().map(|host| HostId::of(&host.name));
-    hosts.filter(|id| *reports.state(*id, group) == GroupState::Stray).collect()
+/// The hosts where VMs run without right, by group.
+fn strays<'a>(view: &View<'_>, reports: &'a Reports) -> BTreeMap<&'a str, Vec<HostId>> {
+    let mut found: BTreeMap<&str, Vec<HostId>> = BTreeMap::new();
+    for host in &view.config.hosts {
+        let id = HostId::of(&host.name);
+        for report in reports.groups(id).filter(|report| report.state == GroupState::Stray) {
+            found.entry(&report.group).or_default().push(id);
+        }
+    }
+    found
+}
+
+/// The plan, made when it is first looked at: mostly nothing has to be placed, and of many groups it is long.
+struct Lazy<'a> {
+    view: &'a View<'a>,
+    reports: &'a Reports,
+    plan: OnceCell<Plan<'a>>,
+}
+
+impl<'a> Lazy<'a> {
+    const fn new(view: &'a View<'a>, reports: &'a Reports) -> Self {
+        Self { view, reports, plan: OnceCell::new() }
+    }
+
+    fn get(&self) -> &Plan<'a> {
+        self.plan.get_or_init(|| Plan::new(self.view, self.reports))
+    }
 }
 
 /// Whether all that a group needs is well.

@@ -1,5 +1,6 @@
 //! Hosts: who is admitted, who is evicted, and when an evicted host is known to run nothing.
 
+use super::super::Contact;
 use super::super::fence::FenceAction;
 use super::super::ledger::{Member as Admitted, Standing};
 use super::fencing::{Fencing, MARGIN, at_most};
@@ -9,6 +10,7 @@ use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, FencedBy, HostMode, Proof};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Life, Running};
 use roost_proto::control::{EventKind, Level};
+use std::collections::BTreeSet;
 
 /// How long a host that no voter has heard since the voters themselves started may take to come: machines that lost
 /// their power together do not boot in the same second, and to fence one that boots only delays it.
@@ -30,20 +32,18 @@ struct Absence {
 
 impl Leader {
     pub(super) fn watch_hosts(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
+        let mut named = BTreeSet::new();
         for host in &view.config.hosts {
             let id = HostId::of(&host.name);
+            named.insert(id);
             match view.ledger.standing(id) {
                 Standing::Out => self.watch_outsider(view, host, id, acts),
                 Standing::In(admitted) => self.watch_member(view, host, id, admitted, acts),
                 Standing::Evicted(admitted) => self.watch_evicted(view, host, id, admitted, acts),
             }
         }
-        let forgotten: Vec<HostId> = view
-            .ledger
-            .hosts()
-            .map(|(id, _)| id)
-            .filter(|id| !view.config.hosts.iter().any(|host| HostId::of(&host.name) == *id))
-            .collect();
+        let forgotten: Vec<HostId> =
+            view.ledger.hosts().map(|(id, _)| id).filter(|id| !named.contains(id)).collect();
         for id in forgotten {
             self.watch_removed(view, id, acts);
         }
@@ -195,6 +195,9 @@ impl Leader {
 
     /// How long a majority of voters has not heard a life of a host. The host itself does not count.
     fn absence(&self, view: &View<'_>, host: HostId, life: Incarnation) -> Absence {
+        if view.contact == Contact::Few {
+            return Absence { age: Duration::ZERO, never: false };
+        }
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
         let mut ages: Vec<Absence> = Vec::new();
         for voter in view.voters.keys().filter(|voter| **voter != host) {

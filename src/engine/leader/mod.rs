@@ -9,7 +9,10 @@ mod groups;
 mod hosts;
 pub mod placement;
 pub mod reports;
+#[cfg(test)]
+mod tests;
 
+use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};
 use super::ledger::{Ledger, Standing};
 use super::member::Member;
@@ -17,7 +20,7 @@ use crate::config::Config;
 use core::time::Duration;
 use fencing::Fencing;
 use reports::Reports;
-use roost_proto::cluster::decision::Decision;
+use roost_proto::cluster::decision::{Decision, FencedBy};
 use roost_proto::cluster::raft::{Index, Voters};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
 use roost_proto::control::{EventKind, Level};
@@ -44,6 +47,8 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// Whom this host hears.
     pub member: &'a Member,
+    /// Whether it hears a majority: if not, it judges nobody by silence.
+    pub contact: Contact,
     /// The voters, as of the applied ledger.
     pub voters: &'a Voters,
     /// The index of that word about the voters.
@@ -124,6 +129,8 @@ pub struct Leader {
     failures: BTreeMap<HostId, BTreeMap<String, Instant>>,
     /// Since when hosts are quarantined.
     quarantined: BTreeMap<HostId, Instant>,
+    /// Since when groups make room for others, and when the last was seen to go.
+    making_room: Option<(Instant, Instant)>,
     /// Why groups that are wanted are not given to anybody.
     waiting: BTreeMap<String, Waiting>,
     /// What was told of hosts, so that it is told once.
@@ -148,6 +155,7 @@ impl Leader {
             well: BTreeMap::new(),
             failures: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            making_room: None,
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             next: None,
@@ -186,6 +194,14 @@ impl Leader {
     /// A host reports; the answer is the number up to which all is heard.
     pub fn report(&mut self, now: Instant, from: HostId, life: Incarnation, report: Report) -> u64 {
         self.reports.take(now, from, life, report)
+    }
+
+    /// A host was fenced. What it said before is past, unless only its lease and its watchdog are known to have run out: they
+    /// stop what it owned, and not what it ran without right.
+    pub fn runs_nothing(&mut self, host: HostId, life: Incarnation, by: FencedBy) {
+        if by != FencedBy::Time {
+            self.reports.forget(host, life);
+        }
     }
 
     /// Fence agents answered.

@@ -6,6 +6,7 @@ use super::reports::Reports;
 use crate::config::{self, Role};
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::cluster::{GroupState, HostId, Need};
+use roost_proto::control::Intent;
 use std::collections::BTreeMap;
 
 /// Why no host takes a group.
@@ -26,6 +27,7 @@ pub struct Plan<'a> {
     reports: &'a Reports,
     owners: BTreeMap<&'a str, HostId>,
     hosts: BTreeMap<&'a str, &'a config::Host>,
+    groups: BTreeMap<&'a str, &'a config::Group>,
     /// With whom a group must and must not be, from both sides.
     partners: BTreeMap<&'a str, Vec<(&'a str, Company)>>,
     /// What is promised to each host: memory of all that it owns, and of what of that does not run yet.
@@ -49,6 +51,7 @@ impl<'a> Plan<'a> {
     /// The state of things.
     pub fn new(view: &'a View<'a>, reports: &'a Reports) -> Self {
         let hosts = view.config.hosts.iter().map(|host| (host.name.as_str(), host)).collect();
+        let groups = view.config.groups.iter().map(|group| (group.name.as_str(), group)).collect();
         let mut partners: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for group in &view.config.groups {
             let together = group.together.iter().map(|other| (other.as_str(), Company::Together));
@@ -58,8 +61,15 @@ impl<'a> Plan<'a> {
                 partners.entry(other).or_default().push((&group.name, company));
             }
         }
-        let mut plan =
-            Self { view, reports, owners: BTreeMap::new(), hosts, partners, promised: BTreeMap::new() };
+        let mut plan = Self {
+            view,
+            reports,
+            owners: BTreeMap::new(),
+            hosts,
+            groups,
+            partners,
+            promised: BTreeMap::new(),
+        };
         for (name, record) in view.ledger.groups() {
             if let Some(owner) = record.owner {
                 plan.give(name, owner, record.need, runs(reports.state(owner, name)));
@@ -127,6 +137,7 @@ impl<'a> Plan<'a> {
 
     fn place_but(&self, group: &config::Group, but: Option<HostId>) -> Result<HostId, Nowhere> {
         let record = self.view.ledger.group(&group.name);
+        let mates = self.coming_mates(group, but);
         let mut why = Vec::new();
         let (mut failed, mut full, mut fit) = (0, Vec::new(), Vec::new());
         for (rank, name) in group.on.iter().enumerate() {
@@ -137,8 +148,19 @@ impl<'a> Plan<'a> {
                 why.push(format!("it failed on '{name}'"));
                 continue;
             }
+            if let Some(mate) =
+                mates.iter().find(|mate| self.view.ledger.group(&mate.name).failed_on.contains(&id))
+            {
+                failed += 1;
+                why.push(format!("'{}', which must be with it, failed on '{name}'", mate.name));
+                continue;
+            }
             if let Some(reason) = self.unusable(host) {
                 why.push(reason);
+                continue;
+            }
+            if let Some(mate) = self.circle(&group.name).into_iter().find(|mate| !mate.on.contains(name)) {
+                why.push(format!("'{}', which must be with it, may not run on '{name}'", mate.name));
                 continue;
             }
             if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
@@ -155,23 +177,57 @@ impl<'a> Plan<'a> {
                 continue;
             };
             let cpus = self.reports.room(id).map_or(0, |room| room.cpus);
-            if u64::from(need.memory_mib) > left || need.cpus > cpus {
+            if self.memory_with(group, &mates) > left || need.cpus > cpus {
                 full.push(id);
                 continue;
             }
-            fit.push((self.preference(group, id, rank), left, id));
+            let promised = self.promised.get(&id).map_or(0, |promised| promised.cpus);
+            let crowded = promised + u64::from(need.cpus) > u64::from(cpus);
+            fit.push((self.preference(group, id, rank), crowded, core::cmp::Reverse(left), id));
         }
-        fit.sort_by_key(|(preference, left, id)| (*preference, core::cmp::Reverse(*left), *id));
-        match fit.first() {
-            Some((_, _, id)) => Ok(*id),
+        match fit.iter().min() {
+            Some((.., id)) => Ok(*id),
             None if !full.is_empty() => Err(Nowhere::NoRoom(full)),
             None if failed > 0 && failed == group.on.len() => Err(Nowhere::FailedEverywhere),
             None => Err(Nowhere::NoHost(why.join("; "))),
         }
     }
 
-    /// The smaller, the better: where it is wished, where it was last, in the order of `on`; or, if that is no preference, where
-    /// there is the most room.
+    /// Every group that must be where this one is, at any remove.
+    fn circle(&self, group: &'a str) -> Vec<&'a config::Group> {
+        let mut found = vec![group];
+        let mut next = 0;
+        while let Some(name) = found.get(next).copied() {
+            next += 1;
+            for (other, company) in self.partners.get(name).into_iter().flatten() {
+                if *company == Company::Together && !found.contains(other) {
+                    found.push(other);
+                }
+            }
+        }
+        found.into_iter().skip(1).filter_map(|name| self.groups.get(name).copied()).collect()
+    }
+
+    /// Those of them that are wanted and will come with it, since they are nobody's, or go from `leaves` as it does.
+    fn coming_mates(&self, group: &config::Group, leaves: Option<HostId>) -> Vec<&'a config::Group> {
+        let Some((name, _)) = self.partners.get_key_value(group.name.as_str()) else { return Vec::new() };
+        let comes = |mate: &&config::Group| {
+            let record = self.view.ledger.group(&mate.name);
+            let owner = self.owners.get(mate.name.as_str()).copied();
+            let wanted = record.intent == Intent::Online && !record.frozen && record.given_up.is_none();
+            wanted && (owner.is_none() || owner == leaves)
+        };
+        self.circle(name).into_iter().filter(comes).collect()
+    }
+
+    /// Memory that a group and these others need, in MiB.
+    fn memory_with(&self, group: &config::Group, mates: &[&config::Group]) -> u64 {
+        let all = mates.iter().copied().chain([group]);
+        all.map(|one| u64::from(self.need(one).memory_mib)).sum()
+    }
+
+    /// The smaller, the better: where it is wished, where it was last, in the order of `on`. Of equals, a host whose CPUs are not
+    /// promised already comes first, and then the one with the most memory left.
     fn preference(&self, group: &config::Group, host: HostId, rank: usize) -> usize {
         let record = self.view.ledger.group(&group.name);
         if record.wish == Some(host) {
@@ -214,10 +270,19 @@ impl<'a> Plan<'a> {
         found.split_off(1)
     }
 
+    /// Memory that is about to be left by groups that go from a host already, in MiB.
+    fn going(&self, host: HostId) -> u64 {
+        let owned = self.view.ledger.groups().filter(|(_, record)| record.owner == Some(host));
+        owned
+            .filter(|(_, record)| record.recalled.is_some() || record.intent == Intent::Offline)
+            .map(|(_, record)| u64::from(record.need.memory_mib))
+            .sum()
+    }
+
     /// Groups of less priority on one of `hosts` whose going would make room for `group`: the fewest, the least
     /// important first.
     pub fn displace(&self, group: &config::Group, hosts: &[HostId]) -> Option<Vec<String>> {
-        let need = u64::from(self.need(group).memory_mib);
+        let need = self.memory_with(group, &self.coming_mates(group, None));
         let mut best: Option<Vec<String>> = None;
         for id in hosts {
             let Some(host) = self.view.config.hosts.iter().find(|host| HostId::of(&host.name) == *id) else {
@@ -237,7 +302,7 @@ impl<'a> Plan<'a> {
                 })
                 .collect();
             lesser.sort_by_key(|other| (other.priority, &other.name));
-            let mut left = self.left(host).unwrap_or(0);
+            let mut left = self.left(host).unwrap_or(0) + self.going(*id);
             let mut go = Vec::new();
             for other in lesser {
                 if left >= need {

@@ -50,6 +50,13 @@ impl Reports {
         }
     }
 
+    /// That life of a host is over, whatever it told. What the next one told counts.
+    pub fn forget(&mut self, host: HostId, life: Incarnation) {
+        if self.hosts.get(&host).is_some_and(|account| account.life.start <= life.start) {
+            self.hosts.remove(&host);
+        }
+    }
+
     /// Whether a host has told all, or has had `wait` for it.
     pub fn is_told(&self, now: Instant, host: HostId, wait: Duration) -> bool {
         self.hosts.get(&host).is_some_and(|account| account.is_whole() || now.since(account.since) >= wait)
@@ -68,6 +75,11 @@ impl Reports {
     /// What a host told of a group.
     pub fn group(&self, host: HostId, group: &str) -> Option<&GroupReport> {
         self.hosts.get(&host)?.groups.get(group)
+    }
+
+    /// All that a host told of its groups.
+    pub fn groups(&self, host: HostId) -> impl Iterator<Item = &GroupReport> {
+        self.hosts.get(&host).into_iter().flat_map(|account| account.groups.values())
     }
 
     /// How a group is on a host; of what was not told of nothing runs.

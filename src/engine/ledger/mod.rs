@@ -314,8 +314,9 @@ impl Ledger {
         if !wanted || record.frozen || record.given_up.is_some() {
             return Effect::Passed("it is not to be started");
         }
+        let Some(next) = record.epoch.checked_add(1) else { return Effect::Passed("there is no next epoch") };
         record.owner = Some(to);
-        record.epoch += 1;
+        record.epoch = next;
         record.need = need;
         record.wish = None;
         record.changed = index;

@@ -119,8 +119,10 @@ impl Member {
                 return false;
             }
             _ => {
-                let answered = peer.answered; // it is still asked for when the life before is evicted
-                *peer = Peer { life: Some(life), since: now, answered, ..Peer::default() };
+                // What was answered is still asked for when the life before is evicted. What it granted lasts: it counts its
+                // start as the moment of its last answer.
+                let (answered, granted) = (peer.answered, peer.granted);
+                *peer = Peer { life: Some(life), since: now, answered, granted, ..Peer::default() };
             }
         }
         peer.ledger = ledger;

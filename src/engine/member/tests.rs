@@ -104,3 +104,12 @@ fn a_host_that_hears_nothing_is_as_good_as_silent() {
     }
     assert_eq!(member.silence(at(9000), host).age, Duration::ZERO);
 }
+
+#[test]
+fn what_a_voter_granted_lasts_across_its_restart() {
+    let mut member = member();
+    let voters = voters(&[2]);
+    answer(&mut member, 2000, 2, echo(1900));
+    assert!(member.listens(at(2100), HostId(2), Incarnation { start: 2, boot: 2 }, LedgerId(1)));
+    assert_eq!(member.lease_until(&voters), Some(at(1900) + LEASE));
+}

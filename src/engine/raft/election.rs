@@ -19,7 +19,7 @@ impl Raft {
     pub(super) fn try_to_stand(&mut self, now: Instant) {
         self.role = Role::Trying;
         self.votes = Votes { granted: BTreeSet::from([self.settings.me]), own: None };
-        self.ask_for_votes(self.term + 1, Ballot::Trial);
+        self.ask_for_votes(self.term + 1, Ballot::Trial, When::Now);
         self.count_votes(now);
     }
 
@@ -32,15 +32,15 @@ impl Raft {
         self.records.push(Record::Vote { term: self.term, voted_for: self.voted_for });
         self.votes = Votes { granted: BTreeSet::new(), own: Some(self.next_write) };
         self.wait_for_leader(now);
-        self.ask_for_votes(self.term, ballot);
+        self.ask_for_votes(self.term, ballot, When::Now);
     }
 
-    fn ask_for_votes(&mut self, term: Term, ballot: Ballot) {
+    pub(super) fn ask_for_votes(&mut self, term: Term, ballot: Ballot, when: When) {
         let last = self.log.last();
         let mut others = self.log.voters().clone();
         others.remove(&self.settings.me);
         for (to, storage) in others {
-            self.send(to, RaftMessage::AskVote { term, ballot, last, storage }, When::Now);
+            self.send(to, RaftMessage::AskVote { term, ballot, last, storage }, when);
         }
     }
 

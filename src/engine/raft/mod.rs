@@ -16,7 +16,7 @@ use election::Votes;
 use log::Log;
 use paging::Incoming;
 use replication::Progress;
-use roost_proto::cluster::raft::{Index, LogEntry, Payload, RaftMessage, StorageId, Term, Voters};
+use roost_proto::cluster::raft::{Ballot, Index, LogEntry, Payload, RaftMessage, StorageId, Term, Voters};
 use roost_proto::cluster::{HostId, LedgerId};
 use roost_proto::retry::Jitter;
 use roost_proto::time::Instant;
@@ -26,6 +26,12 @@ use std::sync::Arc;
 
 /// Bytes of one proposal, at most: an entry must fit a message.
 pub const MAX_DATA: usize = 700;
+/// Terms and indexes grow by one; a message with one beyond this is from a daemon that has lost its way, and sums with it would
+/// overflow.
+const MAX_NUMBER: u64 = 1 << 62;
+/// Answers that wait for the disk, at most: while it hangs the leader asks again with each beat. What does not fit is lost as
+/// datagrams are.
+const MAX_HELD: usize = 256;
 
 /// What a host is to its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,17 @@ pub struct Settings {
     pub beat: Duration,
     /// Encoded bytes of one message, at most.
     pub max_message: usize,
+    /// Whether this host can read what an entry or a snapshot says. What it cannot it does not take in, and so stays behind.
+    pub reads: fn(Content<'_>) -> bool,
+}
+
+/// What the state machine is to be able to read.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// An entry's data.
+    Entry(&'a [u8]),
+    /// A snapshot's data.
+    Snapshot(&'a [u8]),
 }
 
 /// What is to be done.
@@ -78,6 +95,11 @@ pub enum Output {
     },
     /// The state as of a snapshot takes the place of what was applied.
     Restore(Snapshot),
+    /// A leader sent what this host cannot read, see [`Settings::reads`].
+    Unreadable {
+        /// The leader.
+        from: HostId,
+    },
 }
 
 /// How urgent a message is.
@@ -266,12 +288,15 @@ impl Raft {
         let snapshot = Snapshot { ledger, index: 1, term: 1, voters, data };
         self.term = self.term.max(1);
         self.install(now, snapshot);
-        self.stand(now, roost_proto::cluster::raft::Ballot::Election);
+        self.stand(now, Ballot::Election);
         self.finish(now);
     }
 
     /// Takes in what another host of the same ledger said.
     pub fn handle(&mut self, now: Instant, from: HostId, message: RaftMessage) {
+        if message.greatest() > MAX_NUMBER {
+            return;
+        }
         match message {
             RaftMessage::AskVote { term, ballot, last, storage } => {
                 if storage == self.storage {
@@ -316,17 +341,20 @@ impl Raft {
                     && self.may_stand()
                     && self.disk_answers(now)
                 {
-                    self.stand(now, roost_proto::cluster::raft::Ballot::Transfer);
+                    self.stand(now, Ballot::Transfer);
                 }
             }
         }
         self.finish(now);
     }
 
-    /// The moment before beats are sent: a leader adds its heartbeats, and what seems lost.
+    /// The moment before beats are sent: a leader adds its heartbeats, and what seems lost; who asks whether it would be
+    /// elected asks again, so that there is a leader soon after a majority can talk.
     pub fn beat(&mut self, now: Instant) {
-        if self.role == Role::Leader {
-            self.heartbeat(now);
+        match self.role {
+            Role::Leader => self.heartbeat(now),
+            Role::Trying => self.ask_for_votes(self.term + 1, Ballot::Trial, When::Beat),
+            Role::Follower | Role::Candidate => {}
         }
         self.finish(now);
     }
@@ -418,6 +446,14 @@ impl Raft {
     pub fn set_learners(&mut self, learners: BTreeSet<HostId>) {
         self.learners = learners;
         self.look_at_peers();
+    }
+
+    /// A host was restarted: how much it has is asked again, for its disk may have lost what it once said it had.
+    pub fn begins_anew(&mut self, host: HostId) {
+        let last = self.log.last().index;
+        if let Some(progress) = self.progress.get_mut(&host) {
+            progress.begin_anew(last + 1);
+        }
     }
 
     /// The state machine as of `index`, which is applied: the log up to there is not needed any more.
@@ -533,7 +569,7 @@ impl Raft {
     fn send_when_written(&mut self, to: HostId, message: RaftMessage, when: When) {
         if self.records.is_empty() && self.pending.is_empty() {
             self.send(to, message, when);
-        } else {
+        } else if self.held.len() < MAX_HELD {
             let write = if self.records.is_empty() { self.next_write - 1 } else { self.next_write };
             self.held.push_back(Held { write, to, message, when });
         }

@@ -1,7 +1,7 @@
 //! Snapshots in pages: cut to the size of a message, a window of them on their way, sent on from where the receiver is
 //! (section 5.1; go-back-N, as every page that is lost is asked for by its offset).
 
-use super::{Raft, Snapshot, When};
+use super::{Content, Output, Raft, Snapshot, When};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::raft::{Index, Position, RaftMessage};
 use roost_proto::time::Instant;
@@ -130,6 +130,10 @@ impl Raft {
             decode(&incoming.bytes).filter(|s| s.index == position.index && s.term == position.term);
         self.incoming = None;
         let Some(snapshot) = snapshot else { return }; // it is sent again
+        if !(self.settings.reads)(Content::Snapshot(&snapshot.data)) {
+            self.out.push_back(Output::Unreadable { from });
+            return;
+        }
         self.install(now, snapshot);
         let index = position.index;
         self.send_when_written(from, RaftMessage::Matched { term, index, storage }, When::Now);

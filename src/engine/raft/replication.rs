@@ -1,10 +1,11 @@
 //! Replication: a leader's view of each other host's log, and a follower's answers (sections 3.5, 3.6, 10.2).
 
 use super::paging::Sending;
-use super::{Raft, Record, Role, When};
+use super::{Content, Output, Raft, Record, Role, When};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::raft::{Index, LogEntry, Payload, Position, RaftMessage, StorageId, Term};
 use roost_proto::time::Instant;
+use std::collections::BTreeSet;
 
 /// Messages with entries that may be on their way to one host.
 const WINDOW: u32 = 8;
@@ -50,6 +51,10 @@ impl Progress {
             sending: None,
         }
     }
+
+    pub(super) fn begin_anew(&mut self, next: Index) {
+        *self = Self { heard: self.heard, ..Self::new(next) };
+    }
 }
 
 impl Raft {
@@ -73,7 +78,7 @@ impl Raft {
             return;
         }
         let next = self.log.last().index + 1;
-        let peers: Vec<HostId> = self.log.voters().keys().chain(&self.learners).copied().collect();
+        let peers: BTreeSet<HostId> = self.log.voters().keys().chain(&self.learners).copied().collect();
         self.progress.retain(|host, _| peers.contains(host));
         for host in peers.into_iter().filter(|host| *host != self.settings.me) {
             self.progress.entry(host).or_insert_with(|| Progress::new(next));
@@ -253,6 +258,7 @@ impl Raft {
         progress.next = progress.next.max(index + 1);
         progress.sending = progress.sending.take().filter(|sending| sending.index > index);
         match &mut progress.flow {
+            Flow::Streaming(on_their_way) if progress.next == index + 1 => *on_their_way = 0, // what was lost is not waited for
             Flow::Probing => {
                 progress.flow = Flow::Streaming(0);
                 progress.next = index + 1;
@@ -359,11 +365,26 @@ impl Raft {
                 self.log
                     .first_of_term(previous.index)
                     .saturating_sub(1)
-                    .max(self.commit.min(previous.index - 1))
+                    .max(self.commit.min(previous.index.saturating_sub(1)))
             };
             let at = previous.index;
             self.send_when_written(from, RaftMessage::Differs { term, at, hint, storage }, When::Now);
             return;
+        }
+        let takes_back = |(nth, entry): (usize, &LogEntry)| {
+            let index = previous.index + 1 + nth as u64;
+            index <= self.commit && self.log.term(index) != Some(entry.term)
+        };
+        if entries.iter().enumerate().any(takes_back) {
+            return; // no leader by these rules writes over what is committed
+        }
+        let unread = |entry: &LogEntry| match &entry.payload {
+            Payload::Data(data) => !(self.settings.reads)(Content::Entry(data)),
+            Payload::Blank | Payload::Voters(_) => false,
+        };
+        if let Some(first) = entries.iter().position(unread) {
+            entries.truncate(first);
+            self.out.push_back(Output::Unreadable { from });
         }
         let end = previous.index + entries.len() as u64;
         let new = self.take_in(previous.index + 1, entries);

@@ -2,6 +2,7 @@
 //! hold, checked after each step.
 
 mod danger;
+mod known;
 mod scripts;
 mod walk;
 
@@ -63,7 +64,7 @@ fn snapshot(voting: &[u32]) -> Snapshot {
 }
 
 fn settings(me: HostId) -> Settings {
-    Settings { me, election: ELECTION, beat: BEAT, max_message: 300 }
+    Settings { me, election: ELECTION, beat: BEAT, max_message: 300, reads: |_| true }
 }
 
 /// Puts records where a disk would have them.
@@ -86,6 +87,27 @@ fn store(disk: &mut Stored, write: &Write) {
                 disk.snapshot = Some(snapshot.clone());
             }
         }
+    }
+}
+
+/// What a message promises must be on the disk already.
+fn promised(me: HostId, disk: &Stored, to: HostId, message: &RaftMessage) {
+    match message {
+        RaftMessage::Vote { term, ballot: Ballot::Election | Ballot::Transfer, granted: true, .. } => {
+            assert_eq!((disk.term, disk.voted_for), (*term, Some(to)), "{me:?}'s vote could be forgotten");
+        }
+        RaftMessage::Matched { index, .. } => {
+            let base = disk.snapshot.as_ref().map_or(0, |snapshot| snapshot.index);
+            let end = base + disk.entries.len() as u64;
+            assert!(*index <= end, "{me:?} says that it has {index}, and its disk ends at {end}");
+        }
+        RaftMessage::AskVote { .. }
+        | RaftMessage::Vote { .. }
+        | RaftMessage::Append { .. }
+        | RaftMessage::Differs { .. }
+        | RaftMessage::Page { .. }
+        | RaftMessage::PageHeard { .. }
+        | RaftMessage::StandNow { .. } => {}
     }
 }
 
@@ -150,13 +172,17 @@ impl Net {
             let node = self.nodes.get_mut(&me).expect("it exists");
             while let Some(output) = node.raft.poll_output() {
                 match output {
-                    Output::Send { to, message, .. } => self.wires.push((me, to, message)),
+                    Output::Send { to, message, .. } => {
+                        promised(me, &node.disk, to, &message);
+                        self.wires.push((me, to, message));
+                    }
                     Output::Write(write) => node.unwritten.push_back(write),
                     Output::Apply { index, term, payload } => {
                         let before = self.committed.entry(index).or_insert_with(|| (term, payload.clone()));
                         assert_eq!(*before, (term, payload.clone()), "index {index} was committed twice");
                         assert!(node.applied.insert(index, (term, payload)).is_none(), "{index} told twice");
                     }
+                    Output::Unreadable { from } => panic!("{from:?} sent what {me:?} cannot read"),
                     Output::Restore(snapshot) => {
                         assert!(
                             node.applied.last_key_value().is_none_or(|(last, _)| *last <= snapshot.index),

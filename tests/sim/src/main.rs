@@ -1,7 +1,9 @@
 //! The simulator's command line; see tests/sim/README.md.
 
 mod args;
+mod growth;
 mod random;
+mod scenario;
 mod schedule;
 mod world;
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     }));
     let args = match args::parse(std::env::args().skip(1)) {
         Ok(Wish::Run(args)) => args,
+        Ok(Wish::Growth(hosts)) => return growth::measure(hosts),
         Ok(Wish::Help) => {
             print!("{}", args::HELP);
             return ExitCode::SUCCESS;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(scenario) = args.scenario() {
+        return scenario::run(&scenario);
+    }
     if let Some(seed) = args.replay {
         return replay(&args, seed);
     }

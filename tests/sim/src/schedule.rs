@@ -21,6 +21,8 @@ const SETTLES: Duration = Duration::from_secs(90);
 const FAULTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(180));
 /// One fault lasts so long.
 const LASTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// Between two orders of operators in a hurry: as long as a start or a stop takes, at most.
+const HURRY: Duration = Duration::from_millis(1500);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
 
@@ -67,11 +69,12 @@ enum Kind {
     Stuck,
     Agent,
     Operator,
+    Hurry,
     Maintenance,
     Move,
 }
 
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 28] = [
     Kind::Loss,
     Kind::Isolation,
     Kind::Split,
@@ -97,6 +100,7 @@ const KINDS: [Kind; 27] = [
     Kind::Stuck,
     Kind::Agent,
     Kind::Operator,
+    Kind::Hurry,
     Kind::Maintenance,
     Kind::Move,
 ];
@@ -115,7 +119,7 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     {
         world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
     }
-    let calm = random.once_in(6) && shape.hosts.is_some(); // of other shapes it finds restarts that are not mended yet
+    let calm = random.once_in(6);
     let over = if calm { small_faults(&mut world, &mut random) } else { plan(&mut world, &mut random) };
     world.run(over);
     if world.check.violation.is_none() {
@@ -217,7 +221,9 @@ fn small_faults(world: &mut World, random: &mut Random) -> Time {
     world.check.calm_from = Some(world.now);
     let hosts = world.hosts.len();
     let timing = world.config.cluster.timing;
-    let pauses = world.config.cluster.on_quorum_loss == OnQuorumLoss::Pause;
+    // One voter alone is a majority, and evicts whom it does not hear.
+    let voters = world.config.hosts.iter().filter(|host| host.votes).count();
+    let pauses = world.config.cluster.on_quorum_loss == OnQuorumLoss::Pause && voters > 1;
     let mut time = world.now;
     for _ in 0..=random.index(6) {
         let host = random.index(hosts);
@@ -418,8 +424,12 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
         Kind::Agent => {
             let seconds = random.below(40);
             let how = *random.pick(&[Agent::Fails, Agent::Slow(seconds), Agent::Late(seconds)]);
-            at(from, Deed::Agent(host, how));
-            at(until, Deed::Agent(host, Agent::Works));
+            // One host's, or the network that all of them are on.
+            let which = if random.once_in(2) { host..host + 1 } else { 0..hosts };
+            for host in which {
+                at(from, Deed::Agent(host, how));
+                at(until, Deed::Agent(host, Agent::Works));
+            }
         }
         Kind::Operator => {
             let group = group(random, world);
@@ -433,6 +443,27 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
                 let command = Command::Group { group: group.clone(), order };
                 world.queue.push(time, Event::Deed(Deed::Order(random.index(hosts), command)));
             }
+        }
+        Kind::Hurry => {
+            // Several operators, or one who does not wait to see: orders cross what they lead to.
+            let group = group(random, world);
+            let names: Vec<String> = world.hosts.iter().map(|host| host.name.clone()).collect();
+            let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+            let mut time = from;
+            for _ in 0..3 + random.index(8) {
+                let command = match random.below(4) {
+                    0 => Command::Group { group: group.clone(), order: GroupOrder::Intent(Intent::Offline) },
+                    1 => Command::Group { group: group.clone(), order: GroupOrder::Intent(Intent::Online) },
+                    _ => {
+                        let to = names[random.index(hosts)].clone();
+                        Command::Move { group: group.clone(), to: Some(to) }
+                    }
+                };
+                at(time, Deed::Order(random.index(hosts), command));
+                time = time.after(random.time(Duration::ZERO, HURRY));
+            }
+            let command = Command::Group { group, order: GroupOrder::Intent(Intent::Online) };
+            at(until.max(time), Deed::Order(random.index(hosts), command));
         }
         Kind::Maintenance => {
             for (time, mode) in [(from, HostMode::Maintenance), (until, HostMode::Active)] {

@@ -241,14 +241,16 @@ impl Group {
 
     /// libvirt showed the domain.
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
-        let first = self.vm.run().is_none();
+        let before = self.vm.run();
+        let first = before.is_none();
         self.killed = Killed::No;
         let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
             self.begun = None;
         }
         let news = self.vm.observe(now, view, happened);
-        if first {
+        let stood_still = matches!(before, Some(Run::Paused(_) | Run::Asleep));
+        if first || stood_still {
             self.remote.excuse(now);
         }
         if let (true, Some(Run::Off(why))) = (first, self.vm.run()) {

@@ -6,7 +6,8 @@ use super::{
     Phase, Right, Silence, Wanted, ladder,
 };
 use core::time::Duration;
-use roost_proto::cluster::{GroupOrder, GroupReport, GroupState};
+use roost_proto::cluster::{GroupOrder, GroupReport, GroupState, MAX_REASON};
+use roost_proto::text::clip;
 
 /// How long a VM must be seen to run without right before its plug is pulled: what migrates is on two hosts for a moment.
 const STRAY_FOR: Duration = Duration::from_secs(3);
@@ -248,7 +249,8 @@ impl Group {
             Hold::Owned if undefined => GroupState::Undefined,
             Hold::Owned => match &self.phase {
                 Phase::GivenUp => {
-                    GroupState::GivenUp { reason: self.saved.given_up.clone().unwrap_or_default() }
+                    let reason = self.saved.given_up.as_deref().unwrap_or_default();
+                    GroupState::GivenUp { reason: clip(reason, MAX_REASON).to_owned() }
                 }
                 Phase::Idle | Phase::Stopping { .. } if !off => self.reported_alive(now, run),
                 _ => GroupState::Coming,

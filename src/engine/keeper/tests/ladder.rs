@@ -131,3 +131,22 @@ fn another_boot_of_the_host_starts_afresh() {
     world.start_works();
     assert_eq!((world.group().condition, world.group().recoveries.restart), (Condition::Online, 0));
 }
+
+/// QEMU's last words come with libvirt's, and a report has to fit a datagram.
+#[test]
+fn the_leader_is_told_no_more_of_a_reason_than_fits() {
+    let mut world = World::new("");
+    world.see(Run::Off(Off::Unknown));
+    for _ in 0..10 {
+        if world.actions().contains(&&VmAction::Start) {
+            world.done(&VmAction::Start, Err(ActionError::Failed("no ".repeat(1000))));
+        }
+        world.pass(Duration::from_secs(60));
+    }
+    let report = world.engine.reports(world.now).remove(0);
+    let roost_proto::cluster::GroupState::GivenUp { reason } = report.state else {
+        panic!("{:?}", report.state);
+    };
+    assert!(reason.contains("could not be started: no no"), "{reason}");
+    assert!(reason.len() <= roost_proto::cluster::MAX_REASON, "{}", reason.len());
+}

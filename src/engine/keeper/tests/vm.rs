@@ -78,6 +78,17 @@ fn a_paused_vm_is_left_alone() {
 }
 
 #[test]
+fn a_vm_that_goes_on_after_a_pause_was_not_silent_meanwhile() {
+    let mut world = World::well("");
+    world.see(Run::Paused(Paused::User));
+    world.now = world.now + Duration::from_secs(3600); // libvirt shows nothing, for nothing changes
+    world.see(Run::Running);
+    assert_eq!((world.orders.len(), world.count(EventKind::ControllerLost)), (0, 0));
+    world.beat();
+    assert_eq!(world.group().condition, Condition::Online);
+}
+
+#[test]
 fn a_disk_error_is_told_and_not_made_worse() {
     let mut world = World::well("");
     world.see(Run::Paused(Paused::IoError));

@@ -218,3 +218,33 @@ fn messages_that_come_again_a_minute_late_change_nothing() {
     assert_eq!((net.raft(1).term(), net.raft(1).commit()), (term, commit));
     assert_eq!(net.leaders_now(), [host(1)]);
 }
+
+#[test]
+fn a_majority_that_can_talk_again_has_a_leader_within_a_beat() {
+    let mut net = Net::new(&[1, 2, 3], &[], 5);
+    net.elect_this(1);
+    net.crash(1);
+    net.cut_off(2, 3);
+    net.ticks(20); // both ask in vain
+    net.mend();
+    net.tick_alone(2); // hosts do not beat in the same instant
+    net.deliver();
+    assert!(net.raft(2).is_leader(), "{}", net.describe());
+}
+
+#[test]
+fn answers_that_wait_for_a_disk_that_hangs_have_a_limit() {
+    let mut net = Net::new(&[1, 2, 3], &[], 1);
+    net.elect_this(1);
+    net.ticks(2);
+    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Hangs;
+    net.propose(host(1), "it waits");
+    net.ticks(4 * 3600);
+    assert_eq!((net.raft(2).held.len(), net.leaders_now()), (MAX_HELD, vec![host(1)]));
+    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Prompt;
+    net.drain(host(2));
+    net.ticks(4);
+    net.propose(host(1), "it works again");
+    net.deliver();
+    assert!(net.has_applied(2, "it works again") && net.raft(2).held.is_empty());
+}

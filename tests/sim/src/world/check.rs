@@ -3,10 +3,11 @@
 use super::World;
 use super::clock::Time;
 use super::host::Domain;
+use super::said;
 use roost::config::{Apps, Config, OnQuorumLoss};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
 use roost::engine::ledger::Standing;
-use roost::engine::raft::Stored;
+use roost::engine::raft::{Record, Stored};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::raft::{Index, Term};
 use roost_proto::control::Intent;
@@ -24,7 +25,8 @@ pub struct Check {
     groups: BTreeMap<String, String>,
     /// VM by group.
     vms: BTreeMap<String, String>,
-    controllers: BTreeMap<String, bool>,
+    /// By VM, the guest's groups that count.
+    apps: BTreeMap<String, Vec<String>>,
     /// The ledger at each index, hashed.
     ledgers: BTreeMap<Index, u64>,
     /// The newest index that each host applied.
@@ -33,12 +35,21 @@ pub struct Check {
     standing: BTreeMap<HostId, Standing>,
     newest: Index,
     /// The newest term that each host's disk was seen to have.
-    terms: Vec<(Term, Option<HostId>)>,
+    pub terms: Vec<(Term, Option<HostId>)>,
+    /// Where the log on each host's disk ends, with what was acknowledged.
+    pub ends: Vec<Index>,
+    /// Since when each host has no lease, and could do what follows from it.
+    pub unleased: Vec<Option<Time>>,
+    /// How often each VM was started, and the number of the start that each copy has its memory from.
+    lives: BTreeMap<String, u64>,
+    memories: BTreeMap<(usize, String), u64>,
     /// From then on nothing may be started or stopped.
     pub calm_from: Option<Time>,
     /// When each VM ran where, for whoever asks: begun or ended.
     pub history: Vec<(Time, String, usize, bool)>,
     pub starts: u64,
+    /// The world is played to be measured, and not to be checked: of many hosts each check costs more than what is measured.
+    pub off: bool,
 }
 
 impl Check {
@@ -48,15 +59,25 @@ impl Check {
             violation: None,
             groups: groups.clone().map(|g| (g.vm.clone(), g.name.clone())).collect(),
             vms: groups.clone().map(|g| (g.name.clone(), g.vm.clone())).collect(),
-            controllers: groups.map(|g| (g.vm.clone(), matches!(g.apps, Apps::Named(_)))).collect(),
+            apps: groups
+                .filter_map(|g| match &g.apps {
+                    Apps::Named(names) => Some((g.vm.clone(), names.clone())),
+                    Apps::All => None,
+                })
+                .collect(),
             ledgers: BTreeMap::new(),
             applied: vec![0; config.hosts.len()],
             standing: BTreeMap::new(),
             newest: 0,
             terms: vec![(0, None); config.hosts.len()],
+            ends: vec![0; config.hosts.len()],
+            unleased: vec![None; config.hosts.len()],
+            lives: BTreeMap::new(),
+            memories: BTreeMap::new(),
             calm_from: None,
             history: Vec::new(),
             starts: 0,
+            off: false,
         }
     }
 
@@ -70,7 +91,12 @@ impl Check {
 
     /// Whether a VM's guest has a controller.
     pub fn has_controller(&self, vm: &str) -> bool {
-        self.controllers.get(vm).copied().unwrap_or(false)
+        self.apps.contains_key(vm)
+    }
+
+    /// The groups of a VM's guest.
+    pub fn apps_of(&self, vm: &str) -> Vec<String> {
+        self.apps.get(vm).cloned().unwrap_or_default()
     }
 
     /// A daemon begins with what its disk holds.
@@ -85,11 +111,19 @@ impl Check {
             ));
         }
         self.applied[host] = 0;
+        self.ends[host] = said::end_of(stored);
+        self.unleased[host] = None;
+    }
+
+    /// A record is on a host's disk, acknowledged.
+    pub fn wrote(&mut self, host: usize, record: &Record) {
+        self.ends[host] = said::end_after(self.ends[host], record);
     }
 
     /// A host's disk is another one: it remembers nothing, and says so.
     pub fn disk_lost(&mut self, host: usize) {
         self.terms[host] = (0, None);
+        self.ends[host] = 0;
     }
 
     /// A host's disk has this term and vote, acknowledged.
@@ -98,10 +132,23 @@ impl Check {
     }
 
     /// A VM was started.
-    pub fn started(&mut self, _host: usize, vm: &str, now: Time) {
+    pub fn started(&mut self, host: usize, vm: &str, now: Time) {
         self.starts += 1;
+        let life = self.lives.entry(vm.to_owned()).or_default();
+        *life += 1;
+        self.memories.insert((host, vm.to_owned()), *life);
         if self.calm_from.is_some_and(|from| now > from) {
             self.violation = Some(format!("no needless restart: {vm} was started, and nothing had failed"));
+        }
+    }
+}
+
+impl Check {
+    /// A copy of a VM that stood still runs on: it must be the one that ran last, or its disks are newer than its memory.
+    pub fn resumed(&mut self, host: usize, vm: &str) {
+        if self.memories.get(&(host, vm.to_owned())) != self.lives.get(vm) {
+            self.violation =
+                Some(format!("old memory: {vm} is resumed on host {}, and ran elsewhere since", host + 1));
         }
     }
 }
@@ -115,6 +162,10 @@ fn fnv(bytes: &[u8]) -> u64 {
 impl World {
     /// A daemon did something: what it applied must be what others applied.
     pub(super) fn check_host(&mut self, host: usize) {
+        if self.check.off {
+            return;
+        }
+        self.check_stands_still(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
         let applied = daemon.engine.applied();
         if applied == self.check.applied[host] {
@@ -140,6 +191,7 @@ impl World {
         }
         if applied > self.check.newest {
             self.check.newest = applied;
+            self.check_decided(host);
             self.check_fenced(host);
         }
     }
@@ -204,8 +256,12 @@ impl World {
     }
 
     pub(super) fn check_runs_of(&mut self, vm: &str) {
+        if self.check.off {
+            return;
+        }
         let on: Vec<usize> = (0..self.hosts.len()).filter(|host| self.hosts[*host].runs(vm)).collect();
-        if on.len() > 1 {
+        let by_hand = |host: &usize| self.hosts[*host].domains.get(vm).is_some_and(|d| d.by_hand);
+        if on.iter().filter(|host| !by_hand(host)).count() > 1 {
             let names: Vec<&str> = on.iter().map(|host| self.hosts[*host].name.as_str()).collect();
             let text = format!("one runner: {vm} runs on {}", names.join(" and "));
             self.violated(text);

@@ -3,11 +3,13 @@
 use super::clock::Time;
 use super::host::{Agent, Libvirt};
 use core::time::Duration;
+use roost::config::Config;
 use roost::engine::fence::{FenceOrder, FenceResult};
 use roost::engine::keeper::vm::{Happened, Order, Ticket};
 use roost::engine::{Command, Input};
 use roost_proto::cluster::{Datagram, Incarnation};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub enum Event {
     Written { host: usize, life: u64 },
     /// libvirt does what it was ordered.
     Effect { host: usize, boot: u64, life: u64, order: Box<Order> },
+    /// libvirt does what it took on before it hung, or was lost with it.
+    Late { host: usize, boot: u64, life: u64, order: Box<Order> },
     /// The driver's limit for an order that libvirt does not finish.
     Limit { host: usize, life: u64, ticket: Ticket },
     /// The driver sees a domain.
@@ -44,6 +48,8 @@ pub enum Event {
     Boot { host: usize, boot: u64 },
     /// A daemon starts.
     Start { host: usize, life: u64 },
+    /// A daemon reads its configuration again.
+    Reload { host: usize, life: u64, file: Arc<Config> },
     /// The watchdog looks.
     Watchdog { host: usize, boot: u64 },
     /// Something is done from outside.

@@ -3,14 +3,19 @@
 use super::clock::{Clock, Time};
 use super::disk::Disk;
 use super::event::Event;
+use roost::config::Config;
 use roost::engine::Engine;
 use roost::engine::keeper::vm::{Off, Order, Run};
 use roost::engine::raft::Write;
 use roost::store::Store;
-use roost_proto::cluster::{HostId, Incarnation};
+use roost_proto::cluster::{HostId, Incarnation, Need};
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What a usual VM needs.
+pub const NEED: Need = Need { memory_mib: 1024, cpus: 1 };
 
 /// A daemon that runs.
 #[derive(Debug)]
@@ -63,6 +68,18 @@ pub enum Guest {
     Hung,
 }
 
+/// What a VM is like on one host, whatever becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Nature {
+    pub need: Need,
+    /// Its guest hears no request to shut down.
+    pub deaf: bool,
+    /// It crashes some seconds after each start.
+    pub fragile: bool,
+    /// Its applications fail whenever it comes up here.
+    pub faulty: bool,
+}
+
 /// A VM's copy on one host.
 #[derive(Clone, Debug)]
 pub struct Domain {
@@ -80,6 +97,9 @@ pub struct Domain {
     pub bad_starts: u32,
     /// It cannot be stopped.
     pub stuck: bool,
+    /// Somebody started it past Roost, which is not Roost's doing.
+    pub by_hand: bool,
+    pub nature: Nature,
 }
 
 impl Domain {
@@ -93,6 +113,8 @@ impl Domain {
             progress: 0,
             bad_starts: 0,
             stuck: false,
+            by_hand: false,
+            nature: Nature { need: NEED, deaf: false, fragile: false, faulty: false },
         }
     }
 
@@ -109,6 +131,8 @@ impl Domain {
 #[derive(Debug)]
 pub struct Host {
     pub name: String,
+    /// Its configuration file.
+    pub file: Arc<Config>,
     pub id: HostId,
     pub witness: bool,
     pub has_watchdog: bool,
@@ -142,6 +166,7 @@ pub struct Host {
     pub domains: BTreeMap<String, Domain>,
     /// Memory, in MiB.
     pub memory: u32,
+    pub cpus: u16,
 }
 
 impl Host {

@@ -9,7 +9,7 @@ use roost::engine::keeper::remote_agent::GuestInput;
 use roost::engine::keeper::vm::{
     ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Progress, Run, Ticket, VmAction,
 };
-use roost_proto::cluster::{Need, Room};
+use roost_proto::cluster::Room;
 use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
 
 /// The driver looks at everything so often.
@@ -20,8 +20,8 @@ const GUEST_BOOT: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 const GUEST_STOP: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 /// A driver notices that libvirt does not answer.
 const LOST_AFTER: Duration = Duration::from_secs(5);
-/// What each VM needs, in MiB.
-pub const NEED: u32 = 1024;
+/// A libvirt that hung has much to do: what it took on before happens within so long.
+const LATE: Duration = Duration::from_secs(3);
 
 impl World {
     /// The driver got an order from the engine.
@@ -52,6 +52,12 @@ impl World {
         self.push(after, Event::Effect { host, boot, life, order: Box::new(order) });
     }
 
+    /// The driver knows that nothing more comes of an order that took too long.
+    fn ended(&mut self, host: usize, life: u64, ticket: Ticket) {
+        let input = Box::new(Input::Libvirt(LibvirtInput::Ended { ticket }));
+        self.push(Duration::ZERO, Event::Tell { host, life, input });
+    }
+
     fn done(
         &mut self,
         host: usize,
@@ -75,6 +81,17 @@ impl World {
                     let result = self.effect(host, &order);
                     let after = self.random.time(Duration::ZERO, Duration::from_millis(20));
                     self.done(host, life, order.ticket, result, after);
+                }
+            }
+            Event::Late { host, boot, life, order } => {
+                if self.hosts[host].powered && self.hosts[host].boot == boot {
+                    if self.hosts[host].frozen {
+                        self.hosts[host].held.push_back(Event::Late { host, boot, life, order });
+                        return;
+                    }
+                    let result = self.effect(host, &order);
+                    self.done(host, life, order.ticket, result, Duration::ZERO); // if it was not answered yet
+                    self.ended(host, life, order.ticket);
                 }
             }
             Event::Limit { host, life, ticket } => {
@@ -107,11 +124,12 @@ impl World {
             Event::GuestBeat { host, vm, boot, link } => self.guest_beat(host, &vm, boot, link),
             Event::GuestDown { host, vm, boot } => {
                 let it = &self.hosts[host];
-                let same = it.domains.get(&vm).is_some_and(|d| d.boot == boot && d.run == Run::Running);
+                let domain = it.domains.get(&vm).filter(|d| d.boot == boot && d.run == Run::Running);
+                let why = domain.map(|d| if d.nature.fragile { Off::Crashed } else { Off::Shutdown });
                 if it.frozen {
                     self.push(Duration::from_secs(1), Event::GuestDown { host, vm, boot });
-                } else if it.powered && same {
-                    self.stops(host, &vm, Off::Shutdown);
+                } else if let Some(why) = why.filter(|_| it.powered) {
+                    self.stops(host, &vm, why);
                 }
             }
             other => unreachable!("{other:?} is not libvirt's"),
@@ -132,7 +150,7 @@ impl World {
                 Err(ActionError::Failed("it cannot be started".to_owned()))
             }
             VmAction::Start => {
-                self.starts(host, vm);
+                self.starts(host, vm, false);
                 Ok(())
             }
             _ if off && matches!(order.action, VmAction::Destroy | VmAction::Kill) => {
@@ -151,7 +169,7 @@ impl World {
                 Ok(())
             }
             VmAction::Shutdown => {
-                if domain.guest != Guest::Hung && domain.run == Run::Running {
+                if domain.guest != Guest::Hung && domain.run == Run::Running && !domain.nature.deaf {
                     let boot = domain.boot;
                     let after = self.random.time(GUEST_STOP.0, GUEST_STOP.1);
                     self.push(after, Event::GuestDown { host, vm: vm.clone(), boot });
@@ -178,6 +196,7 @@ impl World {
             },
             VmAction::Resume => match domain.run {
                 Run::Paused(_) => {
+                    self.check.resumed(host, vm);
                     self.set_run(host, vm, Run::Running, Some(Happened::Resumed));
                     Ok(())
                 }
@@ -186,16 +205,22 @@ impl World {
         }
     }
 
-    fn starts(&mut self, host: usize, vm: &str) {
+    /// Its process is there; by hand, or because it was ordered.
+    pub fn starts(&mut self, host: usize, vm: &str, by_hand: bool) {
         let Some(domain) = self.hosts[host].domains.get_mut(vm) else { return };
         domain.life += 1;
         domain.boot += 1;
+        domain.by_hand = by_hand;
         domain.guest = Guest::Booting;
         domain.link = None;
-        let boot = domain.boot;
+        let (boot, fragile) = (domain.boot, domain.nature.fragile);
         self.check.started(host, vm, self.now);
         self.set_run(host, vm, Run::Running, Some(Happened::Started));
         self.boots(host, vm, boot);
+        if fragile {
+            let after = self.random.time(GUEST_STOP.0, GUEST_STOP.1);
+            self.push(after, Event::GuestDown { host, vm: vm.to_owned(), boot });
+        }
     }
 
     fn boots(&mut self, host: usize, vm: &str, boot: u32) {
@@ -239,7 +264,7 @@ impl World {
             progress: Progress { cpu_ns: domain.progress, disk_requests: 0 },
             job: Job::None,
             cid: None,
-            need: Some(Need { memory_mib: NEED, cpus: 1 }),
+            need: Some(domain.nature.need),
         }
     }
 
@@ -301,7 +326,7 @@ impl World {
         let mut used = 0;
         let mut shown = Vec::new();
         for (vm, domain) in &mut it.domains {
-            used += if domain.lives() { NEED } else { 0 };
+            used += if domain.lives() { domain.nature.need.memory_mib } else { 0 };
             if domain.lives() && self.check.has_controller(vm) {
                 let moves = domain.guest != Guest::Hung;
                 domain.progress += if moves { 1_000_000 } else { 0 };
@@ -315,7 +340,7 @@ impl World {
         shown.extend(it.domains.keys().filter(|vm| !daemon.shown.contains(*vm)).cloned());
         if daemon.room != Some(free) {
             daemon.room = Some(free);
-            let room = Room { memory_mib: free, memory_total_mib: it.memory, cpus: 32 };
+            let room = Room { memory_mib: free, memory_total_mib: it.memory, cpus: it.cpus };
             self.tell(host, Input::Libvirt(LibvirtInput::Room(room)));
         }
         for vm in shown {
@@ -338,22 +363,16 @@ impl World {
                 // What it had taken on happens now, or never.
                 for (of, order) in parked {
                     if libvirt == Libvirt::Up && self.random.once_in(2) {
-                        let result = self.effect(host, &order);
-                        if of == life {
-                            self.done(host, life, order.ticket, result, Duration::ZERO); // if it was not answered yet
-                        }
+                        let after = self.random.time(Duration::ZERO, LATE);
+                        self.push(after, Event::Late { host, boot, life: of, order: Box::new(order) });
                     } else if of == life {
                         let gone = ActionError::Failed("libvirtd ended".to_owned());
                         self.done(host, life, order.ticket, Err(gone), Duration::ZERO);
-                    }
-                    if of == life {
-                        let input = Box::new(Input::Libvirt(LibvirtInput::Ended { ticket: order.ticket }));
-                        self.push(Duration::ZERO, Event::Tell { host, life, input });
+                        self.ended(host, life, order.ticket);
                     }
                 }
             }
         }
-        let _ = boot;
         let after = match libvirt {
             Libvirt::Up => self.random.time(Duration::from_millis(20), Duration::from_secs(1)),
             Libvirt::Hung => LOST_AFTER,
@@ -408,7 +427,7 @@ impl World {
             return;
         }
         if domain.guest == Guest::Booting {
-            domain.guest = Guest::Well;
+            domain.guest = if domain.nature.faulty { Guest::Faulted } else { Guest::Well };
         }
         domain.link = Some(life);
         let state = domain.guest;
@@ -417,7 +436,8 @@ impl World {
         boot_id[..4].copy_from_slice(&boot.to_le_bytes());
         boot_id[4] = u8::try_from(host).unwrap_or(0);
         self.guest(host, vm, GuestInput::Connected { boot_id, software });
-        self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups: 1 }));
+        let groups = u16::try_from(self.check.apps_of(vm).len()).unwrap_or(u16::MAX);
+        self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups }));
         self.report(host, vm, state);
         self.push(again, Event::GuestBeat { host, vm: vm.to_owned(), boot, link: life });
     }
@@ -455,8 +475,11 @@ impl World {
             restarts: 0,
             detail: String::new(),
         }];
-        let report = GroupReport { name: "site".to_owned(), state, frozen: false, resources };
-        self.guest(host, vm, GuestInput::Message(GuestMessage::Group(report)));
+        for name in self.check.apps_of(vm) {
+            let (state, resources) = (state.clone(), resources.clone());
+            let report = GroupReport { name, state, frozen: false, resources };
+            self.guest(host, vm, GuestInput::Message(GuestMessage::Group(report)));
+        }
     }
 
     /// A guest says a great deal of nonsense.

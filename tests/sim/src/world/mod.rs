@@ -9,7 +9,9 @@ pub mod event;
 pub mod fence;
 pub mod host;
 pub mod libvirt;
+pub mod meter;
 pub mod net;
+pub mod said;
 
 use crate::random::Random;
 use check::Check;
@@ -18,6 +20,7 @@ use core::time::Duration;
 use disk::Disk;
 use event::{Event, Queue};
 use host::{Agent, Daemon, Domain, Host, Libvirt};
+use meter::Meter;
 use net::Net;
 use roost::config::{Config, Role};
 use roost::engine::raft::Record;
@@ -29,6 +32,7 @@ use roost_proto::cluster::{Datagram, HostId, Incarnation};
 use roost_proto::state::Saved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A machine needs so long from power to its daemon.
 const BOOT: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(25));
@@ -43,6 +47,20 @@ const BUSIEST: u64 = 20_000;
 /// What a stopped daemon's socket holds, in datagrams.
 const SOCKET: usize = 256;
 
+/// What a daemon told, or answered to an operator.
+#[derive(Debug)]
+pub struct Told {
+    pub at: Time,
+    pub what: Word,
+}
+
+/// What was told.
+#[derive(Clone, Debug)]
+pub enum Word {
+    Event(keeper::EventDraft),
+    Answer(keeper::RequestId, Result<String, String>),
+}
+
 /// The world.
 #[derive(Debug)]
 pub struct World {
@@ -50,7 +68,7 @@ pub struct World {
     pub steps: u64,
     /// Steps in this second.
     busy: u64,
-    pub config: Config,
+    pub config: Arc<Config>,
     pub hosts: Vec<Host>,
     pub ids: BTreeMap<HostId, usize>,
     pub queue: Queue,
@@ -60,22 +78,27 @@ pub struct World {
     /// What happened, in words, if it is wanted.
     pub trace: Option<Vec<String>>,
     pub sent: u64,
+    /// What daemons tell and answer, if it is wanted.
+    pub told: Option<Vec<Told>>,
     /// Some host lost its disk, or will.
     pub disk_lost: bool,
+    /// Counts what the engines cost, if that is wanted.
+    pub meter: Option<Meter>,
 }
 
 impl World {
     /// All machines of a configuration, about to boot.
     pub fn new(config: Config, seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let hosts: Vec<Host> = config.hosts.iter().map(|host| machine(host, &config, &mut random)).collect();
+        let file = Arc::new(config.clone());
+        let hosts: Vec<Host> = config.hosts.iter().map(|host| machine(host, &file, &mut random)).collect();
         let ids = hosts.iter().enumerate().map(|(nth, host)| (host.id, nth)).collect();
         let mut world = Self {
             now: Time(1_000_000_000),
             steps: 0,
             busy: 0,
             check: Check::new(&config),
-            config,
+            config: Arc::new(config),
             hosts,
             ids,
             queue: Queue::default(),
@@ -83,7 +106,9 @@ impl World {
             random,
             trace: trace.then(Vec::new),
             sent: 0,
+            told: None,
             disk_lost: false,
+            meter: None,
         };
         for host in 0..world.hosts.len() {
             world.power_on(host);
@@ -161,11 +186,19 @@ impl World {
                     self.start(host);
                 }
             }
+            Event::Reload { host, life, file } => {
+                if self.is_alive(host, life)
+                    && self.hold(host, || Event::Reload { host, life, file: file.clone() })
+                {
+                    self.reload(host, &file);
+                }
+            }
             Event::Watchdog { host, boot } => self.watchdog(host, boot),
             Event::Deed(deed) => self.deed(deed),
             Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
             Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
             Event::Effect { .. }
+            | Event::Late { .. }
             | Event::Limit { .. }
             | Event::View { .. }
             | Event::Poll { .. }
@@ -223,9 +256,7 @@ impl World {
             daemon.timer = None;
         }
         if due(&self.hosts[host]) {
-            if let Some(daemon) = &mut self.hosts[host].daemon {
-                daemon.engine.handle_timeout(now);
-            }
+            self.engine(host, |engine| engine.handle_timeout(now));
             self.drain(host);
         }
         self.wind(host);
@@ -233,9 +264,9 @@ impl World {
 
     /// Sets the daemon's timer to when the engine wants it.
     fn wind(&mut self, host: usize) {
+        let Some(Some(at)) = self.engine(host, |engine| engine.poll_timeout()) else { return };
         let it = &mut self.hosts[host];
         let Some(daemon) = &mut it.daemon else { return };
-        let Some(at) = daemon.engine.poll_timeout() else { return };
         let at = it.clock.when(at).max(self.now);
         if daemon.timer.is_none_or(|timer| at < timer) {
             daemon.timer = Some(at);
@@ -243,20 +274,44 @@ impl World {
         }
     }
 
-    /// Tells a daemon something, and does what it wants done.
-    pub fn tell(&mut self, host: usize, input: Input) {
+    /// A daemon reads its configuration again; a file that does not name this host is refused.
+    fn reload(&mut self, host: usize, file: &Arc<Config>) {
         let it = &mut self.hosts[host];
         let now = it.clock.show(self.now);
         let Some(daemon) = &mut it.daemon else { return };
-        daemon.engine.handle(now, input);
+        if file.host_id(&it.name).is_none() {
+            self.say(|w| format!("{}: the new configuration does not name it", w.hosts[host].name));
+            return;
+        }
+        daemon.engine.reload(file, now);
+        daemon.shown.clear();
+        daemon.room = None;
+        self.say(|w| format!("{}: the configuration was read again", w.hosts[host].name));
         self.drain(host);
         self.wind(host);
     }
 
+    /// Tells a daemon something, and does what it wants done.
+    pub fn tell(&mut self, host: usize, input: Input) {
+        let now = self.hosts[host].clock.show(self.now);
+        if self.engine(host, |engine| engine.handle(now, input)).is_none() {
+            return;
+        }
+        self.drain(host);
+        self.wind(host);
+    }
+
+    /// Calls a host's engine, if its daemon runs; what it takes is counted, if that is wanted.
+    fn engine<T>(&mut self, host: usize, call: impl FnOnce(&mut Engine) -> T) -> Option<T> {
+        let engine = &mut self.hosts[host].daemon.as_mut()?.engine;
+        Some(match &mut self.meter {
+            Some(meter) => meter.engine(host, || call(engine)),
+            None => call(engine),
+        })
+    }
+
     fn drain(&mut self, host: usize) {
-        while let Some(output) =
-            self.hosts[host].daemon.as_mut().and_then(|daemon| daemon.engine.poll_output())
-        {
+        while let Some(output) = self.engine(host, Engine::poll_output).flatten() {
             self.carry_out(host, output);
             if self.hosts[host].daemon.is_none() {
                 return; // it ended
@@ -284,6 +339,7 @@ impl World {
             }
             Output::Fence(order) => self.fence_ordered(host, order),
             Output::Watchdog(WatchdogOrder::Feed) => {
+                self.check_fed(host);
                 let armed = self.hosts[host].fed.replace(self.now).is_some();
                 if !armed {
                     let after = self.config.cluster.timing.watchdog;
@@ -294,6 +350,7 @@ impl World {
             Output::Watchdog(WatchdogOrder::Disarm) => self.hosts[host].fed = None,
             Output::Answer { request, answer } => {
                 self.say(|w| format!("{}: order {} answered: {answer:?}", w.hosts[host].name, request.0));
+                self.note(Word::Answer(request, answer.map_err(|(_, why)| why)));
             }
             Output::BeginAnew => {
                 self.say(|w| format!("{}: begins anew", w.hosts[host].name));
@@ -318,20 +375,27 @@ impl World {
                 let input = Box::new(Input::Stored(Ok(())));
                 self.push(WRITE.1, Event::Tell { host, life, input });
             }
-            keeper::Output::Event(event) => self.say(|w| {
-                let group = event.group.map(|group| format!("{group}: ")).unwrap_or_default();
-                format!("{}: {group}{}", w.hosts[host].name, event.text)
-            }),
+            keeper::Output::Event(event) => {
+                self.say(|w| {
+                    let group = event.group.as_ref().map(|group| format!("{group}: ")).unwrap_or_default();
+                    format!("{}: {group}{}", w.hosts[host].name, event.text)
+                });
+                self.note(Word::Event(event));
+            }
             keeper::Output::DropGuest { group } => self.drop_guest(host, &group),
             keeper::Output::Wish { .. } | keeper::Output::Hush { .. } | keeper::Output::Cid { .. } => {}
         }
     }
 
     fn send(&mut self, from: usize, to: HostId, datagram: Datagram) {
+        self.check_said(from, to, &datagram);
         let Some(to) = self.ids.get(&to).copied() else { return };
         self.sent += 1;
         let Some(daemon) = &self.hosts[from].daemon else { return };
         let incarnation = daemon.incarnation;
+        if let Some(meter) = &mut self.meter {
+            meter.sent(from, datagram.encode().len());
+        }
         if self.sent.is_multiple_of(64) {
             let bytes = datagram.encode();
             let same = Datagram::decode(&bytes).is_ok_and(|again| again == datagram);
@@ -353,6 +417,7 @@ impl World {
         match daemon.store.write(write) {
             Ok(()) => {
                 for record in &write.records {
+                    self.check.wrote(host, record);
                     if let Record::Vote { term, voted_for } = record {
                         self.check.voted(host, *term, *voted_for);
                     }
@@ -427,8 +492,8 @@ impl World {
         it.parked.clear();
         it.held.clear();
         for domain in it.domains.values_mut() {
-            let (boot, bad_starts) = (domain.boot, domain.bad_starts);
-            *domain = Domain { boot: boot + 1, bad_starts, life: domain.life, ..Domain::new() };
+            let Domain { boot, bad_starts, life, nature, .. } = *domain;
+            *domain = Domain { boot: boot + 1, bad_starts, life, nature, ..Domain::new() };
         }
         self.check_runs();
     }
@@ -462,6 +527,12 @@ impl World {
 
     /// A life of the daemon begins.
     fn start(&mut self, host: usize) {
+        if self.hosts[host].file.host_id(&self.hosts[host].name).is_none() {
+            self.say(|w| {
+                format!("{}: roostd does not start: its configuration does not name it", w.hosts[host].name)
+            });
+            return;
+        }
         let seed = self.random.draw();
         let storage = StorageId((self.random.draw() >> 33) as u32 + 1);
         let it = &mut self.hosts[host];
@@ -493,7 +564,7 @@ impl World {
             screenshots: PathBuf::from("/screens"),
         };
         self.check.restarted(host, &start.stored);
-        let engine = Engine::new(&self.config, start, now);
+        let engine = Engine::new(Arc::clone(&it.file), start, now);
         let it = &mut self.hosts[host];
         it.daemon = Some(Daemon {
             engine,
@@ -523,6 +594,11 @@ impl World {
         self.push(after + Duration::from_millis(1), Event::Poll { host, life });
     }
 
+    fn note(&mut self, what: Word) {
+        let at = self.now;
+        self.told.iter_mut().for_each(|told| told.push(Told { at, what: what.clone() }));
+    }
+
     /// Something must never be, and is.
     pub fn violated(&mut self, what: String) {
         if self.check.violation.is_none() {
@@ -532,11 +608,12 @@ impl World {
     }
 }
 
-fn machine(host: &roost::config::Host, config: &Config, random: &mut Random) -> Host {
-    let groups = config.groups.iter().filter(|group| group.on.contains(&host.name));
+fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) -> Host {
+    let groups = file.groups.iter().filter(|group| group.on.contains(&host.name));
     let drift = i64::try_from(random.below(10_001)).unwrap_or(0) - 5000;
     Host {
         name: host.name.clone(),
+        file: file.clone(),
         id: HostId::of(&host.name),
         witness: host.role == Role::Witness,
         has_watchdog: host.watchdog.is_some(),
@@ -560,5 +637,6 @@ fn machine(host: &roost::config::Host, config: &Config, random: &mut Random) -> 
         agent: Agent::Works,
         domains: groups.map(|group| (group.vm.clone(), Domain::new())).collect(),
         memory: 64 * 1024,
+        cpus: 32,
     }
 }

@@ -1,0 +1,220 @@
+//! One host of three, `hv1`, with the test as the other two.
+
+use super::*;
+use keeper::vm::{DomainView, Job, Paused, Progress, Run, VmAction};
+use roost_proto::cluster::decision::Proof;
+use roost_proto::cluster::raft::{LogEntry, Position, RaftMessage};
+use roost_proto::cluster::{Beat, Echo, Life, Need, Stamp};
+
+const LIFE: Incarnation = Incarnation { start: 1, boot: 1 };
+const BEAT: Duration = Duration::from_millis(250);
+
+fn config(on_quorum_loss: &str) -> Config {
+    let mut text = format!("[cluster]\nname = \"lab\"\non_quorum_loss = \"{on_quorum_loss}\"\n");
+    for nth in 1..=3 {
+        text += &format!("[[host]]\nname = \"hv{nth}\"\naddress = \"192.0.2.{nth}\"\n");
+        text += "watchdog = \"/dev/watchdog\"\n[[host.fence]]\nagent = \"fence_ipmilan\"\n";
+    }
+    config::parse(&(text + "[[group]]\nname = \"web\"\nvm = \"web1\"\n")).expect("good")
+}
+
+fn id(nth: u32) -> HostId {
+    HostId::of(&format!("hv{nth}"))
+}
+
+/// The ledger in which all three are admitted, `web` is this host's, and a fourth came and went.
+fn ledger() -> Ledger {
+    let gone = HostId::of("gone");
+    let admit = |host, name: String| Decision::Admit {
+        host,
+        name,
+        incarnation: LIFE,
+        machine: 1,
+        proof: Proof::None,
+    };
+    let mut decisions: Vec<Decision> = (1..=3).map(|nth| admit(id(nth), format!("hv{nth}"))).collect();
+    decisions.push(admit(gone, "gone".to_owned()));
+    decisions.push(Decision::Leave { host: gone, incarnation: LIFE });
+    let (group, need) = ("web".to_owned(), Need::default());
+    decisions.push(Decision::Assign { group, epoch: 0, to: id(1), incarnation: LIFE, need });
+    let mut ledger = Ledger::default();
+    for decision in decisions {
+        assert_eq!(ledger.apply(1, &Entry { asked: None, decision }), Effect::Done);
+    }
+    ledger
+}
+
+struct Trio {
+    engine: Engine,
+    now: Instant,
+    sent: Vec<(HostId, Datagram)>,
+    actions: Vec<keeper::vm::Order>,
+    fed: usize,
+}
+
+impl Trio {
+    fn new(on_quorum_loss: &str, entries: Vec<LogEntry>) -> Self {
+        let voters = (1..=3).map(|nth| (id(nth), StorageId(nth))).collect();
+        let data = postcard::to_allocvec(&ledger()).expect("it can be encoded").into();
+        let snapshot = Some(raft::Snapshot { ledger: LedgerId(7), index: 1, term: 1, voters, data });
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let start = Start {
+            host: "hv1".to_owned(),
+            incarnation: LIFE,
+            machine: 1,
+            boot_id: "1".to_owned(),
+            saved: Saved::default(),
+            stored: raft::Stored { storage: StorageId(1), term: 1, voted_for: None, snapshot, entries },
+            lease_until: None,
+            seed: 1,
+            screenshots: PathBuf::from("/screens"),
+        };
+        let engine = Engine::new(&config(on_quorum_loss), start, now);
+        let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0 };
+        trio.drain();
+        trio
+    }
+
+    fn drain(&mut self) {
+        let mut written = None;
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Write(write) => written = Some(write.number),
+                Output::Send { to, datagram } => self.sent.push((to, datagram)),
+                Output::Watchdog(WatchdogOrder::Feed) => self.fed += 1,
+                Output::Keeper(keeper::Output::Order(order)) => self.actions.push(order),
+                _ => {}
+            }
+        }
+        if let Some(number) = written {
+            self.handle(Input::Written { number });
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.engine.handle(self.now, input);
+        self.drain();
+    }
+
+    /// A host beats, and answers this host's beats of now if it `grants`.
+    fn hear(&mut self, nth: u32, grants: bool, messages: Vec<Message>) {
+        let stamp = Stamp(self.now.as_nanos() / 1_000_000);
+        let echo = Some(Echo { start: 1, stamp, admitted: grants });
+        let beat = Some(Beat { stamp, echo, applied: 1, life: Life::Leased });
+        let datagram = Datagram { ledger: LedgerId(7), beat, messages };
+        self.handle(Input::Datagram { from: id(nth), incarnation: LIFE, datagram });
+    }
+
+    fn beat(&mut self) {
+        self.now = self.now + BEAT;
+        self.engine.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// How often the watchdog was fed in so many beats.
+    fn fed_in(&mut self, beats: usize) -> usize {
+        self.fed = 0;
+        (0..beats).for_each(|_| self.beat());
+        self.fed
+    }
+
+    fn see(&mut self, run: Run) {
+        let view = DomainView {
+            run,
+            life: Some(1),
+            autostart: false,
+            progress: Progress::default(),
+            job: Job::None,
+            cid: None,
+            need: None,
+        };
+        self.handle(Input::Libvirt(LibvirtInput::Domain { name: "web1".to_owned(), view, happened: None }));
+    }
+
+    /// Whether the newest beat to a host answers for its lease.
+    fn grants(&self, nth: u32) -> bool {
+        let beats =
+            self.sent.iter().filter(|(to, _)| *to == id(nth)).filter_map(|(_, datagram)| datagram.beat);
+        beats.last().and_then(|beat| beat.echo).is_some_and(|echo| echo.admitted)
+    }
+}
+
+fn running(on_quorum_loss: &str) -> Trio {
+    let mut trio = Trio::new(on_quorum_loss, Vec::new());
+    trio.handle(Input::Watchdog(WatchdogInput::Working { timeout: Duration::from_secs(5) }));
+    trio.handle(Input::Libvirt(LibvirtInput::Connected));
+    trio.hear(2, true, Vec::new());
+    trio.see(Run::Running);
+    trio
+}
+
+#[test]
+fn the_watchdog_is_fed_under_the_lease_or_when_what_is_owned_stands_still() {
+    let mut trio = running("pause");
+    assert_eq!(trio.fed_in(4), 4, "two of three voters answer, with this host itself");
+    assert!(trio.actions.is_empty());
+    trio.beat();
+    let left = trio.engine.lease_until().expect("it had one").since(trio.now);
+    let beats = usize::try_from(left.as_millis().div_ceil(BEAT.as_millis())).expect("short");
+    assert!(trio.fed_in(beats.saturating_sub(1)) > 0);
+    assert_eq!(trio.fed_in(8), 0, "the lease is over, and the VM runs");
+    assert_eq!(trio.actions.pop().map(|order| order.action), Some(VmAction::Suspend));
+    trio.see(Run::Paused(Paused::User));
+    assert_eq!(trio.fed_in(4), 4, "it stands still");
+    trio.see(Run::Running);
+    assert_eq!(trio.fed_in(4), 0, "somebody resumed it");
+}
+
+#[test]
+fn a_host_that_runs_on_without_a_quorum_is_not_reset_for_it() {
+    let mut trio = running("keep");
+    trio.fed_in(40);
+    assert_eq!(trio.fed_in(4), 4);
+    assert!(trio.actions.is_empty(), "{:?}", trio.actions);
+}
+
+/// The end of the log that was found on disk was never committed, and a newer leader has cut it off.
+#[test]
+fn a_voter_answers_again_though_what_it_had_written_was_cut_off() {
+    let blank = |term| LogEntry { term, payload: Payload::Blank };
+    let mut trio = Trio::new("pause", vec![blank(1); 5]);
+    trio.hear(3, false, Vec::new());
+    trio.beat();
+    assert!(!trio.grants(3), "its ledger may be older than what it told in the life before");
+    let previous = Position { term: 1, index: 2 };
+    let append = RaftMessage::Append { term: 2, previous, commit: 3, entries: vec![blank(2)] };
+    trio.hear(2, false, vec![Message::Raft(append)]);
+    assert_eq!((trio.engine.raft().last_index(), trio.engine.applied()), (3, 3));
+    trio.beat();
+    assert!(trio.grants(3));
+}
+
+#[test]
+fn a_leader_keeps_nothing_for_hosts_that_are_gone() {
+    let mut trio = Trio::new("pause", Vec::new());
+    for _ in 0..400 {
+        trio.beat();
+        trio.hear(3, true, Vec::new());
+        let sent = core::mem::take(&mut trio.sent);
+        for (_, datagram) in sent.into_iter().filter(|(to, _)| *to == id(2)) {
+            for message in datagram.messages {
+                let Message::Raft(message) = message else { continue };
+                let answer = match message {
+                    RaftMessage::AskVote { term, ballot, storage, .. } => {
+                        RaftMessage::Vote { term, ballot, granted: true, storage }
+                    }
+                    RaftMessage::Append { term, previous, entries, .. } => {
+                        let index = previous.index + entries.len() as u64;
+                        RaftMessage::Matched { term, index, storage: StorageId(2) }
+                    }
+                    _ => continue,
+                };
+                trio.hear(2, true, vec![Message::Raft(answer)]);
+            }
+        }
+    }
+    assert!(trio.engine.leader().is_some(), "it leads");
+    let waiting: usize = trio.engine.mail.values().map(|mail| mail.now.len() + mail.later.len()).sum();
+    assert!(waiting < 10, "{waiting} messages wait");
+    assert!(trio.sent.iter().all(|(to, _)| *to != HostId::of("gone")));
+}

@@ -1,0 +1,144 @@
+//! What a cluster costs as it grows: clusters of several sizes are founded, start their groups, and are then measured while
+//! nothing happens.
+
+use crate::world::World;
+use crate::world::host::Domain;
+use crate::world::meter::{Cost, Meter};
+use core::time::Duration;
+use roost::config::{Config, Timing};
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// The sizes, in hosts.
+const SIZES: [usize; 5] = [3, 16, 64, 256, 1000];
+/// Groups of each host.
+const GROUPS: usize = 20;
+/// Hosts that may run a group: its own, and the next ones.
+const ON: usize = 3;
+/// Voters in all but the smallest cluster.
+const VOTERS: usize = 5;
+/// All groups of any size run within so long.
+const SETTLES: Duration = Duration::from_secs(600);
+/// What their starts have left behind is over by then.
+const CALMS: Duration = Duration::from_secs(20);
+/// So long is measured.
+const MEASURED: Duration = Duration::from_secs(20);
+
+/// Measures one size, or all, and prints a table.
+pub fn measure(hosts: Option<usize>) -> ExitCode {
+    println!(
+        "| hosts | all run after | leader | other voters | members | leader, of a core | mean of all hosts |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    for hosts in hosts.map_or(SIZES.to_vec(), |hosts| vec![hosts]) {
+        match one(hosts) {
+            Ok(line) => println!("{line}"),
+            Err(error) => {
+                eprintln!("roost-sim: {hosts} hosts: {error}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn one(hosts: usize) -> Result<String, String> {
+    let mut world = World::new(config(hosts), 1, false);
+    world.check.off = true;
+    let began = world.now;
+    let limit = began.after(SETTLES);
+    while !all_run(&world) {
+        if world.now >= limit {
+            return Err(format!(
+                "{} of {} groups run after {} s",
+                running(&world),
+                hosts * GROUPS,
+                SETTLES.as_secs()
+            ));
+        }
+        let next = world.now.after(Duration::from_secs(1));
+        world.run(next);
+        said(&world)?;
+    }
+    let settled = world.now.since(began);
+    world.run(world.now.after(CALMS));
+    world.meter = Some(Meter::new(hosts));
+    world.run(world.now.after(MEASURED));
+    said(&world)?;
+    table_line(&world, settled)
+}
+
+/// What the world found wrong, if anything: it turns without end, say.
+fn said(world: &World) -> Result<(), String> {
+    world.check.violation.clone().map_or(Ok(()), Err)
+}
+
+fn running(world: &World) -> usize {
+    world.hosts.iter().map(|host| host.domains.values().filter(|domain| Domain::lives(domain)).count()).sum()
+}
+
+fn all_run(world: &World) -> bool {
+    running(world) == world.config.groups.len()
+}
+
+fn table_line(world: &World, settled: Duration) -> Result<String, String> {
+    let costs = world.meter.as_ref().map(Meter::costs).unwrap_or_default();
+    let leads = |host: &usize| {
+        world.hosts[*host].daemon.as_ref().is_some_and(|daemon| daemon.engine.leader().is_some())
+    };
+    let leader = (0..costs.len()).find(leads).ok_or("nobody leads")?;
+    let votes = |host: usize| world.config.hosts[host].votes;
+    let of = |which: &dyn Fn(usize) -> bool| -> Vec<Cost> {
+        (0..costs.len()).filter(|host| which(*host)).map(|host| costs[host]).collect()
+    };
+    let leads = per_beat(&of(&|host| host == leader));
+    let others = per_beat(&of(&|host| host != leader && votes(host)));
+    let members = per_beat(&of(&|host| !votes(host)));
+    let all = per_beat(&of(&|_| true));
+    let share = leads.map_or(0.0, |(micros, _)| micros / 1e4 / Timing::DEFAULT.beat.as_secs_f64());
+    let words = |cost: Option<(f64, f64)>| {
+        cost.map_or_else(|| "-".to_owned(), |(micros, bytes)| format!("{micros:.0} µs, {bytes:.0} B"))
+    };
+    Ok(format!(
+        "| {} | {} s | {} | {} | {} | {share:.2} % | {} |",
+        costs.len(),
+        settled.as_secs(),
+        words(leads),
+        words(others),
+        words(members),
+        words(all)
+    ))
+}
+
+/// Engine time in microseconds, and bytes sent, of one host in one beat: the mean of these.
+fn per_beat(costs: &[Cost]) -> Option<(f64, f64)> {
+    let beats = MEASURED.as_secs_f64() / Timing::DEFAULT.beat.as_secs_f64() * costs.len() as f64;
+    let micros = costs.iter().map(|cost| cost.engine.as_secs_f64() * 1e6).sum::<f64>();
+    let bytes = costs.iter().map(|cost| cost.bytes as f64).sum::<f64>();
+    (!costs.is_empty()).then(|| (micros / beats, bytes / beats))
+}
+
+/// A cluster of so many hosts, each with its groups.
+fn config(hosts: usize) -> Config {
+    let voters = if hosts < VOTERS { hosts.min(3) } else { VOTERS };
+    let mut text = "[cluster]\nname = \"sim\"\n".to_owned();
+    for nth in 0..hosts {
+        let _ = writeln!(
+            text,
+            "[[host]]\nname = \"h{nth}\"\naddress = \"10.0.{}.{}\"\nwatchdog = \"/dev/watchdog\"\nvotes = {}",
+            nth / 200,
+            nth % 200 + 1,
+            nth < voters
+        );
+    }
+    for nth in 0..hosts * GROUPS {
+        let on: Vec<String> =
+            (0..ON.min(hosts)).map(|next| format!("\"h{}\"", (nth / GROUPS + next) % hosts)).collect();
+        let _ = writeln!(
+            text,
+            "[[group]]\nname = \"g{nth}\"\nvm = \"v{nth}\"\napps = [\"site\"]\non = [{}]",
+            on.join(", ")
+        );
+    }
+    roost::config::parse(&text).expect("a good configuration")
+}

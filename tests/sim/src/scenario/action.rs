@@ -1,0 +1,385 @@
+//! What a script can do to the world, in words.
+
+use super::names::{Names, Who};
+use super::script::duration;
+use crate::world::host::{Agent, Libvirt};
+use core::time::Duration;
+use roost_proto::text::nearest;
+
+/// The first words of every action, for whoever mistyped one.
+const VERBS: [&str; 27] = [
+    "at",
+    "when",
+    "expect",
+    "wait",
+    "let",
+    "end",
+    "seed",
+    "begin",
+    "power",
+    "freeze",
+    "thaw",
+    "daemon",
+    "leave",
+    "maintenance",
+    "cut",
+    "mend",
+    "split",
+    "loss",
+    "delay",
+    "online",
+    "offline",
+    "move",
+    "reload",
+    "confirm",
+    "vm",
+    "app",
+    "agent",
+];
+
+/// What is done to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    PowerOff,
+    PowerOn,
+    Freeze,
+    Thaw,
+    DaemonKill,
+    DaemonDown,
+    DaemonStart,
+    DaemonSigstop,
+    DaemonSigcont,
+    Leave,
+    DiskFails,
+    DiskWorks,
+    DiskLost,
+    DiskTorn,
+    Libvirt(Libvirt),
+    Agent(Agent),
+}
+
+/// What is done to a VM or its applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vm {
+    Crash,
+    /// Some seconds after each start; or not any more.
+    Fragile(bool),
+    Hang,
+    Lie,
+    AppFault,
+    /// Whenever it comes up there; everywhere if nowhere in particular. Or not any more.
+    AppFaults(Option<Who>, bool),
+    BadStarts(Option<Who>, u32),
+    Stuck(bool),
+    Deaf(bool),
+    ShutDownInside,
+    /// Where it runs, if nowhere in particular.
+    DestroyedByHand(Option<Who>),
+    StartedByHand(Who),
+    PausedByHand,
+    ResumedByHand,
+}
+
+/// What an operator orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    Online(usize),
+    Offline(usize),
+    Freeze(usize),
+    Thaw(usize),
+    Move(usize, Option<Who>),
+    Maintenance(Who, bool),
+    Confirm(Who),
+}
+
+/// Between whom: nothing of the first hosts gets to the second ones; in both directions or in this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ways {
+    pub from: Vec<Who>,
+    /// All others, if it is nobody in particular.
+    pub to: Vec<Who>,
+    pub both: bool,
+}
+
+/// What is done to links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Cut,
+    Mend,
+    /// Per mille.
+    Loss(u32),
+    Delay(Duration),
+}
+
+/// Something that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Machine(Machine, Vec<Who>),
+    Vm(Vm, usize),
+    Order(Order, Option<Who>),
+    Link(Link, Ways),
+    /// Every cut, loss and delay ends.
+    MendAll,
+    Reload(usize, Vec<Who>),
+    Let(String, Who),
+    /// Accepted, though there is nothing of it in the engine yet.
+    Migration,
+}
+
+/// Reads an action.
+pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
+    let machine = |what, hosts: &[&str]| Ok(Action::Machine(what, names.whom(hosts)?));
+    match words {
+        ["power", "off", hosts @ ..] => machine(Machine::PowerOff, hosts),
+        ["power", "on", hosts @ ..] => machine(Machine::PowerOn, hosts),
+        ["power", ..] => Err("write 'power off HOST' or 'power on HOST'".to_owned()),
+        ["freeze", "group", group, rest @ ..] => order(Order::Freeze(names.group(group)?), rest, names),
+        ["thaw", "group", group, rest @ ..] => order(Order::Thaw(names.group(group)?), rest, names),
+        ["freeze", group, rest @ ..] if is_group(group, names) => {
+            order(Order::Freeze(names.group(group)?), rest, names)
+        }
+        ["thaw", group, rest @ ..] if is_group(group, names) => {
+            order(Order::Thaw(names.group(group)?), rest, names)
+        }
+        ["freeze", hosts @ ..] => machine(Machine::Freeze, hosts),
+        ["thaw", hosts @ ..] => machine(Machine::Thaw, hosts),
+        ["daemon", what, hosts @ ..] => machine(daemon(what)?, hosts),
+        ["leave", hosts @ ..] => machine(Machine::Leave, hosts),
+        ["cut" | "mend" | "split" | "loss" | "delay", ..] => link(words, names),
+        ["online", group, rest @ ..] => order(Order::Online(names.group(group)?), rest, names),
+        ["offline", group, rest @ ..] => order(Order::Offline(names.group(group)?), rest, names),
+        ["move", group, "to", to @ .., "from", from] => Ok(Action::Order(
+            Order::Move(names.group(group)?, Some(names.who(to)?)),
+            Some(names.who(&[from])?),
+        )),
+        ["move", group, "to", to @ ..] => {
+            Ok(Action::Order(Order::Move(names.group(group)?, Some(names.who(to)?)), None))
+        }
+        ["move", group, rest @ ..] => order(Order::Move(names.group(group)?, None), rest, names),
+        ["maintenance", how @ ("on" | "off"), host, rest @ ..] => {
+            order(Order::Maintenance(names.who(&[host])?, *how == "on"), rest, names)
+        }
+        ["maintenance", ..] => Err("write 'maintenance on HOST' or 'maintenance off HOST'".to_owned()),
+        ["confirm", "fenced", host, rest @ ..] => order(Order::Confirm(names.who(&[host])?), rest, names),
+        ["confirm", ..] => Err("write 'confirm fenced HOST'".to_owned()),
+        ["reload", file] => Ok(Action::Reload(names.file(file)?, names.whom(&["all"])?)),
+        ["reload", file, "on", hosts @ ..] => Ok(Action::Reload(names.file(file)?, names.whom(hosts)?)),
+        ["reload", ..] => Err("write 'reload FILE.toml', or 'reload FILE.toml on HOST'".to_owned()),
+        ["vm", vm, rest @ ..] => Ok(Action::Vm(self::vm(rest, names, vm)?, names.vm(vm)?)),
+        ["app", "of", vm, rest @ ..] => app(vm, rest, names),
+        ["agent", "of", host, rest @ ..] => agent(host, rest, names),
+        ["disk", "of", host, rest @ ..] => machine(disk(rest)?, &[host]),
+        ["libvirt", "of" | "on", host, rest @ ..] => machine(Machine::Libvirt(libvirt(rest)?), &[host]),
+        ["migration", "of", vm, "fails" | "works"] => names.vm(vm).map(|_| Action::Migration),
+        [verb, ..] => Err(unknown(verb, words)),
+        [] => Err("what is to be done is missing".to_owned()),
+    }
+}
+
+fn unknown(verb: &str, words: &[&str]) -> String {
+    match nearest(verb, VERBS.into_iter().chain(["disk", "libvirt", "host", "clock", "migration"])) {
+        Some(known) if known != verb => format!("'{verb}' is no word of the script: did you mean '{known}'?"),
+        _ => format!(
+            "'{}' is not understood: see tests/scenarios/README.md for what can be written",
+            words.join(" ")
+        ),
+    }
+}
+
+fn is_group(word: &str, names: &Names) -> bool {
+    names.group(word).is_ok() && names.host(word).is_err()
+}
+
+fn order(order: Order, rest: &[&str], names: &Names) -> Result<Action, String> {
+    match rest {
+        [] => Ok(Action::Order(order, None)),
+        ["from", host @ ..] => Ok(Action::Order(order, Some(names.who(host)?))),
+        rest => Err(format!(
+            "'{}' is too much: write nothing more, or 'from HOST' for where it is ordered",
+            rest.join(" ")
+        )),
+    }
+}
+
+fn daemon(what: &str) -> Result<Machine, String> {
+    Ok(match what {
+        "kill" | "restart" => Machine::DaemonKill,
+        "down" => Machine::DaemonDown,
+        "start" => Machine::DaemonStart,
+        "sigstop" => Machine::DaemonSigstop,
+        "sigcont" => Machine::DaemonSigcont,
+        other => {
+            return Err(format!(
+                "'daemon {other}' is unknown: write kill or restart (systemd starts it again after 1 s), down (it stays away), \
+                 start, sigstop (it stands still) or sigcont"
+            ));
+        }
+    })
+}
+
+fn disk(words: &[&str]) -> Result<Machine, String> {
+    Ok(match words {
+        ["fails"] | ["is", "full"] => Machine::DiskFails,
+        ["works"] => Machine::DiskWorks,
+        ["is", "lost"] => Machine::DiskLost,
+        ["tears", "its", "next", "write"] | ["is", "torn"] => Machine::DiskTorn,
+        _ => {
+            return Err(
+                "write 'disk of HOST fails', 'is full', 'works', 'is lost' or 'tears its next write'"
+                    .to_owned(),
+            );
+        }
+    })
+}
+
+fn libvirt(words: &[&str]) -> Result<Libvirt, String> {
+    Ok(match words {
+        ["hangs"] => Libvirt::Hung,
+        ["is", "down"] => Libvirt::Down,
+        ["works"] | ["is", "up"] => Libvirt::Up,
+        _ => return Err("write 'libvirt of HOST hangs', 'is down' or 'works'".to_owned()),
+    })
+}
+
+fn agent(host: &str, words: &[&str], names: &Names) -> Result<Action, String> {
+    let nth = names.host(host)?;
+    if !names.fenced[nth] {
+        return Err(format!("'{host}' has no fence agent: give it a [[host.fence]] in roost.toml"));
+    }
+    let what = match words {
+        ["works"] => Agent::Works,
+        ["fails"] | ["is", "missing"] => Agent::Fails,
+        ["takes", time] => Agent::Slow(duration(time)?.as_secs()),
+        ["tells", time, "late"] => Agent::Late(duration(time)?.as_secs()),
+        _ => {
+            return Err(
+                "write 'agent of HOST works', 'fails', 'takes 20s' or 'tells 20s late' (it acts at once)"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Action::Machine(Machine::Agent(what), vec![Who::Host(nth)]))
+}
+
+fn vm(words: &[&str], names: &Names, vm: &str) -> Result<Vm, String> {
+    let at = |host: &str| {
+        let who = names.who(&[host])?;
+        if let (Who::Host(nth), Ok(group)) = (&who, names.vm(vm))
+            && !names.groups[group].on[*nth]
+        {
+            return Err(format!("'{vm}' is not on '{host}': its group's 'on' does not name that host"));
+        }
+        Ok(who)
+    };
+    let times = |word: &str| {
+        word.parse::<u32>().map_err(|_| format!("'{word}' is no number: write 'fails to start 3 times'"))
+    };
+    Ok(match words {
+        ["crashes"] => Vm::Crash,
+        ["always", "crashes"] => Vm::Fragile(true),
+        ["crashes", "no", "more"] => Vm::Fragile(false),
+        ["hangs"] => Vm::Hang,
+        ["lies"] => Vm::Lie,
+        ["fails", "to", "start", count, "times" | "time"] => Vm::BadStarts(None, times(count)?),
+        ["fails", "to", "start", count, "times" | "time", "on", host] => {
+            Vm::BadStarts(Some(at(host)?), times(count)?)
+        }
+        ["never", "starts"] => Vm::BadStarts(None, u32::MAX),
+        ["never", "starts", "on", host] => Vm::BadStarts(Some(at(host)?), u32::MAX),
+        ["starts", "again"] => Vm::BadStarts(None, 0),
+        ["starts", "again", "on", host] => Vm::BadStarts(Some(at(host)?), 0),
+        ["cannot", "be", "stopped"] => Vm::Stuck(true),
+        ["can", "be", "stopped"] => Vm::Stuck(false),
+        ["ignores", "shutdown"] => Vm::Deaf(true),
+        ["hears", "shutdown"] => Vm::Deaf(false),
+        ["shuts", "down", "from", "inside"] => Vm::ShutDownInside,
+        ["is", "destroyed", "by", "hand"] => Vm::DestroyedByHand(None),
+        ["is", "destroyed", "by", "hand", "on", host] => Vm::DestroyedByHand(Some(at(host)?)),
+        ["is", "started", "by", "hand", "on", host] => Vm::StartedByHand(at(host)?),
+        ["is", "paused", "by", "hand"] => Vm::PausedByHand,
+        ["is", "resumed", "by", "hand"] => Vm::ResumedByHand,
+        _ => {
+            return Err(
+                "of a VM write: crashes, always crashes, crashes no more, hangs, lies, fails to start 3 times [on HOST], never starts [on HOST], starts again, \
+                 cannot be stopped, can be stopped, ignores shutdown, hears shutdown, shuts down from inside, is destroyed by \
+                 hand, is started by hand on HOST, is paused by hand, is resumed by hand"
+                    .to_owned(),
+            );
+        }
+    })
+}
+
+fn app(vm: &str, words: &[&str], names: &Names) -> Result<Action, String> {
+    let group = names.vm(vm)?;
+    if !names.groups[group].controlled {
+        return Err(format!(
+            "the guest of '{vm}' has no controller in this world: write apps = [\"site\"] in its [[group]]"
+        ));
+    }
+    let what = match words {
+        ["faults"] => Vm::AppFault,
+        ["always", "faults"] => Vm::AppFaults(None, true),
+        ["always", "faults", "on", host] => Vm::AppFaults(Some(names.who(&[host])?), true),
+        ["works"] => Vm::AppFaults(None, false),
+        ["works", "on", host] => Vm::AppFaults(Some(names.who(&[host])?), false),
+        _ => {
+            return Err(
+                "write 'app of VM faults' (once), 'always faults', 'always faults on HOST' or 'works'"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Action::Vm(what, group))
+}
+
+fn link(words: &[&str], names: &Names) -> Result<Action, String> {
+    match words {
+        ["mend", "all"] => Ok(Action::MendAll),
+        ["cut", rest @ ..] => Ok(Action::Link(Link::Cut, ways("cut", rest, names)?)),
+        ["mend", rest @ ..] => Ok(Action::Link(Link::Mend, ways("mend", rest, names)?)),
+        ["split", rest @ ..] => {
+            let mut sides = rest.split(|word| *word == "|");
+            let (Some(one), Some(other), None) = (sides.next(), sides.next(), sides.next()) else {
+                return Err("write the two sides with a bar between them: 'split h1 h2 | h3'".to_owned());
+            };
+            let (from, to) = (names.whom(one)?, names.whom(other)?);
+            Ok(Action::Link(Link::Cut, Ways { from, to, both: true }))
+        }
+        ["loss", share, rest @ ..] => {
+            let percent = share.strip_suffix('%').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n <= 100);
+            let percent = percent.ok_or(format!("'{share}' is no share: write 'loss 30% HOST'"))?;
+            Ok(Action::Link(Link::Loss(percent * 10), ways("loss 30%", rest, names)?))
+        }
+        ["delay", time, rest @ ..] => {
+            Ok(Action::Link(Link::Delay(duration(time)?), ways("delay 100ms", rest, names)?))
+        }
+        _ => Err("between whom is missing".to_owned()),
+    }
+}
+
+/// `HOST...`: between these and all others. `HOST... from HOST...`: between these and those. `HOST... -> HOST...`: from these
+/// to those only.
+fn ways(verb: &str, words: &[&str], names: &Names) -> Result<Ways, String> {
+    let all = |words: &[&str]| if words == ["all"] { Ok(Vec::new()) } else { names.whom(words) };
+    if let Some(at) = words.iter().position(|word| *word == "->") {
+        let (from, to) = (&words[..at], &words[at + 1..]);
+        // All others on the one side: of those on the other.
+        if from == ["all"] {
+            return Ok(Ways { from: names.whom(from)?, to: names.whom(to)?, both: false });
+        }
+        return Ok(Ways { from: names.whom(from)?, to: all(to)?, both: false });
+    }
+    if let Some(at) = words.iter().position(|word| *word == "from") {
+        return Ok(Ways { from: names.whom(&words[..at])?, to: all(&words[at + 1..])?, both: true });
+    }
+    let from = names.whom(words)?;
+    if from.len() > 1 && words != ["all"] {
+        return Err(format!(
+            "'{verb} {0}' can be meant in two ways: write '{verb} {1} from {2}' for the link between them, or a line for each",
+            words.join(" "),
+            words[0].trim_end_matches(','),
+            words[words.len() - 1]
+        ));
+    }
+    Ok(Ways { from, to: Vec::new(), both: true })
+}
