@@ -234,7 +234,9 @@ impl Group {
         let wanted = self.may_recover();
         match doing {
             Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => {} // see `by_right`
-            Doing::Define => self.vm.lose(), // what was known of it is past; the next view tells
+            // What was known of it is past, unless libvirt's event was faster than the order's end; else the next view tells.
+            Doing::Define if self.vm.run() == Some(Run::Undefined) => self.vm.lose(),
+            Doing::Define => {}
             Doing::Shutdown | Doing::Destroy => {}
             Doing::Start | Doing::Restart => {
                 self.phase = Phase::Starting { until: now + SEEN_WITHIN, rise: rise(doing) };
