@@ -38,7 +38,9 @@ use report::Reporter;
 use rights::{Lease, Stand};
 use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
-use roost_proto::cluster::{Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message};
+use roost_proto::cluster::{
+    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
+};
 use roost_proto::control::{EventKind, Intent, Level, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;

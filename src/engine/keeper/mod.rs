@@ -295,7 +295,8 @@ impl Keeper {
 
     /// When to call [`Keeper::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadline = self.deadline.get().unwrap_or_else(|| self.groups.values().filter_map(Group::deadline).min());
+        let deadline =
+            self.deadline.get().unwrap_or_else(|| self.groups.values().filter_map(Group::deadline).min());
         self.deadline.set(Some(deadline));
         deadline.into_iter().chain(self.store_again).min()
     }

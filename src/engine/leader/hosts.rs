@@ -41,12 +41,8 @@ impl Leader {
                 Standing::Evicted(admitted) => self.watch_evicted(view, host, id, admitted, acts),
             }
         }
-        let forgotten: Vec<HostId> = view
-            .ledger
-            .hosts()
-            .map(|(id, _)| id)
-            .filter(|id| !named.contains(id))
-            .collect();
+        let forgotten: Vec<HostId> =
+            view.ledger.hosts().map(|(id, _)| id).filter(|id| !named.contains(id)).collect();
         for id in forgotten {
             self.watch_removed(view, id, acts);
         }

@@ -26,7 +26,9 @@ const MEASURED: Duration = Duration::from_secs(20);
 
 /// Measures one size, or all, and prints a table.
 pub fn measure(hosts: Option<usize>) -> ExitCode {
-    println!("| hosts | all run after | leader | other voters | members | leader, of a core | mean of all hosts |");
+    println!(
+        "| hosts | all run after | leader | other voters | members | leader, of a core | mean of all hosts |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for hosts in hosts.map_or(SIZES.to_vec(), |hosts| vec![hosts]) {
         match one(hosts) {
@@ -47,7 +49,12 @@ fn one(hosts: usize) -> Result<String, String> {
     let limit = began.after(SETTLES);
     while !all_run(&world) {
         if world.now >= limit {
-            return Err(format!("{} of {} groups run after {} s", running(&world), hosts * GROUPS, SETTLES.as_secs()));
+            return Err(format!(
+                "{} of {} groups run after {} s",
+                running(&world),
+                hosts * GROUPS,
+                SETTLES.as_secs()
+            ));
         }
         let next = world.now.after(Duration::from_secs(1));
         world.run(next);
@@ -125,7 +132,8 @@ fn config(hosts: usize) -> Config {
         );
     }
     for nth in 0..hosts * GROUPS {
-        let on: Vec<String> = (0..ON.min(hosts)).map(|next| format!("\"h{}\"", (nth / GROUPS + next) % hosts)).collect();
+        let on: Vec<String> =
+            (0..ON.min(hosts)).map(|next| format!("\"h{}\"", (nth / GROUPS + next) % hosts)).collect();
         let _ = writeln!(
             text,
             "[[group]]\nname = \"g{nth}\"\nvm = \"v{nth}\"\napps = [\"site\"]\non = [{}]",

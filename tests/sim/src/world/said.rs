@@ -35,9 +35,12 @@ impl World {
             let Message::Raft(message) = message else { continue };
             let name = &self.hosts[from].name;
             let what = match message {
-                RaftMessage::Vote { term, ballot: Ballot::Election | Ballot::Transfer, granted: true, .. }
-                    if self.check.terms[from] != (*term, Some(to)) =>
-                {
+                RaftMessage::Vote {
+                    term,
+                    ballot: Ballot::Election | Ballot::Transfer,
+                    granted: true,
+                    ..
+                } if self.check.terms[from] != (*term, Some(to)) => {
                     format!("durability: {name} gives its vote in term {term}, and its disk does not hold it")
                 }
                 RaftMessage::Matched { index, .. } if *index > self.check.ends[from] => {
