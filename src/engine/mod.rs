@@ -447,8 +447,10 @@ impl Engine {
                 self.changed.keeper = Flag::Unseen;
             }
             Input::Guest { group, input } => {
-                self.keeper.handle(now, keeper::Input::Guest { group, input });
-                self.changed.keeper = Flag::Unseen;
+                self.keeper.handle(now, keeper::Input::Guest { group: group.clone(), input });
+                if self.keeper.report(now, &group).as_ref() != self.reported(&group) {
+                    self.changed.keeper = Flag::Unseen; // mostly it only beats
+                }
             }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
@@ -950,12 +952,10 @@ impl Engine {
         if self.changed.keeper.take() {
             self.reporter.room(self.keeper.room());
             let reports = self.keeper.reports(now);
-            let before = core::mem::take(&mut self.reports);
-            let same = |report: &GroupReport| {
-                let at = before.binary_search_by(|known| known.group.cmp(&report.group));
-                at.is_ok_and(|at| before[at] == *report)
-            };
-            for report in reports.iter().filter(|report| !same(report)) {
+            for report in &reports {
+                if self.reported(&report.group) == Some(report) {
+                    continue;
+                }
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
@@ -968,6 +968,12 @@ impl Engine {
             self.reports = reports;
             self.tell_leader(now);
         }
+    }
+
+    /// What the keeper said of a group the last time.
+    fn reported(&self, group: &str) -> Option<&GroupReport> {
+        let at = self.reports.binary_search_by(|known| known.group.as_str().cmp(group)).ok()?;
+        self.reports.get(at)
     }
 
     fn tell_leader(&mut self, now: Instant) {

@@ -315,7 +315,11 @@ impl Keeper {
             Input::Guest { group, input } => {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.guest(now, input, &mut self.out);
+                    group.step(now, &mut self.out);
+                    self.deadline.set(None);
                 }
+                self.store_next();
+                return; // guests speak often, and what one says concerns no other group
             }
             Input::Stored(result) => self.stored(now, result),
         }
@@ -457,7 +461,12 @@ impl Keeper {
         self.store_next();
     }
 
-    /// What the leader is told of each group.
+    /// What the leader is told of one group.
+    pub fn report(&self, now: Instant, group: &str) -> Option<GroupReport> {
+        self.groups.get(group).map(|group| group.report(now))
+    }
+
+    /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
         self.groups.values().map(|group| group.report(now)).collect()
     }
