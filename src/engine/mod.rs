@@ -492,7 +492,8 @@ impl Engine {
 
     /// When to call [`Engine::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let lease = self.lease_until().filter(|_| self.lease == Lease::Held);
+        // A host that runs on without one has it long behind.
+        let lease = self.lease_until().filter(|until| self.lease == Lease::Held && *until > self.awake);
         let leader = self
             .leader
             .as_ref()

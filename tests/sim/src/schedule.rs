@@ -203,6 +203,8 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     }
     if random.once_in(6) {
         config.cluster.on_quorum_loss = OnQuorumLoss::Stop;
+    } else if fenced && random.once_in(8) {
+        config.cluster.on_quorum_loss = OnQuorumLoss::Keep;
     }
     let able: Vec<String> =
         config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();
@@ -360,6 +362,11 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
         Kind::Daemon => {
             let again = random.time(Duration::from_millis(50), Duration::from_millis(800));
             at(from, Deed::Kill(host, Some(again)));
+            if random.once_in(4) {
+                // It is cut off soon after it is back: the lease of its life before still runs.
+                let cut = from.after(again + random.time(Duration::ZERO, Duration::from_secs(2)));
+                isolate(&mut at, hosts, host, cut, until.max(cut));
+            }
         }
         Kind::DaemonAway => {
             at(from, Deed::Kill(host, None));
@@ -487,7 +494,12 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
 fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
     let mut file = (*world.config).clone();
     let host = random.index(file.hosts.len());
-    match random.below(4) {
+    match random.below(5) {
+        4 => {
+            let fenced = file.hosts.iter().all(|host| !host.fence.is_empty());
+            let ways = [OnQuorumLoss::Pause, OnQuorumLoss::Stop, OnQuorumLoss::Keep];
+            file.cluster.on_quorum_loss = *random.pick(&ways[..if fenced { 3 } else { 2 }]);
+        }
         0 if !file.groups.is_empty() => {
             file.groups.remove(random.index(file.groups.len()));
         }

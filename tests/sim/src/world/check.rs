@@ -4,7 +4,7 @@ use super::World;
 use super::clock::Time;
 use super::host::Domain;
 use super::said;
-use roost::config::{Apps, Config, OnQuorumLoss};
+use roost::config::{Apps, Config};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
 use roost::engine::ledger::Standing;
 use roost::engine::raft::{Record, Stored};
@@ -231,8 +231,7 @@ impl World {
         let Some(group) = self.check.group_of(&order.domain) else { return };
         let record = daemon.engine.ledger().group(&group);
         let now = it.clock.show(self.now);
-        let leased = daemon.engine.lease_until().is_some_and(|until| now < until)
-            || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep;
+        let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
         let wanted = record.intent == Intent::Online && !record.frozen;
         let what = if record.owner != Some(it.id) {
             "no start without right: it is not this host's"

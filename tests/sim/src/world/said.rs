@@ -84,7 +84,7 @@ impl World {
         let leased = daemon.engine.lease_until().is_some_and(|until| now < until);
         let able = it.libvirt == Libvirt::Up && daemon.connected && !it.frozen && !it.stopped;
         let able = able && !it.domains.values().any(|domain| domain.stuck);
-        let exempt = leased || !able || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep;
+        let exempt = leased || !able || self.may_run_on(host);
         let Some(vm) = self.runs_of_its_own(host).filter(|_| !exempt) else {
             self.check.unleased[host] = None;
             return;
@@ -95,6 +95,13 @@ impl World {
             self.violated(text);
         }
         self.check.unleased[host] = Some(since);
+    }
+
+    /// Whether a host was told to run on without a majority, by its file or the one that it began with.
+    pub(super) fn may_run_on(&self, host: usize) -> bool {
+        [&self.config, &self.hosts[host].file]
+            .iter()
+            .any(|file| file.cluster.on_quorum_loss == OnQuorumLoss::Keep)
     }
 
     /// A VM that runs on a host and is its own, by its own ledger.
@@ -114,7 +121,7 @@ impl World {
         let it = &self.hosts[host];
         let Some(daemon) = &it.daemon else { return };
         let now = it.clock.show(self.now);
-        if daemon.engine.lease_until().is_some_and(|until| now < until) {
+        if daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host) {
             return;
         }
         if let Some(vm) = self.runs_of_its_own(host) {
