@@ -29,6 +29,8 @@ pub struct Saved {
 pub struct SavedGroup {
     /// The epoch in which it was last this host's, in this boot; 0 if it was not.
     pub epoch: u64,
+    /// Its VM in that epoch, for when the configuration does not name the group any more.
+    pub vm: String,
     /// The operator's order that was last acted upon: an index of the ledger.
     pub ordered: u64,
     /// The epoch in which this host paused its VM, for want of a lease.
@@ -54,6 +56,7 @@ impl Default for SavedGroup {
     fn default() -> Self {
         Self {
             epoch: 0,
+            vm: String::new(),
             ordered: 0,
             suspended: None,
             start_pending: true,

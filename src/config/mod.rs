@@ -268,6 +268,32 @@ pub struct Group {
     pub needs: Vec<String>,
 }
 
+impl Group {
+    /// A group of which nothing is known but its VM.
+    pub fn bare(name: String, vm: String) -> Self {
+        Self {
+            name,
+            vm,
+            xml: None,
+            on: Arc::default(),
+            ranked: false,
+            apps: Apps::All,
+            link: GuestLink::Vsock,
+            on_guest_shutdown: OnGuestShutdown::Restart,
+            silence: Duration::from_secs(10),
+            boot_grace: Duration::from_secs(120),
+            on_silence: OnSilence::Recover,
+            silence_patience: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(120),
+            recovery: Recovery::default(),
+            priority: 0,
+            together: Vec::new(),
+            apart: Vec::new(),
+            needs: Vec::new(),
+        }
+    }
+}
+
 /// The groups in a guest that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apps {

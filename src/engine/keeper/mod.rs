@@ -13,7 +13,7 @@ mod tests;
 pub mod vm;
 pub mod vm_agent;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use core::cell::Cell;
 use core::time::Duration;
 use group::Group;
@@ -26,7 +26,7 @@ use roost_proto::control::{
 use roost_proto::retry::Jitter;
 use roost_proto::state::{STATE_VERSION, Saved, SavedGroup};
 use roost_proto::time::Instant;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use vm::{LibvirtInput, Order, Ticket};
 
@@ -252,7 +252,14 @@ impl Keeper {
             };
             self.groups.insert(wanted.name.clone(), group);
         }
-        self.others.extend(before.into_iter().map(|(name, group)| (name, group.saved().clone())));
+        for (name, group) in before {
+            if group.saved().epoch == 0 || self.groups.contains_key(&name) {
+                self.others.insert(name, group.saved().clone());
+            } else {
+                self.groups.insert(name, group);
+            }
+        }
+        self.guard_what_was_left_out(config, now);
         while self.others.len() + self.groups.len() > roost_proto::state::MAX_SAVED_GROUPS {
             if self.others.pop_first().is_none() {
                 break;
@@ -260,6 +267,40 @@ impl Keeper {
         }
         self.out.dirty = true;
         self.settle(now);
+    }
+
+    /// Groups that were this host's in this boot, and that the configuration does not have on it any more.
+    fn guard_what_was_left_out(&mut self, config: &Config, now: Instant) {
+        let was_here = |(name, saved): (&String, &SavedGroup)| {
+            (saved.epoch > 0 && !saved.vm.is_empty() && !self.groups.contains_key(name)).then(|| name.clone())
+        };
+        let names: Vec<String> = self.others.iter().filter_map(was_here).collect();
+        for name in names {
+            let Some(saved) = self.others.remove(&name) else { continue };
+            let bare = config::Group::bare(name.clone(), saved.vm.clone());
+            let group = Group::new(bare, &config.cluster, saved, Jitter::new(self.jitter.draw()), now);
+            self.groups.insert(name, group);
+        }
+        let here = config.groups.iter().filter(|group| group.on.contains(&self.host));
+        let named: BTreeSet<&str> = here.map(|group| group.name.as_str()).collect();
+        let left_out = self.groups.iter_mut().filter(|(name, _)| !named.contains(name.as_str()));
+        left_out.for_each(|(_, group)| group.leave_out(&config.cluster, &mut self.out));
+    }
+
+    /// Forgets groups that were left out and are not this host's any more.
+    fn forget_what_is_done_with(&mut self) {
+        let done: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.is_done_with())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in done {
+            if let Some(group) = self.groups.remove(&name) {
+                self.others.insert(name, SavedGroup { epoch: 0, ..group.saved().clone() });
+                self.out.dirty = true;
+            }
+        }
     }
 
     /// The domains to watch.
@@ -274,7 +315,11 @@ impl Keeper {
             Input::Guest { group, input } => {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.guest(now, input, &mut self.out);
+                    group.step(now, &mut self.out);
+                    self.deadline.set(None);
                 }
+                self.store_next();
+                return; // guests speak often, and what one says concerns no other group
             }
             Input::Stored(result) => self.stored(now, result),
         }
@@ -313,6 +358,7 @@ impl Keeper {
         for group in self.groups.values_mut() {
             group.step(now, &mut self.out);
         }
+        self.forget_what_is_done_with();
         self.store_next();
     }
 
@@ -390,9 +436,19 @@ impl Keeper {
         self.groups.contains_key(group)
     }
 
+    /// Whether a group was this host's since this machine booted.
+    pub fn was_here(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(Group::was_here)
+    }
+
     /// The names of the groups that may run here.
     pub fn group_names(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()
+    }
+
+    /// Whether this group was this host's in this boot, and the configuration does not name it here any more.
+    pub fn forgot(&self, group: &str) -> bool {
+        self.others.get(group).is_some_and(|saved| saved.epoch > 0)
     }
 
     /// The ledger's word about a group, or the lease, changed.
@@ -405,7 +461,12 @@ impl Keeper {
         self.store_next();
     }
 
-    /// What the leader is told of each group.
+    /// What the leader is told of one group.
+    pub fn report(&self, now: Instant, group: &str) -> Option<GroupReport> {
+        self.groups.get(group).map(|group| group.report(now))
+    }
+
+    /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
         self.groups.values().map(|group| group.report(now)).collect()
     }

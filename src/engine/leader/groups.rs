@@ -71,6 +71,33 @@ impl Leader {
         if !recalled.is_empty() {
             self.recall_mates(view, plan.get(), &recalled, acts);
         }
+        self.settle_left_out(view, reports, acts);
+    }
+
+    /// Groups that somebody owns and the configuration does not name any more: they are left as they are, but given back once
+    /// they are off, and sooner if their host leaves.
+    fn settle_left_out(&self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+        let owned = |name: &&config::Group| view.ledger.group(&name.name).owner.is_some();
+        let all = || view.ledger.groups().filter(|(_, record)| record.owner.is_some());
+        if all().count() == view.config.groups.iter().filter(owned).count() {
+            return;
+        }
+        let named: BTreeSet<&str> = view.config.groups.iter().map(|group| group.name.as_str()).collect();
+        for (name, record) in all().filter(|(name, _)| !named.contains(name.as_str())) {
+            let Some(owner) = record.owner else { continue };
+            let told = reports.group(owner, name).filter(|told| told.changed == record.changed);
+            let (group, epoch) = (name.clone(), record.epoch);
+            match told.map(|told| &told.state) {
+                Some(GroupState::Down) if matches!(view.ledger.standing(owner), Standing::In(_)) => {
+                    acts.push(Act::Decide(Decision::Release { group, epoch, changed: record.changed }));
+                }
+                _ if record.recalled.is_none() && !record.frozen && self.is_leaving(view, owner) => {
+                    let why = RecallReason::Emptied;
+                    acts.push(Act::Decide(Decision::Recall { group, epoch, to: None, why }));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Groups that must be together go together.

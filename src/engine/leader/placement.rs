@@ -171,6 +171,12 @@ impl<'a> Plan<'a> {
                 why.push(reason);
                 continue;
             }
+            // What must be with it has to find its place there too, or the two would wait for each other for ever.
+            let kept_out = mates.iter().find_map(|mate| Some((&mate.name, self.company(mate, id, but)?)));
+            if let Some((mate, reason)) = kept_out {
+                why.push(format!("'{mate}', which must be with it, cannot be on '{name}': {reason}"));
+                continue;
+            }
             let need = self.need(group);
             let Some(left) = self.left(host) else {
                 why.push(format!("libvirt on '{name}' does not answer"));

@@ -2,7 +2,8 @@
 
 use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
 use super::{
-    Count, Doing, Duration, EventKind, Failure, Group, Instant, Level, Outbox, Output, Phase, Rise, Rung,
+    Count, Doing, Duration, EventKind, Failure, Group, Instant, LatePause, Level, Outbox, Output, Phase,
+    Rise, Rung,
 };
 use super::{ladder, seconds};
 
@@ -132,6 +133,9 @@ impl Group {
                 Err(_) => {}
             }
         }
+        if doing == Doing::Suspend && result == Err(ActionError::TimedOut) {
+            self.late_pause = LatePause::Pending(ticket);
+        }
         if matches!(doing, Doing::Suspend | Doing::Wipe | Doing::Kill | Doing::Resume) {
             self.by_right(now, doing, &result, out);
             return;
@@ -150,6 +154,9 @@ impl Group {
     pub fn ended(&mut self, now: Instant, ticket: Ticket) {
         if self.late.take_if(|late| *late == ticket).is_some() {
             self.begun = Some(now);
+        }
+        if self.late_pause == LatePause::Pending(ticket) {
+            self.late_pause = LatePause::SeenUntil(now + SEEN_WITHIN);
         }
     }
 

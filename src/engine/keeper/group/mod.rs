@@ -26,6 +26,9 @@ use roost_proto::time::{Instant, Span};
 
 /// Decisions after one input, at most; more would be a loop.
 const MAX_STEPS: usize = 16;
+/// How long libvirt may take to show a VM after the daemon started. Without a lease the watchdog goes hungry meanwhile: it waits
+/// for 2 s at the least.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the group is in the middle of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +73,31 @@ enum Rise {
     Again,
 }
 
+/// Whether a pause of ours may still happen, long after it was given up: it is no person's, then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LatePause {
+    /// It may not.
+    No,
+    /// libvirt has not answered this order yet.
+    Pending(Ticket),
+    /// It was answered; what it did is seen until then.
+    SeenUntil(Instant),
+}
+
 /// Whether the VM's process was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Killed {
     No,
     Yes,
+}
+
+/// Whether the configuration has the group on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    InTheFile,
+    /// Not any more: its VM is left as it is. But while it is this host's it stands still without a lease like any other, for
+    /// else it would run on when time has proven that nothing of it does.
+    LeftOut,
 }
 
 /// Whether taking a rung is still to be counted.
@@ -123,6 +146,7 @@ enum Doing {
 #[derive(Debug)]
 pub struct Group {
     config: config::Group,
+    place: Place,
     saved: SavedGroup,
     right: Right,
     /// What was done about the VM by somebody and is respected, until the ledger has it as an order: why, and when the
@@ -130,6 +154,7 @@ pub struct Group {
     wish: Option<(String, Instant)>,
     /// Calls that may still start or resume the VM, though they were answered as timed out.
     late: Option<Ticket>,
+    late_pause: LatePause,
     /// Since when it has been seen to run without right.
     stray: Option<Instant>,
     /// Its process was killed, and libvirt has not shown it since.
@@ -144,6 +169,8 @@ pub struct Group {
     held_until: Option<Instant>,
     /// When a start ended of which nothing was seen yet: it may show any moment.
     begun: Option<Instant>,
+    /// Until when a daemon that has just started waits to be shown the VM, before it judges without libvirt.
+    shown_by: Option<Instant>,
     /// When it was last decided what to do.
     stepped: Instant,
     silence: Silence,
@@ -169,6 +196,7 @@ impl Group {
         let (ordered, epoch) = (saved.ordered, saved.epoch);
         Self {
             config,
+            place: Place::InTheFile,
             saved,
             right: Right {
                 hold: Hold::Unknown,
@@ -180,6 +208,7 @@ impl Group {
             },
             wish: None,
             late: None,
+            late_pause: LatePause::No,
             stray: None,
             killed: Killed::No,
             on_stray: cluster.on_stray,
@@ -189,6 +218,7 @@ impl Group {
             phase,
             order: None,
             held_until: None,
+            shown_by: Some(now + SHOWN_WITHIN),
             stepped: now,
             begun: (epoch > 0).then_some(now), // a start of the daemon's life before may be under way still
             silence: Silence::Heard,
@@ -214,8 +244,26 @@ impl Group {
     /// Takes new settings; nothing is restarted for it.
     pub fn reload(&mut self, config: config::Group, cluster: &config::Cluster) {
         self.config = config;
+        self.place = Place::InTheFile;
         self.on_stray = cluster.on_stray;
         self.on_quorum_loss = cluster.on_quorum_loss;
+    }
+
+    /// The configuration does not have it on this host any more.
+    pub fn leave_out(&mut self, cluster: &config::Cluster, out: &mut Outbox) {
+        self.on_stray = OnStray::Report;
+        self.on_quorum_loss = cluster.on_quorum_loss;
+        if core::mem::replace(&mut self.place, Place::LeftOut) == Place::InTheFile {
+            let text = "the configuration does not have it on this host any more: its VM is left as it is, and is watched only \
+                        so that it never runs without right";
+            self.event(out, Level::Warning, EventKind::VmLeftAlone, text.to_owned());
+        }
+    }
+
+    /// Whether it may be forgotten: it was left out, and is not this host's, or nothing of it is left.
+    pub fn is_done_with(&self) -> bool {
+        let elsewhere = self.right.hold == Hold::Elsewhere && self.saved.suspended.is_none();
+        self.place == Place::LeftOut && elsewhere && self.order.is_none()
     }
 
     /// What its VM is doing, if libvirt answers.
@@ -230,7 +278,9 @@ impl Group {
 
     /// Whether the end of this order matters to it.
     pub fn awaits(&self, ticket: Ticket) -> bool {
-        self.late == Some(ticket) || self.order.is_some_and(|(current, _)| current == ticket)
+        self.late == Some(ticket)
+            || self.late_pause == LatePause::Pending(ticket)
+            || self.order.is_some_and(|(current, _)| current == ticket)
     }
 
     /// libvirt does not answer: nothing is known, and nothing is done.
@@ -243,12 +293,18 @@ impl Group {
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
         let before = self.vm.run();
         let first = before.is_none();
+        self.shown_by = None;
         self.killed = Killed::No;
         let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
             self.begun = None;
         }
+        let ran = !matches!(before, Some(Run::Paused(_)));
         let news = self.vm.observe(now, view, happened);
+        if ran && matches!(self.vm.run(), Some(Run::Paused(Paused::User))) && self.paused_late(now) {
+            self.saved.suspended = Some(self.saved.epoch);
+            out.dirty = true;
+        }
         let stood_still = matches!(before, Some(Run::Paused(_) | Run::Asleep));
         if first || stood_still {
             self.remote.excuse(now);
@@ -283,6 +339,15 @@ impl Group {
         }
         self.look_for_stray(now, out);
         self.look_for_dangers(now, out);
+    }
+
+    /// Whether the pause that is seen is one of ours that came late; once.
+    fn paused_late(&mut self, now: Instant) -> bool {
+        match core::mem::replace(&mut self.late_pause, LatePause::No) {
+            LatePause::No => false,
+            LatePause::Pending(_) => true,
+            LatePause::SeenUntil(until) => now < until,
+        }
     }
 
     fn happened(&mut self, now: Instant, happened: Happened, out: &mut Outbox) {
@@ -486,6 +551,10 @@ impl Group {
         self.held_until = None;
         match self.wanted() {
             Wanted::Up if self.is_ours_to_resume(run) => self.order_resume(now, out),
+            // What this host made stand still it lets go on, even if it is to be left alone otherwise.
+            Wanted::Nothing if self.right.hold == Hold::Owned && self.is_ours_to_resume(run) => {
+                self.order_resume(now, out)
+            }
             Wanted::Up => self.keep_up(now, run, out),
             Wanted::Down => self.take_down(now, run, out),
             Wanted::Still | Wanted::Gone | Wanted::Nothing => false,
@@ -613,7 +682,7 @@ impl Group {
         let wish = self.wish.as_ref().map(|(_, at)| *at);
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
         let begun = self.begun.map(|at| at + SEEN_WITHIN);
-        let due = [phase.filter(|_| free), self.held_until, judged, stray, wish, begun];
+        let due = [phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
         due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }

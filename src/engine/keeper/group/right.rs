@@ -3,7 +3,7 @@
 use super::super::vm::{Paused, Run};
 use super::{
     Doing, EventKind, Group, Hold, Instant, Intent, Killed, Level, OnQuorumLoss, OnStray, Outbox, Output,
-    Phase, Right, Silence, Wanted, ladder,
+    Phase, Place, Right, Silence, Wanted, ladder,
 };
 use core::time::Duration;
 use roost_proto::cluster::{GroupOrder, GroupReport, GroupState, MAX_REASON};
@@ -29,6 +29,7 @@ impl Group {
         }
         if right.hold == Hold::Owned && right.epoch != self.saved.epoch {
             self.saved.epoch = right.epoch;
+            self.config.vm.clone_into(&mut self.saved.vm);
             self.begin_afresh(now, out);
             self.saved.start_pending = true;
         }
@@ -72,10 +73,15 @@ impl Group {
                 Wanted::Gone
             }
             Hold::Recalled => Wanted::Down,
-            Hold::Owned if self.right.frozen || self.wish.is_some() => Wanted::Nothing,
+            Hold::Owned if self.is_only_watched() => Wanted::Nothing,
             Hold::Owned if self.right.intent == Intent::Offline => Wanted::Down,
             Hold::Owned => Wanted::Up,
         }
+    }
+
+    /// Whether it is this host's, and is neither started nor stopped by it.
+    fn is_only_watched(&self) -> bool {
+        self.right.frozen || self.wish.is_some() || self.place == Place::LeftOut
     }
 
     fn is_stray(&self) -> bool {
@@ -134,6 +140,7 @@ impl Group {
         }
         let hard = self.on_quorum_loss == OnQuorumLoss::Stop;
         match self.vm.run() {
+            None if self.shown_by.is_some_and(|at| now < at) => false, // it may stand still since the life before
             None => self.order(Doing::Kill, out),
             Some(Run::Off(_) | Run::Undefined) => false, // what may appear is looked at when it does
             Some(_) if hard => self.order(Doing::Wipe, out),
@@ -172,7 +179,7 @@ impl Group {
     }
 
     /// Whether libvirt's silence may hide something of this group: it was this host's once in this boot.
-    fn was_here(&self) -> bool {
+    pub fn was_here(&self) -> bool {
         self.saved.epoch > 0
     }
 
@@ -245,7 +252,8 @@ impl Group {
                     GroupState::Unwell
                 }
             }
-            Hold::Owned if self.right.frozen || self.wish.is_some() => self.reported_alive(now, run),
+            Hold::Owned if self.place == Place::LeftOut && quiet => GroupState::Down,
+            Hold::Owned if self.is_only_watched() => self.reported_alive(now, run),
             Hold::Owned if undefined => GroupState::Undefined,
             Hold::Owned => match &self.phase {
                 Phase::GivenUp => {

@@ -66,6 +66,9 @@ impl Group {
             Hold::Recalled if !off => return (Condition::Stopping, "it is to go elsewhere".to_owned()),
             Hold::Recalled | Hold::Owned => {}
         }
+        if self.place == super::Place::LeftOut {
+            return left_alone("the configuration does not have it on this host any more");
+        }
         if let Some((why, _)) = &self.wish {
             return left_alone(why);
         }

@@ -115,7 +115,13 @@ fn a_reload_restarts_nothing_and_remembers_what_it_forgot() {
     let group = without.groups.remove(0);
     world.engine.reload(&without, world.now);
     world.drain();
+    assert_eq!(world.engine.domains(), ["web1"], "it is this host's");
+    world.right.hold = Hold::Elsewhere;
+    world.set_right();
+    world.drain();
+    world.pass(Duration::from_secs(1));
     assert!(world.engine.domains().is_empty());
+    world.right.hold = Hold::Owned;
     without.groups.push(group);
     world.engine.reload(&without, world.now);
     world.set_right();

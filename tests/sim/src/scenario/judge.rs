@@ -193,6 +193,9 @@ impl Judge<'_> {
         if let Some(reason) = &record.given_up {
             return ("given up", reason.clone());
         }
+        if record.owner.is_none() && !self.in_file(group) {
+            return ("removed", "no configuration names it".to_owned());
+        }
         let Some(status) = self.status(group) else {
             return match (record.intent, record.owner) {
                 (Intent::Offline, None) => ("offline", String::new()),
@@ -232,7 +235,7 @@ impl Judge<'_> {
             GroupIs::Blocked => self.state(group).0 == "blocked",
             GroupIs::Waiting => {
                 self.owner(group).is_none()
-                    && !matches!(self.state(group).0, "offline" | "given up" | "left alone")
+                    && !matches!(self.state(group).0, "offline" | "given up" | "left alone" | "removed")
             }
             GroupIs::LeftAlone => self.state(group).0 == "left alone",
             GroupIs::Frozen => {
