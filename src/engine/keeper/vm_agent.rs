@@ -31,7 +31,8 @@ impl VmAgent {
         let mut news = Vec::new();
         let life_before = self.view.as_ref().and_then(|v| v.life);
         let stopped = match happened {
-            Some(Happened::Stopped(why)) if life_before.is_some() => Some(why),
+            // Told late, while the same life is shown still, it is of a life before that one, whose end was seen already.
+            Some(Happened::Stopped(why)) if life_before.is_some() && life_before != view.life => Some(why),
             _ if life_before.is_some() && life_before != view.life => Some(match view.run {
                 Run::Off(why) => why,
                 _ => Off::Unknown,
@@ -103,6 +104,7 @@ impl VmAgent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::vm::Paused;
     use super::*;
 
     const NOW: Instant = Instant::from_nanos(1_000_000_000);
@@ -157,6 +159,16 @@ mod tests {
         vm.observe(NOW, view(Run::Off(Off::Failed), None), None);
         assert_eq!(vm.observe(NOW, view(Run::Running, Some(1)), None), []);
         assert_eq!(vm.run(), Some(Run::Off(Off::Failed)));
+    }
+
+    #[test]
+    fn a_stop_that_is_told_late_is_not_the_next_lifes() {
+        let mut vm = agent(Run::Running, Some(1));
+        let next = view(Run::Paused(Paused::Starting), Some(2));
+        vm.observe(NOW, next.clone(), None);
+        assert_eq!(vm.observe(NOW, next, Some(Happened::Stopped(Off::Destroyed))), []);
+        vm.observe(NOW, view(Run::Running, Some(2)), None);
+        assert_eq!(vm.run(), Some(Run::Running), "it is seen on");
     }
 
     #[test]
