@@ -478,7 +478,8 @@ impl Engine {
 
     /// When to call [`Engine::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let lease = self.lease_until().filter(|_| self.lease == Lease::Held);
+        // One that is over already was looked at: under `keep` it counts as held for all that.
+        let lease = self.lease_until().filter(|at| self.lease == Lease::Held && *at > self.awake);
         let leader = self
             .leader
             .as_ref()

@@ -119,7 +119,8 @@ impl World {
         let it = &self.hosts[host];
         let Some(daemon) = &it.daemon else { return };
         let now = it.clock.show(self.now);
-        if daemon.engine.lease_until().is_some_and(|until| now < until) {
+        let keeps = self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep;
+        if keeps || daemon.engine.lease_until().is_some_and(|until| now < until) {
             return;
         }
         if let Some(vm) = self.runs_of_its_own(host) {
