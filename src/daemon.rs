@@ -1,5 +1,7 @@
 //! `roostd`: the reactor that turns descriptors into the engine's inputs, and its outputs into deeds.
 
+mod ending;
+
 use crate::config::{self, Config};
 use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
@@ -9,7 +11,7 @@ use crate::driver::guest_link::GuestLinks;
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
-use crate::driver::shutdown::{self, Ending, Shutdown};
+use crate::driver::shutdown::{Ending, Shutdown};
 use crate::driver::systemd::Systemd;
 use crate::driver::udp::keys::Keys;
 use crate::driver::udp::{Peer, Setup, Udp};
@@ -20,6 +22,7 @@ use crate::engine::{Command, Engine, Input, Output, Start};
 use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
 use core::time::Duration;
+use ending::Way;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -27,7 +30,7 @@ use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
 use roost_proto::time::Instant;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -115,26 +118,6 @@ enum Source {
     Shutdown,
 }
 
-/// How far `roostd` is on its way to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// Not on it.
-    Staying,
-    /// It was told to end, and asks whether the machine does: until then.
-    Asking { until: Instant },
-    /// It gives this host's groups back first; who told it so.
-    Leaving(ToldBy),
-}
-
-/// Who told `roostd` to give its groups back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ToldBy {
-    /// SIGPWR: it may be told to end besides.
-    Operator,
-    /// What tells it to end, too: told so once more, it does at once.
-    Shutdown,
-}
-
 /// How a daemon's run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -161,6 +144,8 @@ pub struct Daemon {
     watchdog: Option<Watchdog>,
     /// Other hosts, if there are any.
     network: Option<Udp>,
+    /// The version that each of them knows, as the engine was told.
+    known: BTreeMap<HostId, u16>,
     life: Life,
     signals: SignalFd,
     systemd: Systemd,
@@ -243,6 +228,7 @@ impl Daemon {
             fencer,
             watchdog: None,
             network,
+            known: BTreeMap::new(),
             life,
             signals,
             systemd,
@@ -314,10 +300,7 @@ impl Daemon {
 
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::now();
-        let asking = match self.way {
-            Way::Asking { until } => Some(until),
-            Way::Staying | Way::Leaving(_) => None,
-        };
+        let asking = self.way.deadline();
         let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog, asking];
         let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
         let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
@@ -374,6 +357,7 @@ impl Daemon {
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
                 let (from, incarnation) = (opened.from, opened.incarnation);
+                self.look_at_version(from);
                 self.engine
                     .handle(clock::now(), Input::Datagram { from, incarnation, datagram: opened.datagram });
                 self.drain();
@@ -403,6 +387,15 @@ impl Daemon {
         if self.next_watchdog.is_some_and(|at| now >= at) {
             self.systemd.say("WATCHDOG=1");
             self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
+        }
+    }
+
+    /// Tells the engine what another host knows, when that changed.
+    fn look_at_version(&mut self, host: HostId) {
+        let newest = self.network.as_ref().and_then(|network| network.newest(host));
+        if let Some(newest) = newest.filter(|newest| self.known.insert(host, *newest) != Some(*newest)) {
+            self.engine.handle(clock::now(), Input::Knows { host, newest });
+            self.drain();
         }
     }
 
@@ -440,15 +433,6 @@ impl Daemon {
             self.watchdog = watchdog;
             self.engine.handle(clock::now(), Input::Watchdog(said));
             self.drain();
-        }
-    }
-
-    /// A host on which nothing can run any more needs no watchdog, nor does one whose VMs nobody else could start. With it,
-    /// the machine would be reset while it is shut down.
-    fn put_watchdog_away(&mut self) {
-        let keeper = self.engine.keeper();
-        if self.config.hosts.len() == 1 || !(keeper.may_run() || keeper.is_left()) {
-            self.feed(WatchdogOrder::Disarm);
         }
     }
 
@@ -508,59 +492,6 @@ impl Daemon {
             }
         };
         self.record(draft(level, EventKind::Storage, None, text));
-    }
-
-    fn take_signals(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            match Signal::try_from(signal.ssi_signo.cast_signed()) {
-                Ok(Signal::SIGHUP) => {
-                    if let Err(reason) = self.reload() {
-                        log::error!("{reason}");
-                    }
-                }
-                Ok(Signal::SIGPWR) => match self.way {
-                    Way::Staying => self.leave(ToldBy::Operator),
-                    Way::Asking { .. } => self.leave(ToldBy::Shutdown),
-                    Way::Leaving(_) => {}
-                },
-                _ => self.told_to_end(),
-            }
-        }
-    }
-
-    /// A restart of `roostd` must move nothing, and a shutdown of the machine must: systemd knows which it is.
-    fn told_to_end(&mut self) {
-        match self.way {
-            Way::Staying if self.systemd.is_there() && self.config.hosts.len() > 1 => {
-                self.way = Way::Asking { until: clock::now() + shutdown::ANSWER_WITHIN };
-                self.shutdown.ask();
-            }
-            Way::Leaving(ToldBy::Operator) => self.way = Way::Leaving(ToldBy::Shutdown),
-            Way::Staying | Way::Asking { .. } | Way::Leaving(ToldBy::Shutdown) => {
-                self.ended = Some(Ended::Stopped);
-            }
-        }
-    }
-
-    fn systemd_says(&mut self, ending: Ending) {
-        match (self.way, ending) {
-            (Way::Asking { .. }, Ending::Machine) => self.leave(ToldBy::Shutdown),
-            (Way::Asking { .. }, Ending::Daemon) => self.ended = Some(Ended::Stopped),
-            (Way::Staying | Way::Leaving(_), _) => {} // it comes too late
-        }
-    }
-
-    /// Has this host's groups go elsewhere, and then ends.
-    fn leave(&mut self, told_by: ToldBy) {
-        self.way = Way::Leaving(told_by);
-        let why = match told_by {
-            ToldBy::Operator => "roostd was told to leave",
-            ToldBy::Shutdown => "the machine is being shut down",
-        };
-        let text = format!("{why}: this host gives its groups back, and they start elsewhere");
-        self.record(draft(Level::Info, EventKind::DaemonStopped, None, text));
-        self.engine.handle(clock::now(), Input::Leave);
-        self.drain();
     }
 
     fn asked(&mut self, asked: Asked, now: Instant) {

@@ -312,42 +312,86 @@ fn only_a_shutdown_of_the_machine_moves_groups_and_a_second_signal_ends_at_once(
     bed.ends();
 }
 
-/// Runs a daemon as another machine: with a machine id of its own.
-fn another_machine(bed: &Bed) -> std::process::Child {
-    let id = bed.dir.join("machine-id");
-    fs::write(&id, "0123456789abcdef0123456789abcdef\n").expect("writable");
-    let roostd = bed.command();
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-    command.arg("mount --bind \"$0\" /etc/machine-id && exec \"$@\"").arg(&id);
-    command.arg(roostd.get_program()).args(roostd.get_args()).current_dir(&bed.dir);
-    let log = fs::File::create(bed.dir.join("log")).expect("a log");
-    command.stderr(log).spawn().expect("it runs")
+/// A daemon on a machine that differs in this file.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    fn run(bed: &Bed, file: &str, content: &str) -> Self {
+        let own = bed.dir.join("its-own");
+        fs::write(&own, content).expect("writable");
+        let roostd = bed.command();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$0\" \"$1\" && shift && exec \"$@\"").arg(&own).arg(file);
+        command.arg(roostd.get_program()).args(roostd.get_args()).current_dir(&bed.dir);
+        let log = fs::File::create(bed.dir.join("log")).expect("a log");
+        Self(command.stderr(log).spawn().expect("it runs"))
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Cluster {
+    /// A second machine says that it is hv2, from an address of its own.
+    fn second_hv2(&self) -> Bed {
+        let config = self.config().replace(&format!("{}.2:", self.net), &format!("{}.9:", self.net));
+        self.host(2, &config)
+    }
+
+    /// Waits until any host tells these words.
+    fn told(&self, words: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            if let Some((_, event)) = self.events().into_iter().find(|(_, event)| event.text.contains(words))
+            {
+                return event.text;
+            }
+            assert!(begun.elapsed() < SOON, "not told: {words}");
+            std::thread::sleep(Duration::from_millis(20)); // between two looks; the bound above judges
+        }
+    }
+
+    /// Neither of the two was thrown out, and nothing was taken from the one that was there first.
+    fn hv2_keeps_its_own(&self) {
+        for bed in self.running().filter(|bed| bed.host != "hv2") {
+            assert!(
+                matches!(host_state(bed, 1), HostState::Up | HostState::Silent),
+                "{:?}",
+                bed.status().hosts
+            );
+            assert_eq!(bed.group("web2").owner.as_deref(), Some("hv2"));
+        }
+        for words in ["starting VM", "it is evicted", "thrown out"] {
+            assert_eq!(self.count(words), 0, "{:#?}", self.events());
+        }
+    }
 }
 
 #[test]
 fn two_machines_with_one_name_are_told_of_and_the_second_gets_nothing() {
     let cluster = Cluster::founded();
-    // It says that it is hv2, from an address of its own.
-    let config = cluster.config().replace(&format!("{}.2:", cluster.net), &format!("{}.9:", cluster.net));
-    let twin = cluster.host(2, &config);
-    let mut daemon = another_machine(&twin);
-    let told = cluster.hosts[0].until("it is told", |bed| {
-        let mut events = bed.events().into_iter();
-        events.find(|event| {
-            event.kind == EventKind::HostRefused && event.text.contains("two hosts go by the name 'hv2'")
-        })
-    });
-    assert!(told.text.contains("give one another name"), "{}", told.text);
-    let leader = &cluster.hosts[cluster.leader()];
-    if leader.host != "hv2" {
-        leader.event("another machine has come under the name 'hv2'");
-    }
-    // Nothing is evicted for it, nothing starts elsewhere.
-    assert_eq!(cluster.count("starting VM"), 0);
-    assert!(cluster.running().all(|bed| matches!(host_state(bed, 1), HostState::Up | HostState::Silent)));
-    daemon.kill().expect("it runs");
-    daemon.wait().expect("it ends");
+    let twin = cluster.second_hv2();
+    let _daemon = Elsewhere::run(&twin, "/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
+    cluster.told("another machine has come under the name 'hv2'");
+    let told = cluster.told("two hosts go by the name 'hv2'");
+    assert!(told.contains("give one another name"), "{told}");
+    cluster.hv2_keeps_its_own();
+}
+
+#[test]
+fn a_copy_of_a_machine_is_not_taken_for_its_reboot() {
+    let cluster = Cluster::founded();
+    let copy = cluster.second_hv2();
+    let boot = "01234567-89ab-4cde-8f01-23456789abcd\n";
+    let _daemon = Elsewhere::run(&copy, "/proc/sys/kernel/random/boot_id", boot);
+    cluster.told("two daemons call themselves 'hv2'");
+    cluster.told("two hosts go by the name 'hv2'");
+    cluster.hv2_keeps_its_own();
 }
 
 #[test]

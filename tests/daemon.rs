@@ -108,6 +108,7 @@ fn everybody_may_look_and_only_operators_may_touch() {
         let output = command.arg("--socket").arg(bed.socket()).args(what).uid(65534).gid(65534).output();
         output.expect("roost runs")
     };
+    bed.until("all is well", |bed| (bed.status().health == Health::Healthy).then_some(()));
     assert_eq!(ask(&["status"]).status.code(), Some(0));
     let output = ask(&["freeze", "web"]);
     let words = String::from_utf8_lossy(&output.stderr);

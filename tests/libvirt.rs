@@ -696,18 +696,19 @@ fn a_kill_that_is_not_certain_whom_it_meets_kills_nobody() {
     let libvirtd = Libvirtd::started(&["k4"]);
     let mut driver = running(&libvirtd, &["k4"]);
     let qemu = libvirtd.qemu("k4");
-    let mut refused = |what: &str| match driver.act("k4", VmAction::Kill) {
+    let refused = |driver: &mut Driver, what: &str| match driver.act("k4", VmAction::Kill) {
         Err(ActionError::Failed(words)) => assert!(words.contains(what), "{words}"),
         other => panic!("{other:?}"),
     };
     let other = "5f0e0000-0000-4000-8000-0000000000ff";
     let mut decoy = Decoy::new("k4", other);
-    refused("are all QEMUs of 'k4'");
+    refused(&mut driver, "are all QEMUs of 'k4'");
     assert!(decoy.runs() && !has_ended(qemu));
     // Another libvirt's VM of the same name, and of this one none.
     kill(qemu, Signal::SIGKILL).expect("it runs");
+    driver.view("k4", "its end", |view| matches!(view.run, Run::Off(_)));
     let pid = decoy.0.id();
-    refused(&format!("process {pid} is the QEMU of another 'k4', with UUID {other}"));
+    refused(&mut driver, &format!("process {pid} is the QEMU of another 'k4', with UUID {other}"));
     assert!(decoy.runs());
     drop(decoy);
     assert_eq!(driver.act("k4", VmAction::Kill), Err(ActionError::AlreadySo));

@@ -87,7 +87,13 @@ fn the_controllers_applications_outlive_it() {
         assert!(unit.lines().any(|l| l == line), "{line} is missing, and applications would not survive");
     }
     let unit = std::fs::read_to_string(shipped("roostd.service")).expect("the unit");
-    for line in ["KillMode=process", "Restart=always", "Type=notify", "WatchdogSec=10s"] {
+    for line in [
+        "KillMode=process",
+        "Restart=always",
+        "RuntimeDirectoryPreserve=yes", // the lease, which the next life goes on with
+        "Type=notify",
+        "WatchdogSec=10s",
+    ] {
         assert!(unit.lines().any(|l| l == line), "{line} is missing");
     }
 }

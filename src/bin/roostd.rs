@@ -63,6 +63,8 @@ fn again() -> std::io::Error {
 }
 
 fn main() -> ExitCode {
+    // One that began anew was called after /proc/self/exe. The name is for people alone, so that it cannot be set is no matter.
+    let _ = nix::sys::prctl::set_name(c"roostd");
     let options = match parse(std::env::args().skip(1)) {
         Ok(Wish::Run(options)) => options,
         Ok(Wish::Print(text)) => {

@@ -20,6 +20,7 @@ mod talk;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod versions;
 pub mod watchdog;
 
 use crate::config::{Config, OnQuorumLoss};
@@ -36,7 +37,7 @@ use member::Member;
 use raft::Raft;
 use report::Reporter;
 use rights::{Lease, Stand};
-use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
     Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
@@ -98,6 +99,14 @@ pub enum Input {
         incarnation: Incarnation,
         /// What.
         datagram: Datagram,
+    },
+    /// Another host shows the newest of the [`roost_proto::cluster::DATAGRAM_VERSIONS`] that it knows; comes before its
+    /// datagrams.
+    Knows {
+        /// Which.
+        host: HostId,
+        /// The version.
+        newest: u16,
     },
     /// Everything up to this write ([`raft::Write::number`]) is durable. A write that fails is tried again by its driver, and
     /// is not acknowledged meanwhile.
@@ -283,6 +292,7 @@ pub struct Engine {
     complaints: BTreeSet<(HostId, &'static str)>,
     /// What other hosts asked for and was proposed, and in which term.
     asked: BTreeMap<HostId, (Term, Asked)>,
+    known: versions::Known,
     beats: u64,
     out: VecDeque<Output>,
 }
@@ -368,6 +378,7 @@ impl Engine {
             disk: Ok(()),
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
+            known: versions::Known::default(),
             beats: 0,
             out: VecDeque::new(),
             jitter,
@@ -436,12 +447,15 @@ impl Engine {
                 self.changed.keeper = Flag::Unseen;
             }
             Input::Guest { group, input } => {
-                self.keeper.handle(now, keeper::Input::Guest { group, input });
-                self.changed.keeper = Flag::Unseen;
+                self.keeper.handle(now, keeper::Input::Guest { group: group.clone(), input });
+                if self.keeper.report(now, &group).as_ref() != self.reported(&group) {
+                    self.changed.keeper = Flag::Unseen; // mostly it only beats
+                }
             }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
             Input::Datagram { from, incarnation, datagram } => self.hear(now, from, incarnation, datagram),
+            Input::Knows { host, newest } => self.known.shows(host, newest),
             Input::Written { number } => self.raft.written(now, number),
             Input::LedgerDisk(result) => self.disk_says(result),
             Input::Fence { ticket, result } => {
@@ -718,6 +732,9 @@ impl Engine {
     }
 
     fn propose(&mut self, now: Instant, entry: &Entry) -> bool {
+        if self.lacking(entry.decision.since()).is_some() {
+            return false; // when all are upgraded
+        }
         let Ok(bytes) = postcard::to_allocvec(entry) else { return false };
         match self.raft.propose(now, bytes) {
             Ok(index) => {
@@ -737,6 +754,11 @@ impl Engine {
 
     fn operator(&mut self, now: Instant, request: RequestId, who: &str, command: Command) {
         let decided = self.decision(who, command).and_then(|(decision, done)| {
+            if let Some(host) = self.lacking(decision.since()) {
+                let host = self.name(host);
+                let reason = format!("the roostd of '{host}' does not know this order yet: upgrade it first");
+                return Err((Refusal::NotDone, reason));
+            }
             self.desk.ask(now, Some(request), decision, done).map_err(|reason| (Refusal::Busy, reason))
         });
         match decided {
@@ -849,7 +871,7 @@ impl Engine {
 
     fn look_at_lease(&mut self, now: Instant) {
         let before = self.stand;
-        self.stand = rights::stand(&self.ledger, self.me, self.incarnation);
+        self.stand = rights::stand(&self.ledger, self.me, self.incarnation, self.waits(now));
         if before == Stand::Admitted && self.stand == Stand::Over {
             let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
             self.record(Level::Error, EventKind::Lease, None, text);
@@ -859,12 +881,7 @@ impl Engine {
         }
         let lease =
             if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
-        let lease =
-            if self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand == Stand::Admitted {
-                Lease::Held
-            } else {
-                lease
-            };
+        let lease = if self.runs_on() { Lease::Held } else { lease };
         if lease != self.lease {
             let (level, text) = match lease {
                 Lease::Held => (Level::Info, "this host has its lease"),
@@ -885,10 +902,26 @@ impl Engine {
         }
     }
 
+    /// How this life stands while it is not admitted. On a host alone nobody else could run anything.
+    fn waits(&self, now: Instant) -> Stand {
+        let alone = self.config.hosts.len() == 1;
+        let patience = self.config.cluster.timing.lease;
+        if alone || now.since(self.member.born()) < patience { Stand::Waiting } else { Stand::Stranded }
+    }
+
+    /// Whether this host runs on without a majority. Not if time was taken for a proof when it was admitted: what a reload says
+    /// holds from the next admission on.
+    fn runs_on(&self) -> bool {
+        let unproven =
+            matches!(self.ledger.standing(self.me), Standing::In(member) if member.proof == Proof::None);
+        self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over && unproven
+    }
+
     fn set_rights(&mut self, now: Instant) {
         for group in self.keeper.group_names() {
             let standing = (self.stand, self.lease);
-            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held);
+            let was_here = self.keeper.was_here(&group);
+            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held, was_here);
             match right.hold {
                 Hold::Owned | Hold::Recalled | Hold::Suspended => {
                     self.held.insert(group.clone());
@@ -920,12 +953,10 @@ impl Engine {
         if self.changed.keeper.take() {
             self.reporter.room(self.keeper.room());
             let reports = self.keeper.reports(now);
-            let before = core::mem::take(&mut self.reports);
-            let same = |report: &GroupReport| {
-                let at = before.binary_search_by(|known| known.group.cmp(&report.group));
-                at.is_ok_and(|at| before[at] == *report)
-            };
-            for report in reports.iter().filter(|report| !same(report)) {
+            for report in &reports {
+                if self.reported(&report.group) == Some(report) {
+                    continue;
+                }
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
@@ -938,6 +969,12 @@ impl Engine {
             self.reports = reports;
             self.tell_leader(now);
         }
+    }
+
+    /// What the keeper said of a group the last time.
+    fn reported(&self, group: &str) -> Option<&GroupReport> {
+        let at = self.reports.binary_search_by(|known| known.group.as_str().cmp(group)).ok()?;
+        self.reports.get(at)
     }
 
     fn tell_leader(&mut self, now: Instant) {
@@ -982,7 +1019,10 @@ impl Engine {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
             Stay::Leaving { .. }
                 if matches!(self.ledger.standing(self.me), Standing::Out)
-                    && matches!(self.stand, Stand::Over | Stand::Waiting) =>
+                    && self.stand != Stand::Admitted
+                    // It may have been evicted and fenced while it left: then what it held is to go first.
+                    && !self.keeper.is_left()
+                    && !self.keeper.may_run() =>
             {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();
@@ -1044,10 +1084,17 @@ impl Engine {
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
     fn feed(&mut self) {
         let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
-        let safe = self.lease == Lease::Held || !self.keeper.may_run();
+        let safe =
+            self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
         if working && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }
+    }
+
+    /// Groups that the ledger gives to this host and its file does not name any more: their VMs are not watched, and may run.
+    fn unknown_groups(&self) -> impl Iterator<Item = &String> {
+        let owned = self.ledger.groups().filter(|(_, record)| record.owner == Some(self.me));
+        owned.map(|(name, _)| name).filter(|name| self.keeper.forgot(name))
     }
 
     fn record(&mut self, level: Level, kind: EventKind, group: Option<String>, text: String) {

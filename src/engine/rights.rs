@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 pub enum Stand {
     /// It has no ledger, or is not in it yet; a life before it may be.
     Waiting,
+    /// The same, for longer than a lease lasts: what a life before it left running runs without any right, whatever its
+    /// own ledger, which may be an old one, says of it.
+    Stranded,
     /// It is admitted.
     Admitted,
     /// It was admitted, and is not any more: what it held is to go.
@@ -43,34 +46,41 @@ pub const fn only_group(decision: &Decision) -> Option<&str> {
     }
 }
 
-/// How a life stands in the ledger.
-pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation) -> Stand {
+/// How a life stands in the ledger; `waits` if it was not admitted yet.
+pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation, waits: Stand) -> Stand {
     let was = ledger.host(me).is_some_and(|record| record.newest >= incarnation.start);
     match (ledger.admits(me, incarnation), was) {
         (true, _) => Stand::Admitted,
         (false, true) => Stand::Over,
-        (false, false) => Stand::Waiting,
+        (false, false) => waits,
     }
 }
 
-/// What may be done with one group. `held` are the groups that this life held when it was thrown out.
+/// What may be done with one group. `held` are the groups that this life held when it was thrown out, `was_here` tells whether
+/// the group was started or watched here since this machine booted.
 pub fn right(
     ledger: &Ledger,
     me: HostId,
     group: &str,
     (stand, lease): (Stand, Lease),
     held: &BTreeSet<String>,
+    was_here: bool,
 ) -> Right {
     let record = ledger.group(group);
     let mine = record.owner == Some(me);
     let hold = match (stand, lease) {
         (Stand::Over, _) if held.contains(group) || mine => Hold::Lost,
         (Stand::Over, _) => Hold::Unknown,
-        (Stand::Waiting, _) if mine && matches!(ledger.standing(me), Standing::Evicted(_)) => Hold::Lost,
+        (Stand::Waiting | Stand::Stranded, _)
+            if mine && matches!(ledger.standing(me), Standing::Evicted(_)) =>
+        {
+            Hold::Lost
+        }
         // A life before this one owns it: what runs goes on while that one's lease lasts, and nothing is begun.
-        (Stand::Waiting, Lease::Held) => Hold::Unknown,
-        (Stand::Waiting, Lease::Out) if mine => Hold::Suspended,
-        (Stand::Waiting, Lease::Out) => Hold::Unknown,
+        (Stand::Waiting | Stand::Stranded, Lease::Held) => Hold::Unknown,
+        (Stand::Waiting | Stand::Stranded, Lease::Out) if mine => Hold::Suspended,
+        (Stand::Stranded, Lease::Out) if was_here => Hold::Suspended,
+        (Stand::Waiting | Stand::Stranded, Lease::Out) => Hold::Unknown,
         (Stand::Admitted, Lease::Out) if mine => Hold::Suspended,
         (Stand::Admitted, Lease::Held) if mine && record.recalled.is_some() => Hold::Recalled,
         (Stand::Admitted, Lease::Held) if mine => Hold::Owned,

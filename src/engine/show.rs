@@ -9,6 +9,9 @@ use roost_proto::cluster::{HostId, LedgerId};
 use roost_proto::control::{Condition, Health, HostState, HostStatus, Intent, LibvirtStatus, Status};
 use roost_proto::time::Instant;
 
+/// Groups that the file does not name are shown up to so many: of more, the first tell enough.
+const UNKNOWN_SHOWN: usize = 5;
+
 impl Engine {
     /// The state of everything as this host sees it, at `now`, which is `now_ms` of Unix time.
     pub fn status(&self, now: Instant, now_ms: u64) -> Status {
@@ -33,6 +36,12 @@ impl Engine {
             status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
         }
         status.warnings.extend(self.quorum_warning());
+        status.warnings.extend(self.unknown_groups().take(UNKNOWN_SHOWN).map(|group| {
+            format!(
+                "group '{group}' is this host's, and its configuration file does not name it here any more: its VM is not watched, and \
+                 without a lease the watchdog resets this host; put the group back, or the file in order on every host"
+            )
+        }));
         let hosts = status.hosts.iter().map(|host| match host.state {
             HostState::Up => Health::Healthy,
             HostState::Silent
@@ -71,7 +80,7 @@ impl Engine {
             (LedgerId::NONE, _) => {
                 "the cluster is not founded yet: all voters must be up, with the same file, once".to_owned()
             }
-            (_, Stand::Waiting | Stand::Admitted | Stand::Over) => {
+            (_, Stand::Waiting | Stand::Stranded | Stand::Admitted | Stand::Over) => {
                 "no host leads: no majority of the voters hears each other, and nothing is decided".to_owned()
             }
         };

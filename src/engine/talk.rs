@@ -52,6 +52,8 @@ impl Engine {
             Running::Unknown
         } else if self.keeper.may_run() {
             Running::Something
+        } else if self.unknown_groups().next().is_some() {
+            Running::Unknown
         } else {
             Running::Nothing
         }
@@ -147,12 +149,12 @@ impl Engine {
 
     fn say_hello(&mut self) {
         let to = match self.stand {
-            Stand::Waiting if self.stay == Stay::Staying => self.known_voters(),
+            Stand::Waiting | Stand::Stranded if self.stay == Stay::Staying => self.known_voters(),
             Stand::Admitted if self.beats.is_multiple_of(HELLO_BEATS) => self.known_voters(),
             Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) => {
                 self.raft.leader().into_iter().collect()
             }
-            Stand::Waiting | Stand::Admitted | Stand::Over => return,
+            Stand::Waiting | Stand::Stranded | Stand::Admitted | Stand::Over => return,
         };
         let hello = self.hello();
         for voter in to {
@@ -208,7 +210,7 @@ impl Engine {
         }
         for (host, record) in self.ledger.hosts() {
             let Standing::Evicted(evicted) = record.standing else { continue };
-            let at = self.member.last_answered(host, evicted.incarnation);
+            let at = self.member.last_answered(host);
             self.mail.entry(leader).or_default().later.push(Message::LastAnswered {
                 host,
                 incarnation: evicted.incarnation,

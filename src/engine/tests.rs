@@ -115,3 +115,21 @@ fn unknown_names_are_answered_with_the_nearest() {
     assert!(near(&alone.answers[0], Refusal::UnknownGroup, "did you mean 'web'?"), "{:?}", alone.answers);
     assert!(near(&alone.answers[1], Refusal::UnknownHost, "did you mean 'hv1'?"), "{:?}", alone.answers);
 }
+
+#[test]
+fn nothing_is_decided_that_a_host_does_not_know() {
+    let mut alone = Alone::new();
+    alone.sync();
+    let (older, before) = (HostId(9), alone.engine.raft.last_index());
+    alone.engine.voters.insert(older, StorageId(9));
+    alone.handle(Input::Knows { host: older, newest: 0 });
+    alone.order("web", GroupOrder::Freeze);
+    let [Err((Refusal::NotDone, why))] = &alone.answers[..] else { panic!("{:?}", alone.answers) };
+    assert!(why.contains("upgrade it first"), "{why}");
+    let decision = Decision::Forgive { group: "web".to_owned(), epoch: 0 };
+    let entry = Entry { asked: None, decision };
+    assert!(!alone.engine.propose(alone.now, &entry));
+    assert_eq!(alone.engine.raft.last_index(), before, "whoever leads, and whoever asks");
+    alone.handle(Input::Knows { host: older, newest: 1 });
+    assert!(alone.engine.propose(alone.now, &entry));
+}

@@ -29,6 +29,9 @@ impl OsFolder {
     /// The folder `dir`, made if need be, for root alone.
     pub fn new(dir: &Path) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?; // else a power loss may take the folder, and all that was synced in it
+        }
         Ok(Self { dir: dir.to_owned(), open: None })
     }
 

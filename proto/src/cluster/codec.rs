@@ -1,7 +1,8 @@
 //! Datagrams as bytes: the ledger's id, the beat, and the messages, each with its own length before it.
 //!
-//! A beat may be longer than is known here, and a message of a kind that is not known is passed over: so a host
-//! understands what the next version says, as far as it concerns it.
+//! A beat may be longer than is known here, and a message of a kind that is not known is passed over; so is one of a known
+//! kind that cannot be read, when its sender is of a later version. So a host understands what the next version says, as far
+//! as it concerns it, and hears its beats in any case.
 
 use super::{Beat, Datagram, LedgerId, Message};
 use core::fmt;
@@ -42,6 +43,15 @@ impl fmt::Display for DatagramError {
 }
 
 impl core::error::Error for DatagramError {}
+
+/// Which version the sender of a datagram is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// None that is later than this one.
+    Known,
+    /// A later one.
+    Later,
+}
 
 /// Kinds of messages that this version knows.
 const KINDS: u8 = 7;
@@ -86,8 +96,13 @@ impl Datagram {
         out
     }
 
-    /// From bytes that another host sealed.
+    /// From bytes that another host sealed, which knows no more than is known here.
     pub fn decode(bytes: &[u8]) -> Result<Self, DatagramError> {
+        Self::decode_from(bytes, Sender::Known)
+    }
+
+    /// From bytes that another host sealed.
+    pub fn decode_from(bytes: &[u8], sender: Sender) -> Result<Self, DatagramError> {
         if bytes.len() > MAX_PLAINTEXT {
             return Err(DatagramError::Length);
         }
@@ -106,7 +121,11 @@ impl Datagram {
             match message.first() {
                 None => return Err(DatagramError::Message),
                 Some(kind) if *kind >= KINDS => {} // a later version's
-                Some(_) => messages.push(postcard::from_bytes(message).map_err(|_| DatagramError::Message)?),
+                Some(_) => match (postcard::from_bytes(message), sender) {
+                    (Ok(message), _) => messages.push(message),
+                    (Err(_), Sender::Later) => {} // it says what only its own version knows
+                    (Err(_), Sender::Known) => return Err(DatagramError::Message),
+                },
             }
         }
         if rest.is_empty() {
@@ -174,7 +193,14 @@ mod tests {
         bytes.extend(longer);
         bytes.extend([3, KINDS, 1, 2]);
         put(&heard(), &mut bytes);
-        assert_eq!(Datagram::decode(&bytes), Ok(known));
+        assert_eq!(Datagram::decode(&bytes), Ok(known.clone()));
+        // A known kind with what is not known in it: the beat is heard, and what follows.
+        let mut bytes = known.encode();
+        bytes.extend([3, 0, 99, 1]);
+        put(&heard(), &mut bytes);
+        let messages = vec![heard(), heard()];
+        assert_eq!(Datagram::decode(&bytes), Err(DatagramError::Message));
+        assert_eq!(Datagram::decode_from(&bytes, Sender::Later), Ok(Datagram { messages, ..known }));
     }
 
     #[test]

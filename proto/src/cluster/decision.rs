@@ -133,6 +133,26 @@ pub enum Decision {
     },
 }
 
+impl Decision {
+    /// The first of the [`super::DATAGRAM_VERSIONS`] whose hosts know it. A host that does not know a decision cannot keep the
+    /// ledger, so nothing is decided that a host of the cluster does not know.
+    pub const fn since(&self) -> u16 {
+        match self {
+            Self::Admit { .. }
+            | Self::Evict { .. }
+            | Self::Fenced { .. }
+            | Self::Leave { .. }
+            | Self::Mode { .. }
+            | Self::Assign { .. }
+            | Self::Recall { .. }
+            | Self::Release { .. }
+            | Self::Order { .. }
+            | Self::GiveUp { .. }
+            | Self::Forgive { .. } => 1,
+        }
+    }
+}
+
 /// What follows from the silence of a host that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Proof {

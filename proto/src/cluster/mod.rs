@@ -19,6 +19,10 @@ pub const MAX_DATAGRAM: usize = 1232;
 pub const CLUSTER_PORT: u16 = 961;
 /// The formats of datagrams that this version reads and writes. Each is at most 15: two of them share a byte. A host understands
 /// two adjacent ones at least, and writes the newest that the receiver has shown to understand.
+///
+/// Whatever is added to what hosts say or decide (a message, a variant, a field at an end) makes the newest one greater by
+/// one, even where the bytes of all else stay: by it hosts know what the others know. See also
+/// [`decision::Decision::since`].
 pub const DATAGRAM_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
 
 /// Bytes of the reason for which a group was given up, at most, in reports and in the ledger. libvirt passes on QEMU's last

@@ -83,8 +83,8 @@ impl Kind {
                 format!("datagrams from before the last start of roostd on host '{host}' come: somebody repeats them, or they were late")
             }
             Self::Twin => format!(
-                "two hosts go by the name '{host}', and the one at this address is not listened to: give one another name, and \
-                 remove what was copied of '/var/lib/roost'"
+                "two hosts go by the name '{host}', and the one at this address is not listened to: give one another name, \
+                 remove what was copied of '/var/lib/roost', and restart roostd on both"
             ),
             Self::Malformed => {
                 format!("host '{host}' sends what is genuine and makes no sense: compare 'roostd --version' on both")

@@ -185,6 +185,11 @@ impl Udp {
         self.epoll.0.as_fd()
     }
 
+    /// The newest format that a host understands, if it was heard.
+    pub fn newest(&self, host: HostId) -> Option<u16> {
+        self.seal.newest(host)
+    }
+
     /// What was counted.
     pub const fn stats(&self) -> &Stats {
         &self.stats

@@ -25,7 +25,7 @@
 
 use super::keys::Keys;
 use super::replay::{Replay, Verdict};
-use roost_proto::cluster::codec::{MAX_PLAINTEXT, OVERHEAD};
+use roost_proto::cluster::codec::{MAX_PLAINTEXT, OVERHEAD, Sender};
 use roost_proto::cluster::{Datagram, HostId, Incarnation, MAX_DATAGRAM, fnv1a};
 use roost_proto::link::Versions;
 use std::collections::BTreeMap;
@@ -236,8 +236,15 @@ impl Seal {
             return Err(refused);
         }
         peer.newest = Some(header.version >> 4); // the same in a whole life, so a latecomer changes nothing
-        let datagram = Datagram::decode(&plain).map_err(|_| Refused::Malformed(from))?;
+        let later = u16::from(header.version >> 4) > self.versions.newest;
+        let sender = if later { Sender::Later } else { Sender::Known };
+        let datagram = Datagram::decode_from(&plain, sender).map_err(|_| Refused::Malformed(from))?;
         Ok(Opened { from, incarnation: header.incarnation, datagram })
+    }
+
+    /// The newest format that a host understands, as its newest life shows.
+    pub fn newest(&self, host: HostId) -> Option<u16> {
+        self.peers.get(&host)?.newest.map(u16::from)
     }
 
     /// The older life of a host, if what was opened last shows that it goes on beside a newer one.

@@ -189,16 +189,31 @@ fn a_counter_that_is_spent_ends_the_daemon() {
     a.seal(B, &said(1));
 }
 
+/// What host A sends to B with these bytes inside.
+fn sealed(version: u8, mut plain: Vec<u8>) -> Vec<u8> {
+    let a = host(A, 5, &[1]);
+    let key = a.keys.first();
+    let header = Header { version, key: key.mark(), sender: A, incarnation: a.incarnation, counter: 1 };
+    let clear = header.encode(a.mark);
+    let tag = key.seal(header.nonce(), &proven(clear, B, "lab"), &mut plain);
+    [&clear[..], &plain, &tag].concat()
+}
+
 #[test]
 fn what_is_genuine_and_makes_no_sense_is_malformed() {
-    let (a, mut b) = (host(A, 5, &[1]), host(B, 6, &[1]));
-    let key = a.keys.first();
-    let header = Header { version: 0x11, key: key.mark(), sender: A, incarnation: a.incarnation, counter: 1 };
-    let clear = header.encode(a.mark);
-    let mut plain = vec![0xff; 20];
-    let tag = key.seal(header.nonce(), &proven(clear, B, "lab"), &mut plain);
-    let bytes = [&clear[..], &plain, &tag].concat();
-    assert_eq!(b.open(&bytes), Err(Refused::Malformed(A)));
+    let mut b = host(B, 6, &[1]);
+    assert_eq!(b.open(&sealed(0x11, vec![0xff; 20])), Err(Refused::Malformed(A)));
+}
+
+#[test]
+fn a_later_versions_beat_is_heard_whatever_else_it_says() {
+    let unknown = [said(1).encode(), vec![3, 0, 99, 1]].concat(); // a kind of Raft message that is to come
+    let mut b = host(B, 6, &[1]);
+    assert_eq!(b.open(&sealed(0x11, unknown.clone())), Err(Refused::Malformed(A)));
+    let mut b = host(B, 6, &[1]);
+    let opened =
+        b.open(&sealed(0x21, unknown)).expect("it can do more, and says it in a format that is known");
+    assert_eq!((opened.datagram, b.newest(A)), (said(1), Some(2)));
 }
 
 proptest! {

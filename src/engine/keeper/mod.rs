@@ -315,7 +315,11 @@ impl Keeper {
             Input::Guest { group, input } => {
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.guest(now, input, &mut self.out);
+                    group.step(now, &mut self.out);
+                    self.deadline.set(None);
                 }
+                self.store_next();
+                return; // guests speak often, and what one says concerns no other group
             }
             Input::Stored(result) => self.stored(now, result),
         }
@@ -432,9 +436,19 @@ impl Keeper {
         self.groups.contains_key(group)
     }
 
+    /// Whether a group was this host's since this machine booted.
+    pub fn was_here(&self, group: &str) -> bool {
+        self.groups.get(group).is_some_and(Group::was_here)
+    }
+
     /// The names of the groups that may run here.
     pub fn group_names(&self) -> Vec<String> {
         self.groups.keys().cloned().collect()
+    }
+
+    /// Whether this group was this host's in this boot, and the configuration does not name it here any more.
+    pub fn forgot(&self, group: &str) -> bool {
+        self.others.get(group).is_some_and(|saved| saved.epoch > 0)
     }
 
     /// The ledger's word about a group, or the lease, changed.
@@ -447,7 +461,12 @@ impl Keeper {
         self.store_next();
     }
 
-    /// What the leader is told of each group.
+    /// What the leader is told of one group.
+    pub fn report(&self, now: Instant, group: &str) -> Option<GroupReport> {
+        self.groups.get(group).map(|group| group.report(now))
+    }
+
+    /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
         self.groups.values().map(|group| group.report(now)).collect()
     }

@@ -66,7 +66,13 @@ impl Fencing {
         action: FenceAction,
         ticket: &mut u64,
     ) -> (Option<FenceOrder>, Option<Instant>) {
-        if host.fence.is_empty() || self.order.is_some() {
+        // A status that hangs does not keep the power from being taken; its answer is not waited for any more.
+        let busy = match self.order {
+            None => false,
+            Some((_, FenceAction::Status, _)) => action == FenceAction::Status,
+            Some((_, FenceAction::Off | FenceAction::On, _)) => true,
+        };
+        if host.fence.is_empty() || busy {
             return (None, None);
         }
         let after = if action == FenceAction::Off { self.off_after } else { self.status_after };

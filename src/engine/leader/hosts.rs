@@ -82,10 +82,7 @@ impl Leader {
         (incarnation, hello): (Incarnation, &Hello),
         acts: &mut Vec<Act>,
     ) {
-        let timing = &view.config.cluster.timing;
-        let rival = view.member.peer(id).and_then(|peer| peer.rival);
-        if let Some(at) = rival.filter(|at| view.now.since(*at) < timing.evict_after) {
-            self.wake(at + timing.evict_after);
+        if self.has_rival(view, id) {
             let text = format!(
                 "two daemons call themselves '{}': give each machine its own name, and make certain that both do not run the same VMs",
                 host.name
@@ -102,6 +99,15 @@ impl Leader {
             machine: hello.machine,
             proof: hello.proof,
         }));
+    }
+
+    /// Whether a life before the newest, or another machine of that name, was heard beside it lately.
+    fn has_rival(&mut self, view: &View<'_>, id: HostId) -> bool {
+        let timing = &view.config.cluster.timing;
+        let rival = view.member.peer(id).and_then(|peer| peer.rival);
+        let Some(at) = rival.filter(|at| view.now.since(*at) < timing.evict_after) else { return false };
+        self.wake(at + timing.evict_after);
+        true
     }
 
     fn watch_member(
@@ -167,7 +173,7 @@ impl Leader {
         acts: &mut Vec<Act>,
     ) {
         let text = format!(
-            "another machine has come under the name '{}': the one before is evicted, and has to be fenced before this one is admitted",
+            "another machine has come under the name '{}': the one before is evicted once it is silent, and has to be fenced before this one is admitted",
             host.name
         );
         self.tell_host(id, Level::Error, EventKind::HostRefused, text, acts);
@@ -300,6 +306,7 @@ impl Leader {
             && hello.machine == admitted.machine
             && life.start > admitted.incarnation.start
             && !switching
+            && !self.has_rival(view, id)
         {
             let booted = life.boot != admitted.incarnation.boot;
             if booted || hello.running == Running::Nothing {
@@ -335,7 +342,7 @@ impl Leader {
             .keys()
             .filter_map(|voter| {
                 if *voter == view.me {
-                    return Some(view.member.last_answered(id, admitted.incarnation));
+                    return Some(view.member.last_answered(id));
                 }
                 told?.get(voter).copied()
             })

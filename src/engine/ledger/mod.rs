@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 /// Hosts on which one group has failed, at most: those that are tried for it are far fewer.
 pub const MAX_FAILED_ON: usize = 16;
 
-/// The replicated state.
+/// The replicated state. What a later version adds to it comes at its end: so a snapshot can be read by a host that is upgraded
+/// later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     hosts: BTreeMap<HostId, HostRecord>,

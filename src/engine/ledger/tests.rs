@@ -269,3 +269,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_later_version_adds_at_the_end_is_passed_over() {
+    let mut book = Book::default();
+    book.admit(A, life(1, 1), 7);
+    let mut snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+    snapshot.extend_from_slice(b"later");
+    let read: Ledger = postcard::from_bytes(&snapshot).expect("what is known of it is whole");
+    assert_eq!(
+        postcard::to_allocvec(&read).expect("it can"),
+        postcard::to_allocvec(&book.ledger).expect("it can")
+    );
+}

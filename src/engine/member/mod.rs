@@ -30,8 +30,8 @@ pub struct Peer {
     confirmed: Option<Instant>,
     /// The newest of our stamps that it answered as a voter that admits us.
     granted: Option<Instant>,
-    /// When the newest beat that we answered as a voter arrived, and of which life it was.
-    answered: Option<(Incarnation, Instant)>,
+    /// When the newest beat that we answered as a voter arrived, in this life of the host or one before.
+    answered: Option<Instant>,
     /// How it is.
     pub state: Life,
     /// How much of the ledger it has applied.
@@ -162,7 +162,7 @@ impl Member {
         let echo = self.peers.get_mut(&to).and_then(|peer| {
             let (incarnation, stamp, heard) = (peer.life?, peer.stamp?, peer.heard?);
             if admits {
-                peer.answered = Some((incarnation, heard));
+                peer.answered = Some(heard);
             }
             Some(Echo { start: low(incarnation), stamp, admitted: admits })
         });
@@ -174,16 +174,14 @@ impl Member {
         self.own_grant = Some(now);
     }
 
-    /// The newest moment at which this voter may have given that life of a host a lease: the arrival of the newest beat
-    /// that it answered, or else its own start, before which it may have answered too.
-    pub fn last_answered(&self, host: HostId, incarnation: Incarnation) -> Instant {
+    /// The newest moment at which this voter may have given a host a lease: the arrival of the newest beat that it
+    /// answered, or else its own start, before which it may have answered too. In whichever life of the host: the next one
+    /// in the same boot lives on what the lease of the one before has left.
+    pub fn last_answered(&self, host: HostId) -> Instant {
         if host == self.me {
             return self.own_grant.unwrap_or(self.born);
         }
-        match self.peers.get(&host).and_then(|peer| peer.answered) {
-            Some((life, at)) if life == incarnation => at.max(self.born),
-            _ => self.born,
-        }
+        self.peers.get(&host).and_then(|peer| peer.answered).map_or(self.born, |at| at.max(self.born))
     }
 
     /// The voters are others from now on: what a majority of those `before` answered still counts. Each eviction is reported by

@@ -10,12 +10,16 @@ const LIFE: Incarnation = Incarnation { start: 1, boot: 1 };
 const BEAT: Duration = Duration::from_millis(250);
 
 fn config(on_quorum_loss: &str) -> Config {
+    config_with(on_quorum_loss, "web")
+}
+
+fn config_with(on_quorum_loss: &str, group: &str) -> Config {
     let mut text = format!("[cluster]\nname = \"lab\"\non_quorum_loss = \"{on_quorum_loss}\"\n");
     for nth in 1..=3 {
         text += &format!("[[host]]\nname = \"hv{nth}\"\naddress = \"192.0.2.{nth}\"\n");
         text += "watchdog = \"/dev/watchdog\"\n[[host.fence]]\nagent = \"fence_ipmilan\"\n";
     }
-    config::parse(&(text + "[[group]]\nname = \"web\"\nvm = \"web1\"\n")).expect("good")
+    config::parse(&(text + &format!("[[group]]\nname = \"{group}\"\nvm = \"web1\"\n"))).expect("good")
 }
 
 fn id(nth: u32) -> HostId {
@@ -23,15 +27,9 @@ fn id(nth: u32) -> HostId {
 }
 
 /// The ledger in which all three are admitted, `web` is this host's, and a fourth came and went.
-fn ledger() -> Ledger {
+fn ledger(proof: Proof) -> Ledger {
     let gone = HostId::of("gone");
-    let admit = |host, name: String| Decision::Admit {
-        host,
-        name,
-        incarnation: LIFE,
-        machine: 1,
-        proof: Proof::None,
-    };
+    let admit = |host, name: String| Decision::Admit { host, name, incarnation: LIFE, machine: 1, proof };
     let mut decisions: Vec<Decision> = (1..=3).map(|nth| admit(id(nth), format!("hv{nth}"))).collect();
     decisions.push(admit(gone, "gone".to_owned()));
     decisions.push(Decision::Leave { host: gone, incarnation: LIFE });
@@ -50,12 +48,17 @@ struct Trio {
     sent: Vec<(HostId, Datagram)>,
     actions: Vec<keeper::vm::Order>,
     fed: usize,
+    disarmed: bool,
 }
 
 impl Trio {
     fn new(on_quorum_loss: &str, entries: Vec<LogEntry>) -> Self {
+        Self::admitted(on_quorum_loss, Proof::None, entries)
+    }
+
+    fn admitted(on_quorum_loss: &str, proof: Proof, entries: Vec<LogEntry>) -> Self {
         let voters = (1..=3).map(|nth| (id(nth), StorageId(nth))).collect();
-        let data = postcard::to_allocvec(&ledger()).expect("it can be encoded").into();
+        let data = postcard::to_allocvec(&ledger(proof)).expect("it can be encoded").into();
         let snapshot = Some(raft::Snapshot { ledger: LedgerId(7), index: 1, term: 1, voters, data });
         let now = Instant::from_nanos(1_000_000_000_000);
         let start = Start {
@@ -70,7 +73,7 @@ impl Trio {
             screenshots: PathBuf::from("/screens"),
         };
         let engine = Engine::new(&config(on_quorum_loss), start, now);
-        let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0 };
+        let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0, disarmed: false };
         trio.drain();
         trio
     }
@@ -82,6 +85,7 @@ impl Trio {
                 Output::Write(write) => written = Some(write.number),
                 Output::Send { to, datagram } => self.sent.push((to, datagram)),
                 Output::Watchdog(WatchdogOrder::Feed) => self.fed += 1,
+                Output::Watchdog(WatchdogOrder::Disarm) => self.disarmed = true,
                 Output::Keeper(keeper::Output::Order(order)) => self.actions.push(order),
                 _ => {}
             }
@@ -133,14 +137,18 @@ impl Trio {
 
     /// Whether the newest beat to a host answers for its lease.
     fn grants(&self, nth: u32) -> bool {
-        let beats =
+        let mut beats =
             self.sent.iter().filter(|(to, _)| *to == id(nth)).filter_map(|(_, datagram)| datagram.beat);
-        beats.last().and_then(|beat| beat.echo).is_some_and(|echo| echo.admitted)
+        beats.next_back().and_then(|beat| beat.echo).is_some_and(|echo| echo.admitted)
     }
 }
 
 fn running(on_quorum_loss: &str) -> Trio {
-    let mut trio = Trio::new(on_quorum_loss, Vec::new());
+    shown(Trio::new(on_quorum_loss, Vec::new()))
+}
+
+/// Its watchdog works, libvirt shows its VM, and a majority of the voters answered once.
+fn shown(mut trio: Trio) -> Trio {
     trio.handle(Input::Watchdog(WatchdogInput::Working { timeout: Duration::from_secs(5) }));
     trio.handle(Input::Libvirt(LibvirtInput::Connected));
     trio.hear(2, true, Vec::new());
@@ -171,6 +179,37 @@ fn a_host_that_runs_on_without_a_quorum_is_not_reset_for_it() {
     trio.fed_in(40);
     assert_eq!(trio.fed_in(4), 4);
     assert!(trio.actions.is_empty(), "{:?}", trio.actions);
+}
+
+/// Its VM is left as it is, and nobody makes it stand still any more: only the watchdog can.
+#[test]
+fn a_host_whose_file_forgot_what_it_owns_is_not_safe_without_a_lease() {
+    let mut trio = running("pause");
+    trio.engine.reload(&config_with("pause", "another"), trio.now);
+    trio.drain();
+    assert!(trio.fed_in(4) > 0, "its lease holds");
+    trio.fed_in(12);
+    trio.sent.clear();
+    assert_eq!(trio.fed_in(60), 0);
+    let warnings = trio.engine.status(trio.now, 0).warnings;
+    assert!(warnings.iter().any(|text| text.contains("group 'web' is this host's")), "{warnings:?}");
+    trio.see(Run::Off(keeper::vm::Off::Unknown)); // of the other group's VM
+    assert_eq!(trio.engine.hello().running, roost_proto::cluster::Running::Unknown);
+    trio.engine.reload(&config("pause"), trio.now);
+    trio.see(Run::Paused(Paused::User));
+    assert!(trio.fed_in(4) > 0, "it is watched again");
+}
+
+/// The file was changed to "keep" and read again, and the others still take time for a proof.
+#[test]
+fn a_host_that_was_admitted_as_one_that_stops_does_not_run_on() {
+    let proof = Proof::Watchdog { timeout_ms: 5000, lease_ms: 3000 };
+    let mut trio = shown(Trio::admitted("pause", proof, Vec::new()));
+    trio.engine.reload(&config("keep"), trio.now);
+    trio.drain();
+    trio.fed_in(16);
+    assert_eq!(trio.fed_in(4), 0);
+    assert_eq!(trio.actions.pop().map(|order| order.action), Some(VmAction::Suspend));
 }
 
 /// The end of the log that was found on disk was never committed, and a newer leader has cut it off.
@@ -217,4 +256,76 @@ fn a_leader_keeps_nothing_for_hosts_that_are_gone() {
     let waiting: usize = trio.engine.mail.values().map(|mail| mail.now.len() + mail.later.len()).sum();
     assert!(waiting < 10, "{waiting} messages wait");
     assert!(trio.sent.iter().all(|(to, _)| *to != HostId::of("gone")));
+}
+
+/// A host that stood still for a minute: whatever it is told first, it knows before that its lease is over.
+#[test]
+fn a_host_that_stood_still_begins_nothing_when_it_goes_on() {
+    let first: [fn(&mut Trio); 4] = [
+        |trio| trio.see(Run::Off(keeper::vm::Off::Crashed)),
+        |trio| trio.handle(Input::Libvirt(LibvirtInput::Connected)),
+        |trio| trio.hear(2, false, Vec::new()),
+        Trio::beat,
+    ];
+    for tell in first {
+        let mut trio = running("pause");
+        trio.fed_in(4);
+        assert!(trio.engine.lease_until().is_some_and(|until| trio.now < until));
+        trio.now = trio.now + Duration::from_secs(60);
+        trio.fed = 0;
+        tell(&mut trio);
+        let actions: Vec<VmAction> = trio.actions.drain(..).map(|order| order.action).collect();
+        assert!(actions.iter().all(|action| *action == VmAction::Suspend), "{actions:?}");
+        trio.beat();
+        let stopped = trio.engine.keeper().may_run();
+        assert_eq!(trio.fed == 0, stopped, "it is fed only if nothing runs");
+    }
+}
+
+/// An answer to a beat from before it stood still is as old as that beat.
+#[test]
+fn an_answer_that_comes_after_a_standstill_gives_no_new_lease() {
+    let mut trio = running("pause");
+    trio.beat();
+    let stamp = Stamp(trio.now.as_nanos() / 1_000_000);
+    trio.now = trio.now + Duration::from_secs(60);
+    let echo = Some(Echo { start: 1, stamp, admitted: true });
+    for nth in [2, 3] {
+        let beat = Some(Beat {
+            stamp: Stamp(trio.now.as_nanos() / 1_000_000),
+            echo,
+            applied: 1,
+            life: Life::Leased,
+        });
+        let datagram = Datagram { ledger: LedgerId(7), beat, messages: Vec::new() };
+        trio.handle(Input::Datagram { from: id(nth), incarnation: LIFE, datagram });
+    }
+    assert!(trio.engine.lease_until().is_some_and(|until| until < trio.now));
+    assert_eq!(trio.actions.last().map(|order| &order.action), Some(&VmAction::Suspend));
+}
+
+/// It is evicted while it leaves, and time is taken for the proof: its own VM has to go before the watchdog is put away.
+#[test]
+fn a_host_that_leaves_and_was_evicted_meanwhile_puts_its_watchdog_away_last() {
+    let mut trio = running("pause");
+    trio.handle(Input::Leave);
+    let data = |decision| {
+        let entry = postcard::to_allocvec(&Entry { asked: None, decision }).expect("it can be encoded");
+        LogEntry { term: 2, payload: Payload::Data(entry) }
+    };
+    let (host, incarnation, by) = (id(1), LIFE, FencedBy::Time);
+    let entries =
+        vec![data(Decision::Evict { host, incarnation }), data(Decision::Fenced { host, incarnation, by })];
+    let append =
+        RaftMessage::Append { term: 2, previous: Position { term: 1, index: 1 }, commit: 3, entries };
+    trio.hear(2, false, vec![Message::Raft(append)]);
+    assert_eq!((trio.engine.applied(), trio.engine.ledger().standing(host)), (3, Standing::Out));
+    assert_eq!(trio.actions.pop().map(|order| order.action), Some(VmAction::Destroy));
+    trio.beat();
+    assert!(!trio.disarmed, "its VM runs");
+    trio.see(Run::Off(keeper::vm::Off::Destroyed));
+    let ticket = keeper::vm::Ticket(1);
+    trio.handle(Input::Libvirt(LibvirtInput::Done { ticket, result: Ok(()) }));
+    trio.beat();
+    assert!(trio.disarmed);
 }

@@ -6,7 +6,7 @@ use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::{Config, FenceAgent, FenceLevel, OnQuorumLoss, Role, Timing};
+use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, Role, Timing};
 use roost::engine::Command;
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::HostMode;
@@ -14,6 +14,7 @@ use roost_proto::control::Intent;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// All machines boot, found the cluster and start their groups within so long.
 const SETTLES: Duration = Duration::from_secs(90);
@@ -72,9 +73,10 @@ enum Kind {
     Hurry,
     Maintenance,
     Move,
+    Reload,
 }
 
-const KINDS: [Kind; 28] = [
+const KINDS: [Kind; 29] = [
     Kind::Loss,
     Kind::Isolation,
     Kind::Split,
@@ -103,6 +105,7 @@ const KINDS: [Kind; 28] = [
     Kind::Hurry,
     Kind::Maintenance,
     Kind::Move,
+    Kind::Reload,
 ];
 
 /// Runs the world of a seed.
@@ -381,7 +384,7 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
         Kind::DiskLost => {
             // One of at least three: what a majority forgot is lost.
             let voters = world.config.hosts.iter().filter(|host| host.votes).count();
-            if voters >= 3 && !core::mem::replace(&mut world.disk_lost, true) {
+            if voters >= 3 && !world.voters_change && !core::mem::replace(&mut world.disk_lost, true) {
                 world.queue.push(from, Event::Deed(Deed::DiskLost(host)));
             }
         }
@@ -475,6 +478,56 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
             let to = random.once_in(2).then(|| world.hosts[host].name.clone());
             let command = Command::Move { group: group(random, world), to };
             world.queue.push(from, Event::Deed(Deed::Order(other, command)));
+        }
+        Kind::Reload => reload(world, random, from, until),
+    }
+}
+
+/// The files of all hosts, or of some, become others for a while.
+fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
+    let mut file = (*world.config).clone();
+    let host = random.index(file.hosts.len());
+    match random.below(4) {
+        0 if !file.groups.is_empty() => {
+            file.groups.remove(random.index(file.groups.len()));
+        }
+        1 if !file.groups.is_empty() => {
+            let nth = random.index(file.groups.len());
+            let on = &file.groups[nth].on;
+            file.groups[nth].on = on[..1 + random.index(on.len())].into();
+        }
+        // Of fewer voters than the file had, one that loses its disk may be too many.
+        2 | 3 if world.disk_lost => return,
+        2 if file.hosts.iter().filter(|other| other.votes).count() > 1 || !file.hosts[host].votes => {
+            file.hosts[host].votes =
+                !file.hosts[host].votes && file.hosts.iter().filter(|other| other.votes).count() < MAX_VOTERS;
+        }
+        _ if file.hosts.len() > 2 => {
+            if random.once_in(2) {
+                world.queue.push(from, Event::Deed(Deed::Leave(host)));
+                world.queue.push(until.after(Duration::from_secs(1)), Event::Deed(Deed::Run(host)));
+            }
+            let gone = file.hosts.remove(host).name;
+            for group in &mut file.groups {
+                group.on = group.on.iter().filter(|name| **name != gone).cloned().collect();
+            }
+            file.groups.retain(|group| !group.on.is_empty());
+            if !file.hosts.iter().any(|other| other.votes) {
+                file.hosts[0].votes = true;
+            }
+        }
+        _ => return,
+    }
+    world.voters_change |= file.hosts.iter().filter(|host| host.votes).count()
+        != world.config.hosts.iter().filter(|host| host.votes).count();
+    file.number = u32::try_from(random.below(1 << 31)).unwrap_or(0);
+    let (new, old) = (Arc::new(file), Arc::clone(&world.config));
+    let all = random.once_in(2);
+    for host in 0..world.hosts.len() {
+        if all || random.once_in(2) {
+            let moment = random.time(Duration::ZERO, Duration::from_secs(2));
+            world.queue.push(from.after(moment), Event::Deed(Deed::Reload(host, Arc::clone(&new))));
+            world.queue.push(until.after(moment), Event::Deed(Deed::Reload(host, Arc::clone(&old))));
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
 use super::{
-    Count, Doing, Duration, EventKind, Failure, Group, Instant, Level, Outbox, Output, Phase, Rise, Rung,
+    Count, Doing, Duration, EventKind, Failure, Group, Instant, LatePause, Level, Outbox, Output, Phase,
+    Rise, Rung,
 };
 use super::{ladder, seconds};
 
@@ -132,6 +133,9 @@ impl Group {
                 Err(_) => {}
             }
         }
+        if doing == Doing::Suspend && result == Err(ActionError::TimedOut) {
+            self.late_pause = LatePause::Pending(ticket);
+        }
         if matches!(doing, Doing::Suspend | Doing::Wipe | Doing::Kill | Doing::Resume) {
             self.by_right(now, doing, &result, out);
             return;
@@ -150,6 +154,9 @@ impl Group {
     pub fn ended(&mut self, now: Instant, ticket: Ticket) {
         if self.late.take_if(|late| *late == ticket).is_some() {
             self.begun = Some(now);
+        }
+        if self.late_pause == LatePause::Pending(ticket) {
+            self.late_pause = LatePause::SeenUntil(now + SEEN_WITHIN);
         }
     }
 
@@ -227,7 +234,9 @@ impl Group {
         let wanted = self.may_recover();
         match doing {
             Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => {} // see `by_right`
-            Doing::Define => self.vm.lose(), // what was known of it is past; the next view tells
+            // What was known of it is past, unless libvirt's event was faster than the order's end; else the next view tells.
+            Doing::Define if self.vm.run() == Some(Run::Undefined) => self.vm.lose(),
+            Doing::Define => {}
             Doing::Shutdown | Doing::Destroy => {}
             Doing::Start | Doing::Restart => {
                 self.phase = Phase::Starting { until: now + SEEN_WITHIN, rise: rise(doing) };

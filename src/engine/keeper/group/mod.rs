@@ -26,6 +26,9 @@ use roost_proto::time::{Instant, Span};
 
 /// Decisions after one input, at most; more would be a loop.
 const MAX_STEPS: usize = 16;
+/// How long libvirt may take to show a VM after the daemon started. Without a lease the watchdog goes hungry meanwhile: it waits
+/// for 2 s at the least.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the group is in the middle of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,17 @@ enum Rise {
     First,
     /// It had failed.
     Again,
+}
+
+/// Whether a pause of ours may still happen, long after it was given up: it is no person's, then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LatePause {
+    /// It may not.
+    No,
+    /// libvirt has not answered this order yet.
+    Pending(Ticket),
+    /// It was answered; what it did is seen until then.
+    SeenUntil(Instant),
 }
 
 /// Whether the VM's process was killed.
@@ -140,6 +154,7 @@ pub struct Group {
     wish: Option<(String, Instant)>,
     /// Calls that may still start or resume the VM, though they were answered as timed out.
     late: Option<Ticket>,
+    late_pause: LatePause,
     /// Since when it has been seen to run without right.
     stray: Option<Instant>,
     /// Its process was killed, and libvirt has not shown it since.
@@ -154,6 +169,8 @@ pub struct Group {
     held_until: Option<Instant>,
     /// When a start ended of which nothing was seen yet: it may show any moment.
     begun: Option<Instant>,
+    /// Until when a daemon that has just started waits to be shown the VM, before it judges without libvirt.
+    shown_by: Option<Instant>,
     /// When it was last decided what to do.
     stepped: Instant,
     silence: Silence,
@@ -191,6 +208,7 @@ impl Group {
             },
             wish: None,
             late: None,
+            late_pause: LatePause::No,
             stray: None,
             killed: Killed::No,
             on_stray: cluster.on_stray,
@@ -200,6 +218,7 @@ impl Group {
             phase,
             order: None,
             held_until: None,
+            shown_by: Some(now + SHOWN_WITHIN),
             stepped: now,
             begun: (epoch > 0).then_some(now), // a start of the daemon's life before may be under way still
             silence: Silence::Heard,
@@ -259,7 +278,9 @@ impl Group {
 
     /// Whether the end of this order matters to it.
     pub fn awaits(&self, ticket: Ticket) -> bool {
-        self.late == Some(ticket) || self.order.is_some_and(|(current, _)| current == ticket)
+        self.late == Some(ticket)
+            || self.late_pause == LatePause::Pending(ticket)
+            || self.order.is_some_and(|(current, _)| current == ticket)
     }
 
     /// libvirt does not answer: nothing is known, and nothing is done.
@@ -272,12 +293,18 @@ impl Group {
     pub fn observe(&mut self, now: Instant, view: DomainView, happened: Option<Happened>, out: &mut Outbox) {
         let before = self.vm.run();
         let first = before.is_none();
+        self.shown_by = None;
         self.killed = Killed::No;
         let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
             self.begun = None;
         }
+        let ran = !matches!(before, Some(Run::Paused(_)));
         let news = self.vm.observe(now, view, happened);
+        if ran && matches!(self.vm.run(), Some(Run::Paused(Paused::User))) && self.paused_late(now) {
+            self.saved.suspended = Some(self.saved.epoch);
+            out.dirty = true;
+        }
         let stood_still = matches!(before, Some(Run::Paused(_) | Run::Asleep));
         if first || stood_still {
             self.remote.excuse(now);
@@ -312,6 +339,15 @@ impl Group {
         }
         self.look_for_stray(now, out);
         self.look_for_dangers(now, out);
+    }
+
+    /// Whether the pause that is seen is one of ours that came late; once.
+    fn paused_late(&mut self, now: Instant) -> bool {
+        match core::mem::replace(&mut self.late_pause, LatePause::No) {
+            LatePause::No => false,
+            LatePause::Pending(_) => true,
+            LatePause::SeenUntil(until) => now < until,
+        }
     }
 
     fn happened(&mut self, now: Instant, happened: Happened, out: &mut Outbox) {
@@ -646,7 +682,7 @@ impl Group {
         let wish = self.wish.as_ref().map(|(_, at)| *at);
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
         let begun = self.begun.map(|at| at + SEEN_WITHIN);
-        let due = [phase.filter(|_| free), self.held_until, judged, stray, wish, begun];
+        let due = [phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
         due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }

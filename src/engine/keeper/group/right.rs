@@ -140,6 +140,7 @@ impl Group {
         }
         let hard = self.on_quorum_loss == OnQuorumLoss::Stop;
         match self.vm.run() {
+            None if self.shown_by.is_some_and(|at| now < at) => false, // it may stand still since the life before
             None => self.order(Doing::Kill, out),
             Some(Run::Off(_) | Run::Undefined) => false, // what may appear is looked at when it does
             Some(_) if hard => self.order(Doing::Wipe, out),
@@ -178,7 +179,7 @@ impl Group {
     }
 
     /// Whether libvirt's silence may hide something of this group: it was this host's once in this boot.
-    fn was_here(&self) -> bool {
+    pub fn was_here(&self) -> bool {
         self.saved.epoch > 0
     }
 

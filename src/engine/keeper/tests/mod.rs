@@ -3,6 +3,7 @@
 mod guest;
 mod ladder;
 mod operator;
+mod right;
 mod vm;
 mod walk;
 

@@ -159,6 +159,15 @@ fn a_missing_domain_is_defined_if_its_file_is_named() {
 }
 
 #[test]
+fn a_domain_that_is_seen_before_its_definition_is_answered_is_started_at_once() {
+    let mut world = World::new("xml = \"/etc/roost/vms/web1.xml\"");
+    world.see(Run::Undefined);
+    world.see(Run::Off(Off::Unknown)); // libvirt's event was faster
+    world.done(&VmAction::Define { xml: PathBuf::from("/etc/roost/vms/web1.xml") }, Ok(()));
+    assert_eq!(world.actions(), [&VmAction::Start], "and not when libvirt is next asked for all");
+}
+
+#[test]
 fn a_missing_domain_without_a_file_is_told() {
     let mut world = World::new("");
     world.see(Run::Undefined);

@@ -81,6 +81,22 @@ fn a_host_with_power_is_evicted_later_and_its_power_taken() {
 }
 
 #[test]
+fn a_status_that_hangs_does_not_keep_the_power_from_being_taken() {
+    let mut office = with_agent();
+    office.settle();
+    office.lose_c(Duration::from_millis(1900));
+    let status = office.fences().remove(0);
+    assert_eq!(status.action, FenceAction::Status);
+    office.lose_c(Duration::from_millis(3100));
+    let off = office.fences().pop().expect("it is ordered off");
+    assert_eq!((off.action, office.standing(C)), (FenceAction::Off, "evicted"));
+    office.answer(&status, &FenceResult::On);
+    assert!(office.fences().is_empty());
+    office.answer(&off, &FenceResult::Off);
+    assert_eq!(office.standing(C), "out");
+}
+
+#[test]
 fn agents_that_fail_are_tried_again_and_the_groups_stay_blocked() {
     let mut office = with_agent();
     office.settle();
@@ -269,4 +285,42 @@ fn voters_change_one_at_a_time_when_everybody_knows_of_the_change_before() {
     office.pass(Duration::from_millis(500), &[B, C]);
     let voters = asked(&mut office).expect("now it may");
     assert_eq!(voters.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from([id(A), id(C)]));
+}
+
+/// The lease of the life before is carried over a restart of the daemon: that nobody answered the new life yet proves nothing.
+#[test]
+fn time_counts_from_the_answers_to_the_life_before_too() {
+    let mut office = Office::of(&[group("web", "on = [\"c\", \"b\"]")]);
+    office.settle();
+    // The leader answers the first life, as c does itself; then comes the next one, and is cut off at once.
+    office.member.beat_for(office.now, id(C), true, 1, Life::Leased);
+    office.now = office.now + BEAT;
+    office.comes_again(C, Incarnation { start: 2, boot: 1 }, Running::Unknown);
+    office.settle();
+    assert!(office.ledger.admits(id(C), Incarnation { start: 2, boot: 1 }));
+    office.lose_c(Duration::from_millis(3100));
+    assert_eq!(office.standing(C), "evicted");
+    office.answered(Duration::from_secs(60)); // b never answered it since it started
+    office.settle();
+    assert_eq!(office.standing(C), "evicted", "the lease that it may have, and its watchdog, are not over");
+    office.pass(Duration::from_secs(6), &[B]);
+    assert_eq!(office.standing(C), "out");
+}
+
+/// A copy of the machine, with its name and its id, says that it was booted; and the one that was evicted is heard still.
+#[test]
+fn a_copy_of_a_machine_proves_nothing_while_the_other_is_heard() {
+    let mut office = Office::of(&[group("web", "on = [\"c\", \"b\"]")]);
+    office.settle();
+    office.lose_c(Duration::from_millis(3100));
+    let before = office.lives[&id(C)];
+    office.comes_again(C, Incarnation { start: 2, boot: 2 }, Running::Nothing);
+    for _ in 0..20 {
+        let now = office.now;
+        assert!(!office.member.listens(now, id(C), before, LedgerId(7)));
+        office.pass(BEAT, &[B, C]);
+    }
+    assert_eq!((office.standing(C), office.owner("web")), ("evicted", C));
+    office.pass(Duration::from_secs(4), &[B, C]);
+    assert_eq!(office.standing(C), "in", "it is silent now");
 }

@@ -60,10 +60,11 @@ impl Office {
     fn new(config: Config) -> Self {
         let now = Instant::from_nanos(100_000_000_000);
         let me = Incarnation { start: 1, boot: 1 };
+        let born = now - Duration::from_secs(60);
         let mut office = Self {
             ledger: Ledger::default(),
             index: 1,
-            member: Member::new(id(A), me, BEAT, config.cluster.timing.lease, None, now),
+            member: Member::new(id(A), me, BEAT, config.cluster.timing.lease, None, born),
             leader: Leader::new(now, 1),
             now,
             voters: [A, B, C].map(|host| (id(host), StorageId(id(host).0))).into(),

@@ -38,7 +38,7 @@ pub struct Check {
     pub terms: Vec<(Term, Option<HostId>)>,
     /// Where the log on each host's disk ends, with what was acknowledged.
     pub ends: Vec<Index>,
-    /// Since when each host has no lease, and could do what follows from it.
+    /// Since when something of each host's own runs there without a lease, and could be stopped.
     pub unleased: Vec<Option<Time>>,
     /// How often each VM was started, and the number of the start that each copy has its memory from.
     lives: BTreeMap<String, u64>,

@@ -9,12 +9,20 @@ use roost::engine::keeper::vm::{Off, Run};
 use roost::engine::{Command, Input};
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::state::Saved;
+use std::sync::Arc;
 
 impl World {
     /// Does something.
     pub fn deed(&mut self, deed: Deed) {
-        if !matches!(deed, Deed::Heal) {
-            self.say(|_| format!("--- {deed:?}"));
+        match &deed {
+            Deed::Heal => {}
+            Deed::Reload(host, file) => {
+                let (host, names) = (*host, |names: Vec<&str>| names.join(" "));
+                let hosts = names(file.hosts.iter().map(|host| host.name.as_str()).collect());
+                let groups = names(file.groups.iter().map(|group| group.name.as_str()).collect());
+                self.say(|w| format!("--- the file of {} names {hosts}, {groups}", w.hosts[host].name));
+            }
+            deed => self.say(|_| format!("--- {deed:?}")),
         }
         match deed {
             Deed::PowerOff(host) => self.power_off(host),
@@ -111,6 +119,12 @@ impl World {
                     self.operate(at, Command::ConfirmFenced { host: self.hosts[host].name.clone() });
                 }
             }
+            Deed::Reload(host, file) => {
+                let it = &mut self.hosts[host];
+                it.file = Arc::clone(&file);
+                let life = it.life;
+                self.push(Duration::ZERO, Event::Reload { host, life, file });
+            }
             Deed::Heal => self.heal(),
         }
     }
@@ -160,6 +174,9 @@ impl World {
             self.deed(Deed::PowerOn(host));
             self.set_libvirt(host, Libvirt::Up);
             self.deed(Deed::Run(host));
+            if self.hosts[host].file.number != self.config.number {
+                self.deed(Deed::Reload(host, Arc::clone(&self.config)));
+            }
             let domains = self.hosts[host].domains.values_mut();
             domains.for_each(|domain: &mut Domain| {
                 domain.bad_starts = 0;

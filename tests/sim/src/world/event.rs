@@ -97,6 +97,8 @@ pub enum Deed {
         at: usize,
         host: usize,
     },
+    /// A host's file is another from now on, and its daemon is told to read it.
+    Reload(usize, Arc<Config>),
     /// All faults are over.
     Heal,
 }

@@ -82,6 +82,8 @@ pub struct World {
     pub told: Option<Vec<Told>>,
     /// Some host lost its disk, or will.
     pub disk_lost: bool,
+    /// Some file names other voters for a while, or will.
+    pub voters_change: bool,
     /// Counts what the engines cost, if that is wanted.
     pub meter: Option<Meter>,
 }
@@ -108,6 +110,7 @@ impl World {
             sent: 0,
             told: None,
             disk_lost: false,
+            voters_change: false,
             meter: None,
         };
         for host in 0..world.hosts.len() {
@@ -402,6 +405,10 @@ impl World {
             if !same {
                 self.violated(format!("a datagram is another after its encoding: {datagram:?}"));
             }
+        }
+        if let Some(after) = self.net.doubles(from, to, &mut self.random) {
+            let datagram = Box::new(datagram.clone());
+            self.push(after, Event::Deliver { to, from, incarnation, datagram });
         }
         if let Some(after) = self.net.send(from, to, &mut self.random) {
             self.push(after, Event::Deliver { to, from, incarnation, datagram: Box::new(datagram) });

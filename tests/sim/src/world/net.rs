@@ -18,6 +18,10 @@ struct Link {
 /// What a link is like without faults: a switch and two kernels.
 const FASTEST: Duration = Duration::from_micros(50);
 const SLOWEST: Duration = Duration::from_millis(2);
+/// Datagrams that come twice on a bad link, per mille, and how late the second may be: the sealing refuses it, unless the
+/// daemon was started anew meanwhile, and the engine must not need that.
+const DOUBLED: u32 = 50;
+const LATE: Duration = Duration::from_secs(5);
 
 /// All links. Those that are as they should be are not in it.
 #[derive(Debug, Default)]
@@ -50,6 +54,13 @@ impl Net {
     /// All links are well.
     pub fn heal(&mut self) {
         self.links.clear();
+    }
+
+    /// After how long a second copy of it comes, if one does.
+    pub fn doubles(&self, from: usize, to: usize, random: &mut Random) -> Option<Duration> {
+        let link = self.links.get(&(from, to))?;
+        let bad = link.loss > 0 || !link.delay.is_zero();
+        (bad && random.permille(DOUBLED)).then(|| random.time(FASTEST, LATE))
     }
 
     /// How long a datagram takes; `None` if it is lost.

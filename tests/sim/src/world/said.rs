@@ -84,22 +84,17 @@ impl World {
         let leased = daemon.engine.lease_until().is_some_and(|until| now < until);
         let able = it.libvirt == Libvirt::Up && daemon.connected && !it.frozen && !it.stopped;
         let able = able && !it.domains.values().any(|domain| domain.stuck);
-        if leased || !able || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep {
+        let exempt = leased || !able || self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep;
+        let Some(vm) = self.runs_of_its_own(host).filter(|_| !exempt) else {
             self.check.unleased[host] = None;
             return;
-        }
-        let since = *self.check.unleased[host].get_or_insert(self.now);
-        if self.now.since(since) < STANDS_STILL {
-            return;
-        }
-        if let Some(vm) = self.runs_of_its_own(host) {
-            let text = format!(
-                "lease: {vm} runs on {}, whose lease ended {} s ago",
-                it.name,
-                self.now.since(since).as_secs()
-            );
+        };
+        let since = self.check.unleased[host].unwrap_or(self.now);
+        if self.now.since(since) > STANDS_STILL {
+            let text = format!("lease: {vm} runs on {}, which has had no lease for 5 s", it.name);
             self.violated(text);
         }
+        self.check.unleased[host] = Some(since);
     }
 
     /// A VM that runs on a host and is its own, by its own ledger.

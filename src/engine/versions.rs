@@ -1,0 +1,55 @@
+//! What the other hosts know: in an upgrade, host by host, nothing is decided that one of them could not read.
+//!
+//! A host that was not heard in this life is taken for one of the oldest version that is understood. One that is out of the
+//! cluster, and so runs nothing, is not asked: it has to be upgraded before it comes back.
+
+use super::Engine;
+use super::ledger::Standing;
+use roost_proto::cluster::{DATAGRAM_VERSIONS, HostId};
+use std::collections::BTreeMap;
+
+/// The newest version that each host knows.
+#[derive(Debug, Default)]
+pub struct Known(BTreeMap<HostId, u16>);
+
+impl Known {
+    /// A host shows which version it knows.
+    pub fn shows(&mut self, host: HostId, newest: u16) {
+        self.0.insert(host, newest);
+    }
+
+    /// The first of `hosts` that does not know what came with version `since`.
+    fn lacking(&self, since: u16, mut hosts: impl Iterator<Item = HostId>) -> Option<HostId> {
+        hosts.find(|host| self.0.get(host).copied().unwrap_or(DATAGRAM_VERSIONS.oldest) < since)
+    }
+}
+
+impl Engine {
+    /// A host that keeps the ledger and does not know what came with version `since`.
+    pub(super) fn lacking(&self, since: u16) -> Option<HostId> {
+        let members = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
+        let hosts = self.voters.keys().copied().chain(members.map(|(host, _)| host));
+        self.known.lacking(since, hosts.filter(|host| *host != self.me))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_host_does_not_know_is_not_decided() {
+        const A: HostId = HostId(1);
+        const B: HostId = HostId(2);
+        let (mut known, hosts) = (Known::default(), || [A, B].into_iter());
+        let oldest = DATAGRAM_VERSIONS.oldest;
+        assert_eq!(known.lacking(oldest, hosts()), None);
+        assert_eq!(known.lacking(oldest + 1, hosts()), Some(A), "nobody was heard");
+        known.shows(A, oldest + 1);
+        assert_eq!(known.lacking(oldest + 1, hosts()), Some(B));
+        known.shows(B, oldest + 1);
+        assert_eq!(known.lacking(oldest + 1, hosts()), None);
+        known.shows(A, oldest);
+        assert_eq!(known.lacking(oldest + 1, hosts()), Some(A), "it was put back to the version before");
+    }
+}
