@@ -14,6 +14,9 @@ use roost_proto::control::{EventKind, Level};
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A host that was not heard for so many beats is answered at once when it is heard again, and not with the next beat: its
+/// lease may have no time to lose. One or two datagrams that are lost are no such silence.
+const AWAY_BEATS: u32 = 3;
 /// A host that is in the cluster says who it is to a leader that has not heard it yet, and to every voter again after so
 /// many beats.
 const HELLO_BEATS: u64 = 60;
@@ -105,19 +108,24 @@ impl Engine {
         self.tell_leader(now);
         self.ask_leader();
         for to in self.listeners() {
-            let admits = self.may_answer()
-                && self
-                    .member
-                    .peer(to)
-                    .and_then(|peer| peer.life)
-                    .is_some_and(|life| self.ledger.admits(to, life));
-            let life = self.life();
-            let beat = self.member.beat_for(now, to, admits, self.applied, life);
-            let mail = self.mail.remove(&to).unwrap_or_default();
-            let messages = mail.now.into_iter().chain(mail.later).collect();
-            self.post(to, Some(beat), messages);
+            self.beat_to(now, to);
         }
         self.mail.values_mut().for_each(|mail| mail.later.clear()); // to hosts that get no beat, and so would wait for ever
+    }
+
+    fn beat_to(&mut self, now: Instant, to: HostId) {
+        let life = self.member.peer(to).and_then(|peer| peer.life);
+        let admits = self.may_answer() && life.is_some_and(|life| self.ledger.admits(to, life));
+        let beat = self.member.beat_for(now, to, admits, self.applied, self.life());
+        let mail = self.mail.remove(&to).unwrap_or_default();
+        let messages = mail.now.into_iter().chain(mail.later).collect();
+        self.post(to, Some(beat), messages);
+    }
+
+    /// Whether a host was heard before, but not lately.
+    fn was_away(&self, now: Instant, host: HostId) -> bool {
+        let heard = self.member.peer(host).and_then(|peer| peer.heard);
+        heard.is_some_and(|at| now.since(at) >= self.config.cluster.timing.beat * AWAY_BEATS)
     }
 
     /// A leader that leaves lets another voter lead, which then sees it go.
@@ -265,7 +273,11 @@ impl Engine {
         }
         if let Some(beat) = &datagram.beat {
             let silent = self.member.silence(now, from).age;
+            let was_away = self.was_away(now, from);
             self.member.beat(now, from, beat);
+            if was_away && self.listeners().contains(&from) {
+                self.beat_to(now, from);
+            }
             if silent >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
                 self.changed.leader = Flag::Unseen;
             }

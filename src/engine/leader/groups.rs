@@ -1,7 +1,7 @@
 //! Groups: which are given back, recalled, given to a host, or given up on.
 
 use super::super::ledger::{GroupRecord, Standing};
-use super::placement::{Nowhere, Plan};
+use super::placement::{Going, Nowhere, Plan};
 use super::reports::Reports;
 use super::{Act, Leader, View, Waiting};
 use crate::config;
@@ -244,8 +244,9 @@ impl Leader {
             let host = match found {
                 Ok(host) => host,
                 Err(Why::Room(hosts)) => {
-                    let may = !displaced && !self.is_room_coming(view);
-                    let go = plan.displace(group, &hosts).filter(|_| may);
+                    let going = self.going(view);
+                    let may = !displaced && going != Going::InTime;
+                    let go = plan.displace(group, &hosts, going).filter(|_| may);
                     for name in go.into_iter().flatten() {
                         displaced = true;
                         self.making_room = Some((view.now, view.now));
@@ -299,9 +300,8 @@ impl Leader {
         }
     }
 
-    /// Whether groups that were displaced are still on their way, or their room may not be told of yet: until then nothing
-    /// more is displaced. One that does not go in time is waited for no longer.
-    fn is_room_coming(&mut self, view: &View<'_>) -> bool {
+    /// How far groups are that were displaced: while they are on their way, nothing more is displaced.
+    fn going(&mut self, view: &View<'_>) -> Going {
         let leaving = view.config.groups.iter().filter(|group| {
             let record = view.ledger.group(&group.name);
             let goes = record.recalled.is_some_and(|recall| recall.why == RecallReason::Displaced);
@@ -309,7 +309,7 @@ impl Leader {
         });
         let longest = leaving.map(|group| group.stop_timeout).max();
         let Some((since, last)) = self.making_room.or(longest.map(|_| (view.now, view.now))) else {
-            return false;
+            return Going::None;
         };
         let last = if longest.is_some() { view.now } else { last };
         self.making_room = Some((since, last));
@@ -317,10 +317,17 @@ impl Leader {
             Some(longest) => since + longest + GONE_AFTER,
             None => last + ROOM_TOLD,
         };
-        if view.now < until {
-            self.wake(until);
+        match longest {
+            _ if view.now < until => {
+                self.wake(until);
+                Going::InTime
+            }
+            Some(_) => Going::Overdue,
+            None => {
+                self.making_room = None;
+                Going::None
+            }
         }
-        view.now < until
     }
 
     /// Notes why a group is not given to anybody, and tells it once, unless it passes soon.

@@ -20,6 +20,17 @@ pub enum Nowhere {
     FailedEverywhere,
 }
 
+/// How far groups are that make room for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// There are none.
+    None,
+    /// They are on their way, or their room may not be told of yet.
+    InTime,
+    /// They should be gone, and are not.
+    Overdue,
+}
+
 /// Who owns what, with what is about to be decided.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -286,8 +297,8 @@ impl<'a> Plan<'a> {
     }
 
     /// Groups of less priority on one of `hosts` whose going would make room for `group`: the fewest, the least
-    /// important first.
-    pub fn displace(&self, group: &config::Group, hosts: &[HostId]) -> Option<Vec<String>> {
+    /// important first. What goes from a host already counts as gone, unless it takes too long for that.
+    pub fn displace(&self, group: &config::Group, hosts: &[HostId], going: Going) -> Option<Vec<String>> {
         let need = self.memory_with(group, &self.coming_mates(group, None));
         let mut best: Option<Vec<String>> = None;
         for id in hosts {
@@ -308,7 +319,8 @@ impl<'a> Plan<'a> {
                 })
                 .collect();
             lesser.sort_by_key(|other| (other.priority, &other.name));
-            let mut left = self.left(host).unwrap_or(0) + self.going(*id);
+            let going = if going == Going::Overdue { 0 } else { self.going(*id) };
+            let mut left = self.left(host).unwrap_or(0) + going;
             let mut go = Vec::new();
             for other in lesser {
                 if left >= need {

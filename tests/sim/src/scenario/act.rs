@@ -203,7 +203,12 @@ impl Play<'_> {
             Vm::ShutDownInside => self.world.stops(host, &vm, Off::Shutdown),
             Vm::DestroyedByHand(_) => self.world.stops(host, &vm, Off::Destroyed),
             _ => {
-                self.world.set_run(host, &vm, Run::Paused(Paused::User), Some(Happened::Paused(Paused::User)))
+                self.world.set_run(
+                    host,
+                    &vm,
+                    Run::Paused(Paused::User),
+                    Some(Happened::Paused(Paused::User)),
+                );
             }
         }
         Ok(())
