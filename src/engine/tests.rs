@@ -32,7 +32,7 @@ impl Alone {
             seed: 1,
             screenshots: PathBuf::from("/screens"),
         };
-        let engine = Engine::new(&config::parse(CONFIG).expect("good"), start, now);
+        let engine = Engine::new(config::parse(CONFIG).expect("good"), start, now);
         let mut alone = Self { engine, now, writes: Vec::new(), answers: Vec::new() };
         alone.drain();
         alone

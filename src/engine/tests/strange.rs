@@ -268,7 +268,7 @@ fn walk(seed: u64) -> (Index, bool) {
         seed,
         screenshots: PathBuf::from("/screens"),
     };
-    let mut engine = Engine::new(&config::parse(THREE).expect("good"), start, now);
+    let mut engine = Engine::new(config::parse(THREE).expect("good"), start, now);
     let (mut written, mut led, mut answers) = (0, false, Vec::new());
     for _ in 0..400 {
         match strange.below(10) {

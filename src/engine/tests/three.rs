@@ -72,7 +72,7 @@ impl Trio {
             seed: 1,
             screenshots: PathBuf::from("/screens"),
         };
-        let engine = Engine::new(&config(on_quorum_loss), start, now);
+        let engine = Engine::new(config(on_quorum_loss), start, now);
         let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0, disarmed: false };
         trio.drain();
         trio
