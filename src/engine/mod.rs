@@ -40,7 +40,7 @@ use rights::{Lease, Stand};
 use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
-    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
+    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Life, Message,
 };
 use roost_proto::control::{EventKind, Intent, Level, Refusal};
 use roost_proto::retry::Jitter;
@@ -872,7 +872,7 @@ impl Engine {
     fn look_at_lease(&mut self, now: Instant) {
         let before = self.stand;
         self.stand = rights::stand(&self.ledger, self.me, self.incarnation, self.waits(now));
-        if before == Stand::Admitted && self.stand == Stand::Over {
+        if before == Stand::Admitted && self.is_thrown_out() {
             let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
             self.record(Level::Error, EventKind::Lease, None, text);
         }
@@ -1017,17 +1017,11 @@ impl Engine {
     fn look_at_end(&mut self, now: Instant) {
         match self.stay {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
-            Stay::Leaving { .. }
-                if matches!(self.ledger.standing(self.me), Standing::Out)
-                    && self.stand != Stand::Admitted
-                    // It may have been evicted and fenced while it left: then what it held is to go first.
-                    && !self.keeper.is_left()
-                    && !self.keeper.may_run() =>
-            {
+            Stay::Leaving { .. } if self.has_left() && !self.keeper.is_left() && !self.keeper.may_run() => {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();
             }
-            Stay::Leaving { .. } if self.stand == Stand::Over && !self.keeper.is_left() => self.go(),
+            Stay::Leaving { .. } if self.is_thrown_out() && !self.keeper.is_left() => self.go(),
             Stay::Leaving { until } if now >= until => {
                 let text = format!(
                     "this host could not leave within {} s: what it still owns is blocked until it is fenced",
@@ -1042,6 +1036,35 @@ impl Engine {
             }
             Stay::Staying | Stay::Leaving { .. } | Stay::Gone => {}
         }
+    }
+
+    /// Whether this life was admitted and is not any more, without having left in order.
+    fn is_thrown_out(&self) -> bool {
+        let in_order = self.stay != Stay::Staying && self.ledger.standing(self.me) == Standing::Out;
+        self.stand == Stand::Over && !in_order
+    }
+
+    /// Whether nothing is left for this host to wait for while it leaves, as far as the cluster goes. It may have been evicted
+    /// and fenced meanwhile: what it held is to go before it does.
+    fn has_left(&self) -> bool {
+        match (self.ledger.standing(self.me), self.contact) {
+            (Standing::Out, _) => self.stand != Stand::Admitted && !self.is_needed(),
+            // When all hosts are shut down the last ones find nobody who could decide that they go.
+            (Standing::In(_), Contact::Few) => !self.ledger.owns_any(self.me),
+            (Standing::In(_), Contact::Majority) | (Standing::Evicted(_), _) => false,
+        }
+    }
+
+    /// Whether other hosts leave too, and this one's vote is needed until they have given everything back: without a
+    /// majority their VMs would stand still, and not shut down.
+    fn is_needed(&self) -> bool {
+        let leaves = |(host, peer): (HostId, &member::Peer)| {
+            let limit = self.config.cluster.timing.suspect_after;
+            peer.state == Life::Leaving
+                && peer.heard.is_some_and(|at| self.awake.since(at) < limit)
+                && self.ledger.owns_any(host)
+        };
+        self.voters.contains_key(&self.me) && self.member.peers().any(leaves)
     }
 
     fn go(&mut self) {

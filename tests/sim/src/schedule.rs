@@ -74,9 +74,10 @@ enum Kind {
     Maintenance,
     Move,
     Reload,
+    LeaveAll,
 }
 
-const KINDS: [Kind; 29] = [
+const KINDS: [Kind; 30] = [
     Kind::Loss,
     Kind::Isolation,
     Kind::Split,
@@ -106,6 +107,7 @@ const KINDS: [Kind; 29] = [
     Kind::Maintenance,
     Kind::Move,
     Kind::Reload,
+    Kind::LeaveAll,
 ];
 
 /// Runs the world of a seed.
@@ -383,6 +385,13 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
         Kind::Leave => {
             at(from, Deed::Leave(host));
             at(until, Deed::Run(host));
+        }
+        Kind::LeaveAll => {
+            for host in 0..hosts {
+                let moment = random.time(Duration::ZERO, Duration::from_secs(3));
+                at(from.after(moment), Deed::Leave(host));
+                at(until.after(moment), Deed::Run(host));
+            }
         }
         Kind::Disk => {
             at(from, Deed::DiskFails(host, true));
