@@ -30,6 +30,7 @@ pub struct SavedGroup {
     /// The epoch in which it was last this host's, in this boot; 0 if it was not.
     pub epoch: u64,
     /// Its VM in that epoch, for when the configuration does not name the group any more.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vm: String,
     /// The operator's order that was last acted upon: an index of the ledger.
     pub ordered: u64,

@@ -378,8 +378,9 @@ impl Keeper {
                 self.libvirt = LibvirtStatus::Lost { reason };
             }
             LibvirtInput::Domain { name, view, happened } => {
-                if let Some(group) = self.groups.values_mut().find(|g| g.config().vm == name) {
-                    group.observe(now, view, happened, &mut self.out);
+                // Two, when the file gives the VM of a group that was this host's to one of another name.
+                for group in self.groups.values_mut().filter(|g| g.config().vm == name) {
+                    group.observe(now, view.clone(), happened, &mut self.out);
                 }
             }
             LibvirtInput::Room(room) => self.room = Some(room),

@@ -5,6 +5,7 @@ use keeper::vm::{DomainView, Job, Paused, Progress, Run, VmAction};
 use roost_proto::cluster::decision::Proof;
 use roost_proto::cluster::raft::{LogEntry, Position, RaftMessage};
 use roost_proto::cluster::{Beat, Echo, Life, Need, Stamp};
+use roost_proto::state::{STATE_VERSION, SavedGroup};
 
 const LIFE: Incarnation = Incarnation { start: 1, boot: 1 };
 const BEAT: Duration = Duration::from_millis(250);
@@ -57,6 +58,10 @@ impl Trio {
     }
 
     fn admitted(on_quorum_loss: &str, proof: Proof, entries: Vec<LogEntry>) -> Self {
+        Self::begun(&config(on_quorum_loss), Saved::default(), proof, entries)
+    }
+
+    fn begun(config: &Config, saved: Saved, proof: Proof, entries: Vec<LogEntry>) -> Self {
         let voters = (1..=3).map(|nth| (id(nth), StorageId(nth))).collect();
         let data = postcard::to_allocvec(&ledger(proof)).expect("it can be encoded").into();
         let snapshot = Some(raft::Snapshot { ledger: LedgerId(7), index: 1, term: 1, voters, data });
@@ -66,13 +71,13 @@ impl Trio {
             incarnation: LIFE,
             machine: 1,
             boot_id: "1".to_owned(),
-            saved: Saved::default(),
+            saved,
             stored: raft::Stored { storage: StorageId(1), term: 1, voted_for: None, snapshot, entries },
             lease_until: None,
             seed: 1,
             screenshots: PathBuf::from("/screens"),
         };
-        let engine = Engine::new(config(on_quorum_loss), start, now);
+        let engine = Engine::new(Arc::new(config.clone()), start, now);
         let mut trio = Self { engine, now, sent: Vec::new(), actions: Vec::new(), fed: 0, disarmed: false };
         trio.drain();
         trio
@@ -181,12 +186,30 @@ fn a_host_that_runs_on_without_a_quorum_is_not_reset_for_it() {
     assert!(trio.actions.is_empty(), "{:?}", trio.actions);
 }
 
-/// Its VM is left as it is, and nobody makes it stand still any more: only the watchdog can.
+/// The file gives its VM to a group of another name, and the ledger does not: it stands still all the same.
 #[test]
-fn a_host_whose_file_forgot_what_it_owns_is_not_safe_without_a_lease() {
+fn what_the_file_forgot_stands_still_without_a_lease() {
     let mut trio = running("pause");
     trio.engine.reload(&config_with("pause", "another"), trio.now);
-    trio.drain();
+    trio.see(Run::Running);
+    assert!(trio.fed_in(4) > 0, "its lease holds");
+    assert!(trio.actions.is_empty());
+    trio.fed_in(12);
+    assert_eq!(trio.actions.pop().map(|order| order.action), Some(VmAction::Suspend));
+    assert_eq!(trio.fed_in(4), 0, "it runs still");
+    trio.see(Run::Paused(Paused::User));
+    assert!(trio.fed_in(4) > 0);
+}
+
+/// What an earlier build saved of a group does not name its VM, and neither does the file: nobody makes it stand still, only
+/// the watchdog can.
+#[test]
+fn a_host_whose_file_forgot_what_it_owns_is_not_safe_without_a_lease() {
+    let group = SavedGroup { epoch: 1, ..SavedGroup::default() };
+    let groups = [("web".to_owned(), group)].into();
+    let saved = Saved { version: STATE_VERSION, boot_id: "1".to_owned(), groups };
+    let forgetful = config_with("pause", "another");
+    let mut trio = shown(Trio::begun(&forgetful, saved, Proof::None, Vec::new()));
     assert!(trio.fed_in(4) > 0, "its lease holds");
     trio.fed_in(12);
     trio.sent.clear();

@@ -199,7 +199,7 @@ fn two_machines_with_one_name_are_not_let_in() {
     let mut office = Office::of(&[]);
     // The life before is heard beside the new one.
     let before = office.lives[&id(C)];
-    office.comes_again(C, Incarnation { start: 2, boot: 2 }, Running::Nothing);
+    office.comes_again(C, Incarnation { start: 2, ..before }, Running::Nothing);
     let now = office.now;
     assert!(!office.member.listens(now, id(C), before, LedgerId(7)));
     office.settle();

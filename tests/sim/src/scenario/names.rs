@@ -57,6 +57,13 @@ impl Names {
                 "'{name}' is a word of the script's own: give that host, group or VM another name"
             ));
         }
+        let mut vms = BTreeSet::new();
+        if let Some(group) = config.groups.iter().find(|group| !vms.insert(&group.vm)) {
+            return Err(format!(
+                "two groups of the folder's files have the VM '{}': in a scenario each VM is one group's",
+                group.vm
+            ));
+        }
         let groups = config.groups.iter().map(|group| Group {
             name: group.name.clone(),
             vm: group.vm.clone(),
