@@ -85,7 +85,8 @@ impl World {
         let able = it.libvirt == Libvirt::Up && daemon.connected && !it.frozen && !it.stopped;
         let able = able && !it.domains.values().any(|domain| domain.stuck);
         let exempt = leased || !able || self.may_run_on(host);
-        let Some(vm) = self.runs_of_its_own(host).filter(|_| !exempt) else {
+        let runs = if exempt { None } else { self.runs_of_its_own(host) };
+        let Some(vm) = runs else {
             self.check.unleased[host] = None;
             return;
         };
