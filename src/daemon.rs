@@ -11,12 +11,14 @@ use crate::driver::guest_link::GuestLinks;
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
+use crate::driver::machine;
 use crate::driver::shutdown::{Ending, Shutdown};
 use crate::driver::systemd::Systemd;
 use crate::driver::udp::keys::Keys;
 use crate::driver::udp::{Peer, Setup, Udp};
 use crate::driver::watchdog::Watchdog;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
+use crate::engine::watchdog::WatchdogInput;
 use crate::engine::watchdog::WatchdogOrder;
 use crate::engine::{Command, Engine, Input, Output, Start};
 use crate::store::{OpenError, OsFolder, Store};
@@ -430,6 +432,12 @@ impl Daemon {
         let Some(host) = self.config.hosts.iter().find(|host| host.name == self.host) else { return };
         if let Some(path) = &host.watchdog {
             let (watchdog, said) = Watchdog::open(path, self.config.cluster.timing.watchdog);
+            let said = match said {
+                WatchdogInput::Working { timeout } if machine::is_virtual() && !host.trust_watchdog => {
+                    WatchdogInput::Virtual { timeout }
+                }
+                said => said,
+            };
             self.watchdog = watchdog;
             self.engine.handle(clock::now(), Input::Watchdog(said));
             self.drain();

@@ -117,6 +117,7 @@ fn every_key_is_read() {
         role = "hypervisor"
         votes = false
         watchdog = "/dev/watchdog0"
+        trust_watchdog = true
         reserve_mib = 1024
         [[host.fence]]
         level = 2
@@ -190,6 +191,7 @@ fn every_key_is_read() {
     assert_eq!([one.role, two.role, witness.role], [Role::Hypervisor, Role::Hypervisor, Role::Witness]);
     assert_eq!([one.votes, two.votes, witness.votes], [false, true, true]);
     assert_eq!((one.watchdog.as_deref(), one.reserve_mib), (Some(Path::new("/dev/watchdog0")), 1024));
+    assert!(one.trust_watchdog);
     let agents: Vec<Vec<&str>> =
         one.fence.iter().map(|level| level.agents.iter().map(|a| a.agent.as_str()).collect()).collect();
     assert_eq!(agents, [vec!["fence_ipmilan"], vec!["fence_apc", "fence_pdu2"]], "by level");
@@ -762,6 +764,7 @@ fn a_witness_runs_nothing() {
     for (lines, key) in [
         ("libvirt = \"qemu:///system\"", "libvirt"),
         ("watchdog = \"/dev/watchdog\"", "watchdog"),
+        ("trust_watchdog = true", "trust_watchdog"),
         ("reserve_mib = 1", "reserve_mib"),
         ("[[host.fence]]\nagent = \"fence_x\"", "fence"),
     ] {
@@ -828,6 +831,7 @@ fn fence_agents_are_what_they_can_be() {
     );
     assert!(refusal(&with_host("watchdog = \"/tmp/dog\"")).contains("'watchdog' is '/tmp/dog', no device"));
     assert!(refusal(&with_host("watchdog = \"/dev/\"")).contains("which is a directory"));
+    assert!(refusal(&with_host("trust_watchdog = true")).contains("it has none: name it in 'watchdog'"));
     assert_eq!(
         refusal(&with_cluster("on_quorum_loss = \"keep\"")),
         "line 3: 'on_quorum_loss' is 'keep', and only a fence agent can stop a host that runs on: give 'hv1', 'hv2', 'hv3' a [[host.fence]], or write on_quorum_loss = \"pause\""

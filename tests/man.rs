@@ -274,6 +274,7 @@ fn defaults_in_the_page_are_those_of_the_parser() {
         ("starts_at_once", cluster.starts_at_once.to_string()),
         ("quarantine", span(cluster.quarantine)),
         ("libvirt", format!("\"{}\"", config.hosts[0].libvirt)),
+        ("trust_watchdog", config.hosts[0].trust_watchdog.to_string()),
         ("reserve_mib", config.hosts[0].reserve_mib.to_string()),
         ("delay", span(fence.delay)),
         ("timeout", span(fence.timeout)),

@@ -39,10 +39,15 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
     let addresses = read_addresses(&mut host);
     let votes = host.flag("votes");
     let watchdog = read_watchdog(&mut host);
+    let trust_watchdog = host.flag("trust_watchdog");
+    if let (Some(Placed { at, value: true }), None) = (&trust_watchdog, &watchdog) {
+        let message = "'trust_watchdog' is about the host's watchdog, and it has none: name it in 'watchdog', or leave it out";
+        host.mistakes.note(*at, message.to_owned());
+    }
     let reserve_mib = host.number("reserve_mib", 0, MAX_RESERVE_MIB, 0);
     let fence = read_fence(&mut host);
     if role == Role::Witness {
-        for key in ["libvirt", "watchdog", "reserve_mib", "fence"] {
+        for key in ["libvirt", "watchdog", "trust_watchdog", "reserve_mib", "fence"] {
             if let Some((_, span)) = host.value(key) {
                 host.mistakes.note(
                     span.start,
@@ -69,6 +74,7 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
             role,
             votes: false, // said when all hosts are known
             watchdog,
+            trust_watchdog: trust_watchdog.is_some_and(|trust| trust.value),
             fence,
             reserve_mib,
         },

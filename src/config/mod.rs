@@ -189,6 +189,8 @@ pub struct Host {
     pub votes: bool,
     /// Its watchdog device, if it has one.
     pub watchdog: Option<PathBuf>,
+    /// Whether the watchdog proves something although the machine is itself a VM. Without effect on one that is none.
+    pub trust_watchdog: bool,
     /// How it is fenced: levels, of which the next is tried when one failed.
     pub fence: Vec<FenceLevel>,
     /// Memory, in MiB, that groups leave to the host itself.
@@ -405,7 +407,17 @@ const CLUSTER: Section = Section {
 };
 const HOST: Section = Section {
     header: "[[host]]",
-    keys: &["name", "libvirt", "address", "role", "votes", "watchdog", "reserve_mib", "fence"],
+    keys: &[
+        "name",
+        "libvirt",
+        "address",
+        "role",
+        "votes",
+        "watchdog",
+        "trust_watchdog",
+        "reserve_mib",
+        "fence",
+    ],
 };
 const FENCE: Section =
     Section { header: "[[host.fence]]", keys: &["level", "agent", "options", "delay", "timeout", "retries"] };

@@ -8,6 +8,7 @@ pub mod guest_link;
 pub mod ledger_disk;
 pub mod libvirt;
 pub mod life;
+pub mod machine;
 pub mod mailbox;
 pub mod shutdown;
 pub mod systemd;

@@ -1096,6 +1096,14 @@ impl Engine {
                 );
                 self.record(Level::Info, EventKind::Watchdog, None, text);
             }
+            WatchdogInput::Virtual { timeout } => {
+                let text = format!(
+                    "the watchdog resets this machine when it is not fed for {} s, which proves nothing: it is itself a VM, and may \
+                     stand still together with its watchdog; give it a fence agent, or say `trust_watchdog = true`",
+                    timeout.as_secs()
+                );
+                self.record(Level::Warning, EventKind::Watchdog, None, text);
+            }
             WatchdogInput::Missing { reason } => {
                 self.record(Level::Warning, EventKind::Watchdog, None, reason.clone());
             }
@@ -1106,7 +1114,8 @@ impl Engine {
 
     /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
     fn feed(&mut self) {
-        let working = matches!(self.watchdog, Some(WatchdogInput::Working { .. }));
+        let working =
+            matches!(self.watchdog, Some(WatchdogInput::Working { .. } | WatchdogInput::Virtual { .. }));
         let safe =
             self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
         if working && safe && self.stay != Stay::Gone {

@@ -19,6 +19,12 @@ pub enum WatchdogInput {
         /// Its own timeout.
         timeout: Duration,
     },
+    /// The same, and the machine is itself a VM: it and its watchdog may stand still and go on later, so that no time that
+    /// passes elsewhere proves anything of it.
+    Virtual {
+        /// Its own timeout.
+        timeout: Duration,
+    },
     /// There is none, or it cannot be used.
     Missing {
         /// Why, and what to do.

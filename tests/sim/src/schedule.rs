@@ -116,6 +116,11 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     let config = config(shape, &mut random);
     let settles = config.cluster.timing.suspect_after * 4 + SETTLES;
     let mut world = World::new(config, random.draw(), trace);
+    if random.once_in(4) {
+        for host in &mut world.hosts {
+            host.is_virtual = random.once_in(2);
+        }
+    }
     let began = world.now;
     let settled = world.now.after(settles);
     world.run(settled);

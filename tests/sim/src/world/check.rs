@@ -6,9 +6,10 @@ use super::host::Domain;
 use super::said;
 use roost::config::{Apps, Config};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
-use roost::engine::ledger::Standing;
+use roost::engine::ledger::{Ledger, Standing};
 use roost::engine::raft::{Record, Stored};
 use roost_proto::cluster::HostId;
+use roost_proto::cluster::decision::HostMode;
 use roost_proto::cluster::raft::{Index, Term};
 use roost_proto::control::Intent;
 use std::collections::BTreeMap;
@@ -281,6 +282,14 @@ impl World {
         }
     }
 
+    /// Whether every host that a group may run on has failed it, or is quarantined, which lasts longer than a run does.
+    fn waits_for_quarantine(&self, ledger: &Ledger, group: &str) -> bool {
+        let failed = |id: &HostId| ledger.group(group).failed_on.contains(id);
+        let quarantined = |id| ledger.host(id).is_some_and(|host| host.mode == HostMode::Quarantined);
+        let on = self.config.group(group).map(|group| &group.on);
+        on.is_some_and(|on| on.iter().map(|name| HostId::of(name)).all(|id| failed(&id) || quarantined(id)))
+    }
+
     /// After the faults: whether everything that is to be online is, or is given up on; if not, what is wrong.
     pub fn recovered(&self) -> Result<(), String> {
         let newest =
@@ -305,6 +314,7 @@ impl World {
                     return Err(format!("{group} is wanted offline, and runs on {}", name(on)));
                 }
                 Intent::Online if record.given_up.is_some() => {}
+                Intent::Online if owner.is_none() && self.waits_for_quarantine(ledger, group) => {}
                 Intent::Online if on.is_none() || on != owner => {
                     return Err(format!(
                         "{group} is wanted online, is {}'s, and runs on {}",

@@ -37,6 +37,7 @@ impl World {
                 if core::mem::take(&mut self.hosts[host].frozen) {
                     self.check_runs();
                     self.wake_up(host);
+                    self.watchdog_goes_on(host);
                 }
             }
             Deed::Kill(host, again) => {
@@ -149,6 +150,16 @@ impl World {
             && domain.guest != Guest::Booting
         {
             change(&mut domain.guest);
+        }
+    }
+
+    /// The watchdog of a VM stood still with it.
+    fn watchdog_goes_on(&mut self, host: usize) {
+        let it = &mut self.hosts[host];
+        if it.is_virtual && it.fed.is_some() {
+            it.fed = Some(self.now);
+            let boot = it.boot;
+            self.push(self.config.cluster.timing.watchdog, Event::Watchdog { host, boot });
         }
     }
 

@@ -136,6 +136,8 @@ pub struct Host {
     pub id: HostId,
     pub witness: bool,
     pub has_watchdog: bool,
+    /// The machine is itself a VM: its watchdog stands still when it does.
+    pub is_virtual: bool,
     pub powered: bool,
     /// Counts its boots; names each.
     pub boot: u64,

@@ -456,6 +456,9 @@ impl World {
     fn watchdog(&mut self, host: usize, boot: u64) {
         let it = &self.hosts[host];
         let (Some(fed), true) = (it.fed, it.powered && it.boot == boot) else { return };
+        if it.frozen && it.is_virtual {
+            return; // it goes on with the machine
+        }
         let due = fed.after(self.config.cluster.timing.watchdog);
         if due > self.now {
             self.queue.push(due, Event::Watchdog { host, boot });
@@ -588,7 +591,10 @@ impl World {
         self.say(|w| format!("{}: roostd starts ({}, boot {boot})", w.hosts[host].name, incarnation.start));
         let timeout = self.config.cluster.timing.watchdog;
         let input = if self.hosts[host].has_watchdog {
-            WatchdogInput::Working { timeout }
+            match self.hosts[host].is_virtual {
+                true => WatchdogInput::Virtual { timeout },
+                false => WatchdogInput::Working { timeout },
+            }
         } else {
             WatchdogInput::Missing { reason: "there is none".to_owned() }
         };
@@ -624,6 +630,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         id: HostId::of(&host.name),
         witness: host.role == Role::Witness,
         has_watchdog: host.watchdog.is_some(),
+        is_virtual: false,
         powered: false,
         boot: 0,
         clock: Clock::new(Time(0), 0, drift),
