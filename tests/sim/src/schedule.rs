@@ -145,11 +145,38 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
 
 fn heal(world: &mut World, over: Time) {
     world.deed(Deed::Heal);
-    let end = over.after(HEALS);
+    if let Some(host) = breaks(world) {
+        world.say(|w| format!("--- but {} breaks, and the others must do without it", w.hosts[host].name));
+        world.hosts[host].broken = true;
+        world.deed(Deed::PowerOff(host));
+        recovers(world, over, Some(host));
+        world.hosts[host].broken = false;
+        world.deed(Deed::PowerOn(host));
+    }
+    let from = world.now;
+    recovers(world, from, None);
+}
+
+/// A host that the others can do without, sometimes.
+fn breaks(world: &mut World) -> Option<usize> {
+    let voters = world.config.hosts.iter().filter(|host| host.votes).count();
+    let host = world.random.index(world.hosts.len());
+    let calm = world.check.calm_from.is_some();
+    let spared = !calm && (!world.config.hosts[host].votes || voters >= 3);
+    (world.random.once_in(3) && spared && world.hosts.len() > 1 && !world.disk_lost).then_some(host)
+}
+
+/// Waits until all is well. An operator tells of the host that is broken if nothing else can.
+fn recovers(world: &mut World, from: Time, broken: Option<usize>) {
+    let end = from.after(HEALS);
     while world.check.violation.is_none() && world.now < end {
         world.end_maintenance();
         for host in (0..world.hosts.len()).filter(|host| world.hosts[*host].kept_down) {
             world.queue.push(world.now, Event::Deed(Deed::Run(host))); // it left only now
+        }
+        if let Some(host) = broken {
+            let at = world.random.index(world.hosts.len());
+            world.deed(Deed::Confirm { at, host });
         }
         let next = world.now.after(Duration::from_secs(1)).min(end);
         world.run(next);

@@ -2,7 +2,7 @@
 
 use super::World;
 use super::clock::Time;
-use super::host::Domain;
+use super::host::{Domain, Host};
 use super::said;
 use roost::config::{Apps, Config};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
@@ -290,13 +290,23 @@ impl World {
         on.is_some_and(|on| on.iter().map(|name| HostId::of(name)).all(|id| failed(&id) || quarantined(id)))
     }
 
+    /// Whether a group has a host that may run it, and can.
+    fn has_a_host(&self, group: &str, ledger: &Ledger) -> bool {
+        let Some(group) = self.config.groups.iter().find(|known| known.name == group) else { return false };
+        let takes = |host: &&Host| {
+            let active = ledger.host(host.id).is_some_and(|record| record.mode == HostMode::Active);
+            !host.broken && (active || ledger.group(&group.name).owner == Some(host.id))
+        };
+        self.hosts.iter().filter(takes).any(|host| group.on.contains(&host.name))
+    }
+
     /// After the faults: whether everything that is to be online is, or is given up on; if not, what is wrong.
     pub fn recovered(&self) -> Result<(), String> {
         let newest =
             self.hosts.iter().filter_map(|host| host.daemon.as_ref()).max_by_key(|d| d.engine.applied());
         let Some(newest) = newest else { return Err("no daemon runs".to_owned()) };
         let ledger = newest.engine.ledger();
-        for host in &self.hosts {
+        for host in self.hosts.iter().filter(|host| !host.broken) {
             if !matches!(ledger.standing(host.id), Standing::In(_)) {
                 return Err(format!("{} is not in the cluster: {:?}", host.name, ledger.standing(host.id)));
             }
@@ -306,7 +316,7 @@ impl World {
             let on = self.runs_on(vm);
             let name = |host: Option<usize>| host.map_or("nowhere", |host| self.hosts[host].name.as_str());
             let owner = record.owner.and_then(|id| self.ids.get(&id).copied());
-            if record.frozen {
+            if record.frozen || !self.has_a_host(group, ledger) {
                 continue;
             }
             match record.intent {

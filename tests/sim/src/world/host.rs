@@ -151,6 +151,8 @@ pub struct Host {
     pub life: u64,
     pub start: u32,
     pub daemon: Option<Daemon>,
+    /// Power does not bring it back.
+    pub broken: bool,
     /// It is not started again by itself.
     pub kept_down: bool,
     /// What came while it stood still.

@@ -471,7 +471,7 @@ impl World {
 
     /// The machine gets power, and boots.
     pub fn power_on(&mut self, host: usize) {
-        if self.hosts[host].powered {
+        if self.hosts[host].powered || self.hosts[host].broken {
             return;
         }
         let base = self.random.below(5_000_000_000) + 1_000_000_000;
@@ -640,6 +640,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         life: 0,
         start: 0,
         daemon: None,
+        broken: false,
         kept_down: false,
         held: VecDeque::new(),
         disk: Disk::default(),
