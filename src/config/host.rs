@@ -40,7 +40,9 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
     let votes = host.flag("votes");
     let watchdog = read_watchdog(&mut host);
     let trust_watchdog = host.flag("trust_watchdog");
-    if let (Some(Placed { at, value: true }), None) = (&trust_watchdog, &watchdog) {
+    if let (Some(Placed { at, value: true }), None) = (&trust_watchdog, &watchdog)
+        && role != Role::Witness
+    {
         let message = "'trust_watchdog' is about the host's watchdog, and it has none: name it in 'watchdog', or leave it out";
         host.mistakes.note(*at, message.to_owned());
     }

@@ -49,7 +49,7 @@ bed_install_build() {
 # Everything that is needed to run a real VM.
 bed_install_vm() {
     bed_packages qemu-system-x86 libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients \
-        busybox-static iproute2 cpio socat jq
+        busybox-static iproute2 cpio kmod socat jq
     mkdir -p "$BED_CACHE"
     if ! [ -x "$BED_CACHE/bin/vhost-device-vsock" ]; then
         echo "building vhost-device-vsock (once, about a minute)"

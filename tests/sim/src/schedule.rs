@@ -163,7 +163,8 @@ fn breaks(world: &mut World) -> Option<usize> {
     let host = world.random.index(world.hosts.len());
     let calm = world.check.calm_from.is_some();
     let spared = !calm && (!world.config.hosts[host].votes || voters >= 3);
-    (world.random.once_in(3) && spared && world.hosts.len() > 1 && !world.disk_lost).then_some(host)
+    (world.random.once_in(3) && spared && world.hosts.len() > 1 && !world.disk_lost && !world.voters_change)
+        .then_some(host)
 }
 
 /// Waits until all is well. An operator tells of the host that is broken if nothing else can.
@@ -173,6 +174,10 @@ fn recovers(world: &mut World, from: Time, broken: Option<usize>) {
         world.end_maintenance();
         for host in (0..world.hosts.len()).filter(|host| world.hosts[*host].kept_down) {
             world.queue.push(world.now, Event::Deed(Deed::Run(host))); // it left only now
+        }
+        for host in (0..world.hosts.len()).filter(|host| Some(*host) != broken && !world.hosts[*host].powered)
+        {
+            world.queue.push(world.now, Event::Deed(Deed::PowerOn(host))); // a fence agent was slower than the operator
         }
         if let Some(host) = broken {
             let at = world.random.index(world.hosts.len());
