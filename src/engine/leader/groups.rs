@@ -20,6 +20,8 @@ const START_LASTS: Duration = Duration::from_secs(3);
 const ROOM_TOLD: Duration = Duration::from_secs(6);
 /// What is to make room is waited for as long as its guest may take to shut down, and so much longer.
 const GONE_AFTER: Duration = Duration::from_secs(60);
+/// How long a group waits for a host where it has not failed: a machine that was fenced boots within it, as a rule.
+const LAST_RESORT_AFTER: Duration = Duration::from_secs(60);
 /// A group that waits shorter than this is not told of.
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
@@ -272,6 +274,7 @@ impl Leader {
                 }
                 Err(Why::Other(reason)) => {
                     self.wait(view.now, group, reason, acts);
+                    self.last_resort(view, group, acts);
                     continue;
                 }
             };
@@ -352,6 +355,27 @@ impl Leader {
         waiting.told = true;
         let text = format!("it waits: {}", waiting.reason);
         acts.push(Act::Tell(Level::Warning, EventKind::Blocked, Some(group.name.clone()), text));
+    }
+
+    /// A group that waits for hosts that do not come is tried again where it failed: better there than nowhere. If it fails
+    /// once more it is given up on.
+    fn last_resort(&mut self, view: &View<'_>, group: &config::Group, acts: &mut Vec<Act>) {
+        let record = view.ledger.group(&group.name);
+        let able = |id: &HostId| {
+            view.is_here(*id) && is_active(view, *id) && group.on.iter().any(|name| HostId::of(name) == *id)
+        };
+        let Some(waiting) = self.waiting.get(&group.name) else { return };
+        let at = waiting.since + LAST_RESORT_AFTER;
+        if !record.failed_on.iter().any(able) {
+            return;
+        }
+        if view.now < at {
+            self.wake(at);
+            return;
+        }
+        let text = "no other host has come: it is tried again where it failed".to_owned();
+        acts.push(Act::Tell(Level::Warning, EventKind::Recovery, Some(group.name.clone()), text));
+        acts.push(Act::Decide(Decision::Forgive { group: group.name.clone(), epoch: record.epoch }));
     }
 
     /// Whether a group that nobody owns is known to run nowhere. Of one that never had an owner every host that may run

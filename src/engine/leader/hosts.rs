@@ -204,6 +204,8 @@ impl Leader {
         if view.contact == Contact::Few {
             return Absence { age: Duration::ZERO, never: false };
         }
+        let rival = view.member.peer(host).and_then(|peer| peer.rival);
+        let both_go_on = rival.is_some_and(|at| view.now.since(at) < view.config.cluster.timing.evict_after);
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
         let mut ages: Vec<Absence> = Vec::new();
         for voter in view.voters.keys().filter(|voter| **voter != host) {
@@ -218,7 +220,9 @@ impl Leader {
             match heard {
                 None => ages.push(Absence { age, never: true }),
                 Some(heard) if heard == life => ages.push(Absence { age, never: false }),
-                Some(_) => {} // it hears another life, which will be admitted
+                Some(_) if both_go_on => {} // which of them it does not hear is not known
+                // A later life came and went before it was admitted: with it the one before is silent, too.
+                Some(_) => ages.push(Absence { age, never: false }),
             }
         }
         ages.sort_by_key(|absence| core::cmp::Reverse(absence.age));

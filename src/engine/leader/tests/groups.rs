@@ -356,3 +356,21 @@ fn what_the_next_life_of_a_host_said_is_not_forgotten_with_the_one_before() {
         "it follows upon what was heard"
     );
 }
+
+#[test]
+fn where_no_other_host_comes_it_is_tried_again_where_it_failed() {
+    let mut office = Office::of(&[group("web", "on = [\"b\", \"c\"]")]);
+    office.settle();
+    office.tell(B, "web", given_up(), 1000, 1);
+    office.set_mode(C, HostMode::Maintenance);
+    office.apply(Decision::Recall { group: "web".to_owned(), epoch: 1, to: None, why: RecallReason::Failed });
+    office.tell(B, "web", GroupState::Down, 1000, 1);
+    office.pass(Duration::from_secs(50), &[B, C]);
+    assert_eq!(office.owner("web"), "nobody");
+    assert!(office.told("it failed on 'b'; 'c' is in maintenance"));
+    office.pass(Duration::from_secs(20), &[B, C]);
+    assert_eq!((office.owner("web"), office.ledger.group("web").epoch), (B, 2));
+    office.tell(B, "web", given_up(), 1000, 1);
+    office.settle();
+    assert_eq!(office.ledger.group("web").given_up.as_deref(), Some(GIVEN_UP), "not for ever");
+}

@@ -218,6 +218,17 @@ fn two_machines_with_one_name_are_not_let_in() {
 }
 
 #[test]
+fn a_host_that_was_back_for_a_moment_only_is_evicted_for_all_that() {
+    let mut office = Office::of(&[]);
+    let before = office.lives[&id(C)];
+    office.comes_again(C, Incarnation { start: 2, boot: 2 }, Running::Nothing);
+    office.settle();
+    assert!(office.ledger.admits(id(C), before), "after another boot it is waited for a rival");
+    office.lose_c(Duration::from_millis(3100));
+    assert_eq!(office.standing(C), "evicted");
+}
+
+#[test]
 fn hosts_that_lost_their_power_together_are_waited_for() {
     let mut office = Office::of(&[]);
     let now = office.now;
