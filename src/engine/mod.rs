@@ -703,6 +703,7 @@ impl Engine {
             ledger: &self.ledger,
             member: &self.member,
             contact: self.contact,
+            lease: self.lease,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,
@@ -899,6 +900,7 @@ impl Engine {
             || self.changed.ledger.take()
         {
             self.set_rights(now);
+            self.changed.leader = Flag::Unseen;
         }
     }
 

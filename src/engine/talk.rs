@@ -274,11 +274,13 @@ impl Engine {
         if let Some(beat) = &datagram.beat {
             let silent = self.member.silence(now, from).age;
             let was_away = self.was_away(now, from);
+            let before = self.member.peer(from).map(|peer| peer.state);
             self.member.beat(now, from, beat);
             if was_away && self.listeners().contains(&from) {
                 self.beat_to(now, from);
             }
-            if silent >= self.config.cluster.timing.suspect_after || beat.life == Life::Leaving {
+            let changed = before != Some(beat.life) || beat.life == Life::Leaving;
+            if silent >= self.config.cluster.timing.suspect_after || changed {
                 self.changed.leader = Flag::Unseen;
             }
             let told = self.told_as_silent_after();

@@ -435,10 +435,14 @@ impl Leader {
             }),
             [host]
                 if view.is_here(*host)
+                    && view.has_lease(*host)
                     && is_active(view, *host)
                     && group.on.iter().any(|name| HostId::of(name) == *host) =>
             {
                 Ok(*host)
+            }
+            [host] if view.is_here(*host) && !view.has_lease(*host) => {
+                Err(Why::Other(format!("'{}' has no lease", view.name(*host))))
             }
             _ => {
                 let names: Vec<String> = strays.iter().map(|id| format!("'{}'", view.name(*id))).collect();

@@ -16,6 +16,7 @@ use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};
 use super::ledger::{Ledger, Standing};
 use super::member::Member;
+use super::rights::Lease;
 use crate::config::Config;
 use core::time::Duration;
 use fencing::Fencing;
@@ -47,6 +48,8 @@ pub struct View<'a> {
     pub ledger: &'a Ledger,
     /// Whom this host hears.
     pub member: &'a Member,
+    /// Whether this host itself has a lease.
+    pub lease: Lease,
     /// Whether it hears a majority: if not, it judges nobody by silence.
     pub contact: Contact,
     /// The voters, as of the applied ledger.
@@ -68,6 +71,13 @@ impl View<'_> {
         silence.life == Some(member.incarnation)
             && silence.age < self.config.cluster.timing.suspect_after
             && self.member.peer(host).is_some_and(|peer| peer.state != roost_proto::cluster::Life::Leaving)
+    }
+
+    /// Whether a host that is here may start anything yet.
+    pub fn has_lease(&self, host: HostId) -> bool {
+        let told =
+            || self.member.peer(host).is_some_and(|peer| peer.state == roost_proto::cluster::Life::Leased);
+        if host == self.me { self.lease == Lease::Held } else { told() }
     }
 
     /// A host's name, for people.

@@ -121,6 +121,9 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
             host.is_virtual = random.once_in(2);
         }
     }
+    if random.once_in(6) {
+        run_before(&mut world, &mut random);
+    }
     let began = world.now;
     let settled = world.now.after(settles);
     world.run(settled);
@@ -129,6 +132,7 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     {
         world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
     }
+    world.check.calm_from = None;
     let calm = random.once_in(6);
     let over = if calm { small_faults(&mut world, &mut random) } else { plan(&mut world, &mut random) };
     world.run(over);
@@ -141,6 +145,17 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
         violation: world.check.violation.take(),
         trace: world.trace.take().unwrap_or_default(),
     }
+}
+
+/// All VMs run already when the cluster is founded, as where it is installed anew: it takes them over, and restarts none.
+fn run_before(world: &mut World, random: &mut Random) {
+    for group in Arc::clone(&world.config).groups.iter() {
+        let name = random.pick(&group.on);
+        if let Some(host) = world.hosts.iter().position(|host| host.name == *name) {
+            world.starts(host, &group.vm, false);
+        }
+    }
+    world.check.calm_from = Some(world.now);
 }
 
 fn heal(world: &mut World, over: Time) {

@@ -145,7 +145,8 @@ impl Group {
             Some(Run::Off(_) | Run::Undefined) => false, // what may appear is looked at when it does
             Some(_) if hard => self.order(Doing::Wipe, out),
             Some(_) => {
-                self.saved.suspended = Some(self.saved.epoch);
+                // It may have become this host's since it runs, without a lease yet: what runs now is as new as that.
+                self.saved.suspended = Some(self.saved.epoch.max(self.right.epoch));
                 out.dirty = true;
                 self.remote.excuse(now);
                 self.order(Doing::Suspend, out)

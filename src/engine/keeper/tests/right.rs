@@ -52,6 +52,17 @@ fn what_stood_still_for_want_of_a_lease_goes_on_in_the_same_epoch() {
 }
 
 #[test]
+fn what_became_this_hosts_while_it_ran_and_stood_still_goes_on() {
+    let mut world = World::running("");
+    // It ran before it was given to this host, which has no lease yet.
+    world.hold(Hold::Suspended, 2);
+    world.done(&VmAction::Suspend, Ok(()));
+    world.see(Run::Paused(Paused::User));
+    world.hold(Hold::Owned, 2);
+    assert_eq!(world.actions(), [&VmAction::Resume]);
+}
+
+#[test]
 fn that_it_stands_still_is_known_after_a_restart_of_the_daemon() {
     let world = World::suspended();
     let mut world = world.again("");

@@ -174,6 +174,7 @@ impl Office {
             ledger: &self.ledger,
             member: &self.member,
             contact: Contact::Majority,
+            lease: Lease::Held,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &self.caught_up,
