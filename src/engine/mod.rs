@@ -10,8 +10,11 @@ mod desk;
 pub mod fence;
 pub mod keeper;
 pub mod leader;
+mod lease;
+mod leave;
 pub mod ledger;
 pub mod member;
+mod operator;
 pub mod raft;
 mod report;
 mod rights;
@@ -23,12 +26,11 @@ mod tests;
 mod versions;
 pub mod watchdog;
 
-use crate::config::{Config, OnQuorumLoss};
+use crate::config::Config;
 use core::time::Duration;
 use desk::Desk;
 use fence::{FenceOrder, FenceResult, FenceTicket};
 use keeper::remote_agent::GuestInput;
-use keeper::right::Hold;
 use keeper::vm::LibvirtInput;
 use keeper::{Keeper, RequestId};
 use leader::{Act, Leader};
@@ -37,15 +39,14 @@ use member::Member;
 use raft::Raft;
 use report::Reporter;
 use rights::{Lease, Stand};
-use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
+use roost_proto::cluster::decision::{Asked, Decision, Entry, HostMode};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
-    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Life, Message,
+    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
 };
-use roost_proto::control::{EventKind, Intent, Level, Refusal};
+use roost_proto::control::{EventKind, Level, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
-use roost_proto::text::nearest;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -753,88 +754,6 @@ impl Engine {
         }
     }
 
-    fn operator(&mut self, now: Instant, request: RequestId, who: &str, command: Command) {
-        let decided = self.decision(who, command).and_then(|(decision, done)| {
-            if let Some(host) = self.lacking(decision.since()) {
-                let host = self.name(host);
-                let reason = format!("the roostd of '{host}' does not know this order yet: upgrade it first");
-                return Err((Refusal::NotDone, reason));
-            }
-            self.desk.ask(now, Some(request), decision, done).map_err(|reason| (Refusal::Busy, reason))
-        });
-        match decided {
-            Ok(()) => self.ask_leader(),
-            Err(refusal) => self.answer(Some(request), Err(refusal)),
-        }
-    }
-
-    /// What an operator's command asks of the ledger, and what the operator is told once it is decided.
-    fn decision(&self, who: &str, command: Command) -> Result<(Decision, String), (Refusal, String)> {
-        let by = who.to_owned();
-        match command {
-            Command::Group { group, order } => {
-                self.known_group(&group)?;
-                let done = match order {
-                    GroupOrder::Intent(Intent::Online) => "it is kept online from now on",
-                    GroupOrder::Intent(Intent::Offline) => {
-                        "it is taken offline, and stays so until `roost online`"
-                    }
-                    GroupOrder::Freeze => "it is watched and not touched, until `roost thaw`",
-                    GroupOrder::Thaw => "it is taken care of again",
-                };
-                Ok((Decision::Order { group, order, by }, done.to_owned()))
-            }
-            Command::Move { group, to } => {
-                self.known_group(&group)?;
-                let to = to.map(|host| self.known_host(&host)).transpose()?;
-                let epoch = self.ledger.group(&group).epoch;
-                let done = "it is stopped where it is, and goes".to_owned();
-                Ok((Decision::Recall { group, epoch, to, why: RecallReason::Moved }, done))
-            }
-            Command::Mode { host, mode } => {
-                let id = self.known_host(&host)?;
-                Ok((Decision::Mode { host: id, mode, by }, "it is so from now on".to_owned()))
-            }
-            Command::ConfirmFenced { host } => {
-                let id = self.known_host(&host)?;
-                let incarnation = match self.ledger.host(id).map(|record| record.standing) {
-                    None => Incarnation::default(),
-                    Some(Standing::Evicted(evicted)) => evicted.incarnation,
-                    Some(Standing::In(_)) => {
-                        let reason =
-                            format!("'{host}' is in the cluster: only what was evicted can be confirmed");
-                        return Err((Refusal::NotDone, reason));
-                    }
-                    Some(Standing::Out) => {
-                        return Err((Refusal::NotDone, format!("'{host}' is known to run nothing already")));
-                    }
-                };
-                let done = "its groups are free, and start elsewhere".to_owned();
-                Ok((Decision::Fenced { host: id, incarnation, by: FencedBy::Operator }, done))
-            }
-        }
-    }
-
-    fn known_group(&self, group: &str) -> Result<(), (Refusal, String)> {
-        let mut names = self.config.groups.iter().map(|known| known.name.as_str());
-        if names.clone().any(|name| name == group) {
-            return Ok(());
-        }
-        let hint =
-            nearest(group, &mut names).map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
-        Err((Refusal::UnknownGroup, format!("there is no group '{group}'{hint}")))
-    }
-
-    fn known_host(&self, host: &str) -> Result<HostId, (Refusal, String)> {
-        let mut names = self.config.hosts.iter().map(|known| known.name.as_str());
-        if names.clone().any(|name| name == host) {
-            return Ok(HostId::of(host));
-        }
-        let hint =
-            nearest(host, &mut names).map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
-        Err((Refusal::UnknownHost, format!("there is no host '{host}'{hint}")))
-    }
-
     /// Founds the cluster, once all its voters are up and none of them knows of one.
     fn found(&mut self, now: Instant) {
         if self.raft.ledger() != LedgerId::NONE || self.stay != Stay::Staying {
@@ -860,82 +779,6 @@ impl Engine {
             self.raft.found(now, id, data.into());
             while self.take_from_raft(now) {}
         }
-    }
-
-    /// Whether this host, as a voter, may answer for the lease of others: it votes, and its ledger is as new as whatever it
-    /// told before it was restarted.
-    fn may_answer(&self) -> bool {
-        // What a newer leader has cut off the log since was never committed, and so never applied here.
-        let told = self.answers_from.min(self.raft.last_index());
-        self.applied >= told && self.voters.get(&self.me) == Some(&self.raft.storage())
-    }
-
-    fn look_at_lease(&mut self, now: Instant) {
-        let before = self.stand;
-        self.stand = rights::stand(&self.ledger, self.me, self.incarnation, self.waits(now));
-        if before == Stand::Admitted && self.is_thrown_out() {
-            let text = "this host was thrown out of the cluster: what it held is destroyed".to_owned();
-            self.record(Level::Error, EventKind::Lease, None, text);
-        }
-        if self.stand == Stand::Admitted && self.may_answer() {
-            self.member.answer_self(now);
-        }
-        let lease =
-            if self.lease_until().is_some_and(|until| now < until) { Lease::Held } else { Lease::Out };
-        let lease = if self.runs_on() { Lease::Held } else { lease };
-        if lease != self.lease {
-            let (level, text) = match lease {
-                Lease::Held => (Level::Info, "this host has its lease"),
-                Lease::Out => (
-                    Level::Error,
-                    "this host's lease ran out: no majority of voters answers; what it runs stands still",
-                ),
-            };
-            if self.stand == Stand::Admitted {
-                self.record(level, EventKind::Lease, None, text.to_owned());
-            }
-        }
-        if core::mem::replace(&mut self.lease, lease) != lease
-            || before != self.stand
-            || self.changed.ledger.take()
-        {
-            self.set_rights(now);
-            self.changed.leader = Flag::Unseen;
-        }
-    }
-
-    /// How this life stands while it is not admitted. On a host alone nobody else could run anything.
-    fn waits(&self, now: Instant) -> Stand {
-        let alone = self.config.hosts.len() == 1;
-        let patience = self.config.cluster.timing.lease;
-        if alone || now.since(self.member.born()) < patience { Stand::Waiting } else { Stand::Stranded }
-    }
-
-    /// Whether this host runs on without a majority. Not if time was taken for a proof when it was admitted: what a reload says
-    /// holds from the next admission on.
-    fn runs_on(&self) -> bool {
-        let unproven =
-            matches!(self.ledger.standing(self.me), Standing::In(member) if member.proof == Proof::None);
-        self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over && unproven
-    }
-
-    fn set_rights(&mut self, now: Instant) {
-        for group in self.keeper.group_names() {
-            let standing = (self.stand, self.lease);
-            let was_here = self.keeper.was_here(&group);
-            let right = rights::right(&self.ledger, self.me, &group, standing, &self.held, was_here);
-            match right.hold {
-                Hold::Owned | Hold::Recalled | Hold::Suspended => {
-                    self.held.insert(group.clone());
-                }
-                Hold::Elsewhere => {
-                    self.held.remove(&group);
-                }
-                Hold::Lost | Hold::Unknown => {}
-            }
-            self.keeper.set_right(now, &group, right);
-        }
-        self.changed.keeper = Flag::Unseen;
     }
 
     fn take_from_keeper(&mut self, now: Instant) {
@@ -1016,64 +859,6 @@ impl Engine {
         }
     }
 
-    fn look_at_end(&mut self, now: Instant) {
-        match self.stay {
-            Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
-            Stay::Leaving { .. } if self.has_left() && !self.keeper.is_left() && !self.keeper.may_run() => {
-                self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
-                self.go();
-            }
-            Stay::Leaving { .. } if self.is_thrown_out() && !self.keeper.is_left() => self.go(),
-            Stay::Leaving { until } if now >= until => {
-                let text = format!(
-                    "this host could not leave within {} s: what it still owns is blocked until it is fenced",
-                    LEAVE_WITHIN.as_secs()
-                );
-                self.record(Level::Error, EventKind::Lease, None, text);
-                self.go();
-            }
-            Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
-                self.stay = Stay::Gone;
-                self.out.push_back(Output::BeginAnew);
-            }
-            Stay::Staying | Stay::Leaving { .. } | Stay::Gone => {}
-        }
-    }
-
-    /// Whether this life was admitted and is not any more, without having left in order.
-    fn is_thrown_out(&self) -> bool {
-        let in_order = self.stay != Stay::Staying && self.ledger.standing(self.me) == Standing::Out;
-        self.stand == Stand::Over && !in_order
-    }
-
-    /// Whether nothing is left for this host to wait for while it leaves, as far as the cluster goes. It may have been evicted
-    /// and fenced meanwhile: what it held is to go before it does.
-    fn has_left(&self) -> bool {
-        match (self.ledger.standing(self.me), self.contact) {
-            (Standing::Out, _) => self.stand != Stand::Admitted && !self.is_needed(),
-            // When all hosts are shut down the last ones find nobody who could decide that they go.
-            (Standing::In(_), Contact::Few) => !self.ledger.owns_any(self.me),
-            (Standing::In(_), Contact::Majority) | (Standing::Evicted(_), _) => false,
-        }
-    }
-
-    /// Whether other hosts leave too, and this one's vote is needed until they have given everything back: without a
-    /// majority their VMs would stand still, and not shut down.
-    fn is_needed(&self) -> bool {
-        let leaves = |(host, peer): (HostId, &member::Peer)| {
-            let limit = self.config.cluster.timing.suspect_after;
-            peer.state == Life::Leaving
-                && peer.heard.is_some_and(|at| self.awake.since(at) < limit)
-                && self.ledger.owns_any(host)
-        };
-        self.voters.contains_key(&self.me) && self.member.peers().any(leaves)
-    }
-
-    fn go(&mut self) {
-        self.stay = Stay::Gone;
-        self.out.push_back(Output::Left);
-    }
-
     fn disk_says(&mut self, result: Result<(), String>) {
         match &result {
             Err(error) => {
@@ -1087,48 +872,6 @@ impl Engine {
             }
         }
         self.disk = result;
-    }
-
-    fn watchdog_says(&mut self, state: WatchdogInput) {
-        match &state {
-            WatchdogInput::Working { timeout } => {
-                let text = format!(
-                    "the watchdog resets this machine when it is not fed for {} s",
-                    timeout.as_secs()
-                );
-                self.record(Level::Info, EventKind::Watchdog, None, text);
-            }
-            WatchdogInput::Virtual { timeout } => {
-                let text = format!(
-                    "the watchdog resets this machine when it is not fed for {} s, which proves nothing: it is itself a VM, and may \
-                     stand still together with its watchdog; give it a fence agent, or say `trust_watchdog = true`",
-                    timeout.as_secs()
-                );
-                self.record(Level::Warning, EventKind::Watchdog, None, text);
-            }
-            WatchdogInput::Missing { reason } => {
-                self.record(Level::Warning, EventKind::Watchdog, None, reason.clone());
-            }
-        }
-        self.watchdog = Some(state);
-        self.feed();
-    }
-
-    /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
-    fn feed(&mut self) {
-        let working =
-            matches!(self.watchdog, Some(WatchdogInput::Working { .. } | WatchdogInput::Virtual { .. }));
-        let safe =
-            self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
-        if working && safe && self.stay != Stay::Gone {
-            self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
-        }
-    }
-
-    /// Groups that the ledger gives to this host and its file does not name any more: their VMs are not watched, and may run.
-    fn unknown_groups(&self) -> impl Iterator<Item = &String> {
-        let owned = self.ledger.groups().filter(|(_, record)| record.owner == Some(self.me));
-        owned.map(|(name, _)| name).filter(|name| self.keeper.forgot(name))
     }
 
     fn record(&mut self, level: Level, kind: EventKind, group: Option<String>, text: String) {

@@ -5,7 +5,9 @@ mod three;
 
 use super::*;
 use crate::config;
+use roost_proto::cluster::decision::{FencedBy, RecallReason};
 use roost_proto::cluster::raft::StorageId;
+use roost_proto::control::Intent;
 
 const CONFIG: &str =
     "[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[group]]\nname = \"web\"\nvm = \"web1\"\n";

@@ -352,3 +352,14 @@ fn a_host_that_leaves_and_was_evicted_meanwhile_puts_its_watchdog_away_last() {
     trio.beat();
     assert!(trio.disarmed);
 }
+
+#[test]
+fn a_host_that_the_file_does_not_name_any_more_can_be_confirmed() {
+    let trio = Trio::new("pause", Vec::new());
+    let confirm = |host: &str| {
+        let command = Command::ConfirmFenced { host: host.to_owned() };
+        trio.engine.decision("somebody", command).expect_err("neither is evicted").0
+    };
+    assert_eq!(confirm("gone"), Refusal::NotDone, "it is known, and known to run nothing");
+    assert_eq!(confirm("gine"), Refusal::UnknownHost);
+}
