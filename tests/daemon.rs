@@ -49,6 +49,8 @@ fn offline_is_stored_carried_out_and_kept_across_a_crash_of_the_daemon() {
     is(&bed, Condition::Online);
     assert!(matches!(bed.ask(intent(Intent::Offline))[..], [Reply::Done { .. }]));
     is(&bed, Condition::Offline);
+    // Before that, the daemon would find the VM its own still, and shut it down.
+    bed.until("it is given back", |bed| bed.group("web").owner.is_none().then_some(()));
     bed.end(Signal::SIGKILL);
     bed.run(); // libvirt's test driver forgot: the domain runs again, as if somebody had started it by hand
     bed.event("the group is not this host's");

@@ -278,6 +278,11 @@ impl Leader {
                     continue;
                 }
             };
+            // It has one in a beat or two. A VM that runs there already would be paused, if it were given to it before.
+            if !view.has_lease(host) {
+                self.wait(view.now, group, format!("'{}' has no lease yet", view.name(host)), acts);
+                continue;
+            }
             let starts = starting.entry(host).or_insert((0, view.now));
             if starts.0 >= view.config.cluster.starts_at_once {
                 self.wake(starts.1 + START_LASTS);
@@ -435,14 +440,10 @@ impl Leader {
             }),
             [host]
                 if view.is_here(*host)
-                    && view.has_lease(*host)
                     && is_active(view, *host)
                     && group.on.iter().any(|name| HostId::of(name) == *host) =>
             {
                 Ok(*host)
-            }
-            [host] if view.is_here(*host) && !view.has_lease(*host) => {
-                Err(Why::Other(format!("'{}' has no lease", view.name(*host))))
             }
             _ => {
                 let names: Vec<String> = strays.iter().map(|id| format!("'{}'", view.name(*id))).collect();

@@ -131,10 +131,7 @@ impl<'a> Plan<'a> {
             (Standing::In(_), HostMode::Quarantined) => {
                 Some(format!("'{name}' is quarantined, since starts kept failing there"))
             }
-            (Standing::In(_), HostMode::Active) if self.view.is_here(id) => {
-                // What runs there already would be paused, if it were given to it.
-                (!self.view.has_lease(id)).then(|| format!("'{name}' has no lease"))
-            }
+            (Standing::In(_), HostMode::Active) if self.view.is_here(id) => None,
             (Standing::In(_), HostMode::Active) => Some(format!("'{name}' is silent, or about to leave")),
         }
     }
