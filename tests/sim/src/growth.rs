@@ -2,12 +2,16 @@
 //! nothing happens.
 
 use crate::world::World;
-use crate::world::host::Domain;
+use crate::world::host::{Domain, NEED};
 use crate::world::meter::{Cost, Meter};
 use core::time::Duration;
 use roost::config::{Config, Timing};
+use roost::engine::ledger::{Effect, Ledger};
+use roost_proto::cluster::Incarnation;
+use roost_proto::cluster::decision::{Decision, Entry, Proof};
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The sizes, in hosts.
 const SIZES: [usize; 5] = [3, 16, 64, 256, 1000];
@@ -17,6 +21,10 @@ const GROUPS: usize = 20;
 const ON: usize = 3;
 /// Voters in all but the smallest cluster.
 const VOTERS: usize = 5;
+/// Larger clusters than this one are not founded, which takes long to play: their daemons go on with a ledger.
+const FOUNDED: usize = 256;
+/// After their machines booted, and all hosts were admitted in their new lives.
+const GOES_ON: Duration = Duration::from_secs(60);
 /// All groups of any size run within so long.
 const SETTLES: Duration = Duration::from_secs(600);
 /// What their starts have left behind is over by then.
@@ -46,6 +54,10 @@ fn one(hosts: usize) -> Result<String, String> {
     let mut world = World::new(config(hosts), 1, false);
     world.check.off = true;
     let began = world.now;
+    if hosts > FOUNDED {
+        go_on(&mut world);
+        world.run(began.after(GOES_ON));
+    }
     let limit = began.after(SETTLES);
     while !all_run(&world) {
         if world.now >= limit {
@@ -66,6 +78,29 @@ fn one(hosts: usize) -> Result<String, String> {
     world.run(world.now.after(MEASURED));
     said(&world)?;
     table_line(&world, settled)
+}
+
+/// All daemons were restarted in a cluster that was founded, and whose groups run, before.
+fn go_on(world: &mut World) {
+    let mut ledger = Ledger::default();
+    let mut index = 1;
+    let mut decide = |decision| {
+        index += 1;
+        assert_eq!(ledger.apply(index, &Entry { asked: None, decision }), Effect::Done);
+    };
+    let life = |host: usize| Incarnation { start: 1, boot: world.hosts[host].boot << 8 | host as u64 };
+    for (nth, host) in world.hosts.iter().enumerate() {
+        let (name, machine, proof) = (host.name.clone(), nth as u64 + 1, Proof::None);
+        decide(Decision::Admit { host: host.id, name, incarnation: life(nth), machine, proof });
+    }
+    for (nth, group) in world.config.groups.iter().enumerate() {
+        let (group, to, need) = (group.name.clone(), world.hosts[nth / GROUPS].id, NEED);
+        decide(Decision::Assign { group, epoch: 0, to, incarnation: life(nth / GROUPS), need });
+    }
+    world.preload(&ledger, index);
+    for (nth, group) in Arc::clone(&world.config).groups.iter().enumerate() {
+        world.starts(nth / GROUPS, &group.vm, false);
+    }
 }
 
 /// What the world found wrong, if anything: it turns without end, say.
@@ -100,9 +135,9 @@ fn table_line(world: &World, settled: Duration) -> Result<String, String> {
         cost.map_or_else(|| "-".to_owned(), |(micros, bytes)| format!("{micros:.0} µs, {bytes:.0} B"))
     };
     Ok(format!(
-        "| {} | {} s | {} | {} | {} | {share:.2} % | {} |",
+        "| {} | {} | {} | {} | {} | {share:.2} % | {} |",
         costs.len(),
-        settled.as_secs(),
+        if costs.len() > FOUNDED { "-".to_owned() } else { format!("{} s", settled.as_secs()) },
         words(leads),
         words(others),
         words(members),

@@ -23,12 +23,13 @@ use host::{Agent, Daemon, Domain, Host, Libvirt};
 use meter::Meter;
 use net::Net;
 use roost::config::{Config, Role};
-use roost::engine::raft::Record;
+use roost::engine::ledger::Ledger;
+use roost::engine::raft::{self, Record, Snapshot};
 use roost::engine::watchdog::{WatchdogInput, WatchdogOrder};
 use roost::engine::{Engine, Input, Output, Start, keeper};
 use roost::store::Store;
-use roost_proto::cluster::raft::StorageId;
-use roost_proto::cluster::{Datagram, HostId, Incarnation};
+use roost_proto::cluster::raft::{Index, StorageId, Voters};
+use roost_proto::cluster::{Datagram, HostId, Incarnation, LedgerId};
 use roost_proto::state::Saved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -605,6 +606,23 @@ impl World {
         let after = self.random.time(Duration::from_millis(5), Duration::from_millis(200));
         self.push(after, Event::Link { host, life });
         self.push(after + Duration::from_millis(1), Event::Poll { host, life });
+    }
+
+    /// Every host has this ledger on its disk, from a life before.
+    pub fn preload(&mut self, ledger: &Ledger, index: Index) {
+        let data: Arc<[u8]> = postcard::to_allocvec(ledger).expect("a ledger can be encoded").into();
+        let storage = |nth: usize| StorageId(u32::try_from(nth).expect("few hosts") + 1);
+        let voting = self.config.hosts.iter().enumerate().filter(|(_, host)| host.votes);
+        let voters: Voters = voting.map(|(nth, _)| (self.hosts[nth].id, storage(nth))).collect();
+        for (nth, host) in self.hosts.iter_mut().enumerate() {
+            host.start = 1;
+            let snapshot =
+                Snapshot { ledger: LedgerId(1), index, term: 1, voters: voters.clone(), data: data.clone() };
+            let records =
+                vec![Record::Vote { term: 1, voted_for: None }, Record::Snapshot { snapshot, keep: false }];
+            let (mut store, _) = Store::open(host.disk.clone(), storage(nth)).expect("an empty disk");
+            store.write(&raft::Write { number: 1, records }).expect("a disk that works");
+        }
     }
 
     fn note(&mut self, what: Word) {
