@@ -10,6 +10,7 @@ use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, FencedBy, HostMode, Proof};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Life, Running};
 use roost_proto::control::{EventKind, Level};
+use roost_proto::time::Instant;
 use std::collections::BTreeSet;
 
 /// How long a host that no voter has heard since the voters themselves started may take to come: machines that lost
@@ -28,6 +29,13 @@ struct Absence {
     age: Duration,
     /// None of them has heard it since they started.
     never: bool,
+}
+
+/// Until when two lives of a host count as going on beside each other, if they do.
+fn rival_until(view: &View<'_>, id: HostId) -> Option<Instant> {
+    let counts = view.config.cluster.timing.evict_after;
+    let at = view.member.peer(id)?.rival.filter(|at| view.now.since(*at) < counts)?;
+    Some(at + counts)
 }
 
 impl Leader {
@@ -103,11 +111,9 @@ impl Leader {
 
     /// Whether a life before the newest, or another machine of that name, was heard beside it lately.
     fn has_rival(&mut self, view: &View<'_>, id: HostId) -> bool {
-        let timing = &view.config.cluster.timing;
-        let rival = view.member.peer(id).and_then(|peer| peer.rival);
-        let Some(at) = rival.filter(|at| view.now.since(*at) < timing.evict_after) else { return false };
-        self.wake(at + timing.evict_after);
-        true
+        let until = rival_until(view, id);
+        until.into_iter().for_each(|at| self.wake(at));
+        until.is_some()
     }
 
     fn watch_member(
@@ -204,8 +210,7 @@ impl Leader {
         if view.contact == Contact::Few {
             return Absence { age: Duration::ZERO, never: false };
         }
-        let rival = view.member.peer(host).and_then(|peer| peer.rival);
-        let both_go_on = rival.is_some_and(|at| view.now.since(at) < view.config.cluster.timing.evict_after);
+        let both_go_on = rival_until(view, host).is_some();
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
         let mut ages: Vec<Absence> = Vec::new();
         for voter in view.voters.keys().filter(|voter| **voter != host) {

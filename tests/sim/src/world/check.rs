@@ -292,7 +292,7 @@ impl World {
 
     /// Whether a group has a host that may run it, and can.
     fn has_a_host(&self, group: &str, ledger: &Ledger) -> bool {
-        let Some(group) = self.config.groups.iter().find(|known| known.name == group) else { return false };
+        let Some(group) = self.config.group(group) else { return false };
         let takes = |host: &&Host| {
             let active = ledger.host(host.id).is_some_and(|record| record.mode == HostMode::Active);
             !host.broken && (active || ledger.group(&group.name).owner == Some(host.id))
