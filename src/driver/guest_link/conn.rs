@@ -183,7 +183,10 @@ impl Conn {
             return Err(Offence::Half);
         }
         match self.stage {
-            Stage::Greeting { since } if now.since(since) >= HELLO_WITHIN => Err(Offence::Mute),
+            Stage::Greeting { since } if now.since(since) >= HELLO_WITHIN => match self.partial_since {
+                Some(_) => Err(Offence::Half), // it did say something, if only just now
+                None => Err(Offence::Mute),
+            },
             Stage::Greeting { .. } => Ok(()),
             Stage::Welcome if hush == Hush::Quiet => Ok(()),
             Stage::Welcome => self.send(&HostMessage::Beat),

@@ -15,9 +15,13 @@ pub(super) struct Votes {
 }
 
 impl Raft {
-    /// Asks whether there would be a majority; no term changes for it.
-    pub(super) fn try_to_stand(&mut self, now: Instant) {
+    /// Asks whether there would be a majority, unless this host could not lead; no term changes for it.
+    pub(super) fn try_if_able(&mut self, now: Instant) {
+        if !self.may_stand() || !self.disk_answers(now) {
+            return;
+        }
         self.role = Role::Trying;
+        self.leader = None;
         self.votes = Votes { granted: BTreeSet::from([self.settings.me]), own: None };
         self.ask_for_votes(self.term + 1, Ballot::Trial, When::Now);
         self.count_votes(now);

@@ -287,7 +287,7 @@ impl Raft {
         let voters = Voters::from([(self.settings.me, self.storage)]);
         let snapshot = Snapshot { ledger, index: 1, term: 1, voters, data };
         self.term = self.term.max(1);
-        self.install(now, snapshot);
+        self.install(snapshot);
         self.stand(now, Ballot::Election);
         self.finish(now);
     }
@@ -315,7 +315,7 @@ impl Raft {
             }
             RaftMessage::Page { term, position, total, offset, bytes } => {
                 if self.follows(now, from, term) {
-                    self.got_page(now, from, position, (total, offset), &bytes);
+                    self.got_page(from, position, (total, offset), &bytes);
                 } else {
                     self.refuse(from, term, position.index);
                 }
@@ -364,13 +364,11 @@ impl Raft {
         if self.role == Role::Leader {
             if now >= self.quorum_until() || !self.disk_answers(now) {
                 self.step_down(now); // section 6.2
+                self.try_if_able(now); // whoever it lost may be back sooner than an election takes
             }
         } else if now >= self.election_at {
             self.wait_for_leader(now);
-            if self.may_stand() && self.disk_answers(now) {
-                self.leader = None;
-                self.try_to_stand(now);
-            }
+            self.try_if_able(now);
         }
         self.finish(now);
     }
@@ -597,7 +595,7 @@ impl Raft {
     }
 
     /// A snapshot takes the place of the log up to its index.
-    fn install(&mut self, now: Instant, snapshot: Snapshot) {
+    fn install(&mut self, snapshot: Snapshot) {
         let position = roost_proto::cluster::raft::Position { term: snapshot.term, index: snapshot.index };
         let keep = self.log.has(position);
         self.log.replace(snapshot.clone());
@@ -608,7 +606,6 @@ impl Raft {
         self.outgoing = None;
         self.records.push(Record::Snapshot { snapshot: snapshot.clone(), keep });
         self.restoring = Some((self.next_write, snapshot));
-        let _ = now;
     }
 
     /// Ends an input: orders what is to be written, and hands out what is committed and durable.

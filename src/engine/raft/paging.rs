@@ -100,7 +100,6 @@ impl Raft {
 
     pub(super) fn got_page(
         &mut self,
-        now: Instant,
         from: HostId,
         position: Position,
         (total, offset): (u32, u32),
@@ -134,7 +133,7 @@ impl Raft {
             self.out.push_back(Output::Unreadable { from });
             return;
         }
-        self.install(now, snapshot);
+        self.install(snapshot);
         let index = position.index;
         self.send_when_written(from, RaftMessage::Matched { term, index, storage }, When::Now);
     }

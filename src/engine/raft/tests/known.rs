@@ -97,7 +97,7 @@ fn followers_that_try_in_the_same_moment_get_a_leader() {
     net.now = net.now + ELECTION * 4;
     for number in [2, 3] {
         let now = net.now;
-        net.raft(number).try_to_stand(now);
+        net.raft(number).try_if_able(now);
         net.raft(number).finish(now);
         net.drain(host(number));
     }

@@ -233,6 +233,23 @@ fn a_majority_that_can_talk_again_has_a_leader_within_a_beat() {
 }
 
 #[test]
+fn a_leader_that_lost_its_majority_leads_again_within_a_beat_of_its_return() {
+    let mut net = Net::new(&[1, 2], &[], 5);
+    net.elect_this(1);
+    net.cut_off(1, 2);
+    for _ in 0..20 {
+        if net.raft(1).is_leader() {
+            net.tick();
+        }
+    }
+    assert_eq!(net.leaders_now(), [], "it knows that nobody answers");
+    net.mend();
+    net.tick_alone(1);
+    net.deliver();
+    assert_eq!(net.leaders_now(), [host(1)], "{}", net.describe());
+}
+
+#[test]
 fn answers_that_wait_for_a_disk_that_hangs_have_a_limit() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
     net.elect_this(1);
