@@ -4,7 +4,6 @@
 use super::{Content, Output, Raft, Snapshot, When};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::raft::{Index, Position, RaftMessage};
-use roost_proto::time::Instant;
 use std::sync::Arc;
 
 /// The largest snapshot, in bytes: a ledger of a thousand hosts and twenty thousand groups takes a tenth of it.
