@@ -45,7 +45,7 @@ impl Engine {
         match (self.ledger.standing(self.me), self.contact) {
             (Standing::Out, _) => self.stand != Stand::Admitted && !self.is_needed(),
             // When all hosts are shut down the last ones find nobody who could decide that they go.
-            (Standing::In(_), Contact::Few) => !self.ledger.owns_any(self.me),
+            (Standing::In(_), Contact::Few) => self.owned.is_empty(),
             (Standing::In(_), Contact::Majority) | (Standing::Evicted(_), _) => false,
         }
     }

@@ -279,6 +279,8 @@ pub struct Engine {
     desk: Desk,
     stand: Stand,
     lease: Lease,
+    /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
+    owned: BTreeSet<String>,
     /// What this life held when it was thrown out.
     held: BTreeSet<String>,
     stay: Stay,
@@ -368,6 +370,7 @@ impl Engine {
             desk: Desk::new(me, incarnation),
             stand: Stand::Waiting,
             lease: Lease::Out,
+            owned: BTreeSet::new(),
             held: BTreeSet::new(),
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
@@ -412,6 +415,11 @@ impl Engine {
     /// Up to which index the ledger is applied here.
     pub const fn applied(&self) -> Index {
         self.applied
+    }
+
+    /// The groups that the ledger, as far as it is applied here, gives to this host, by name.
+    pub const fn owned(&self) -> &BTreeSet<String> {
+        &self.owned
     }
 
     /// Consensus, to look at.
@@ -618,6 +626,7 @@ impl Engine {
                     ),
                 };
                 let effect = self.ledger.apply(index, &entry);
+                self.look_at_owned(Some(&entry.decision));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
@@ -652,6 +661,7 @@ impl Engine {
                 "the ledger's snapshot cannot be read ({error}): install the roostd that the others run"
             ),
         }
+        self.look_at_owned(None);
         self.applied = snapshot.index;
         self.voters = snapshot.voters;
         self.voters_since = snapshot.index;

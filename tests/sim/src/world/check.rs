@@ -179,6 +179,12 @@ impl World {
         }
         self.check.applied[host] = applied;
         let ledger = daemon.engine.ledger();
+        let (id, owned) = (self.hosts[host].id, daemon.engine.owned());
+        if !ledger.groups().filter(|(_, group)| group.owner == Some(id)).map(|(name, _)| name).eq(owned) {
+            let text = format!("{} takes {owned:?} for what its ledger gives to it", self.hosts[host].name);
+            self.violated(text);
+            return;
+        }
         let hash = fnv(&postcard::to_allocvec(ledger).unwrap_or_default());
         let known = *self.check.ledgers.entry(applied).or_insert(hash);
         if known != hash {
