@@ -103,10 +103,14 @@ impl World {
             }
             Event::View { host, life, vm, happened } => {
                 if self.is_alive(host, life)
-                    && self.hosts[host].libvirt == Libvirt::Up
                     && self.hold(host, || Event::View { host, life, vm: vm.clone(), happened })
                 {
-                    self.show(host, &vm, happened);
+                    match self.hosts[host].libvirt {
+                        Libvirt::Up => self.show(host, &vm, happened),
+                        // It says so when it answers again; or its connection is lost, and then a poll shows it.
+                        Libvirt::Hung => self.push(POLL, Event::View { host, life, vm, happened }),
+                        Libvirt::Down => self.push(POLL, Event::View { host, life, vm, happened: None }),
+                    }
                 }
             }
             Event::Poll { host, life } => {
