@@ -1,0 +1,46 @@
+//! The example configurations that packages bring: people copy them, so the real parsers must find nothing in them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Those of hosts.
+const HOSTS: [&str; 3] = ["one-host.toml", "two-hosts-and-a-witness.toml", "three-hosts-ipmi.toml"];
+/// That of a guest.
+const GUEST: &str = "guest.toml";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("man/examples")
+}
+
+#[test]
+fn every_example_is_looked_at_here() {
+    let mut found: Vec<String> = std::fs::read_dir(folder())
+        .expect("the examples")
+        .map(|entry| entry.expect("a file").file_name().into_string().expect("text"))
+        .collect();
+    let mut known: Vec<&str> = HOSTS.into_iter().chain([GUEST]).collect();
+    found.sort();
+    known.sort_unstable();
+    assert_eq!(found, known);
+}
+
+/// The notes that an example cannot avoid: nobody's machine is called as its hosts are, and its files are not here.
+#[test]
+fn roost_check_finds_nothing_in_the_hosts_examples() {
+    for name in HOSTS {
+        let output = Command::new(env!("CARGO_BIN_EXE_roost"))
+            .arg("check")
+            .arg(folder().join(name))
+            .output()
+            .expect("roost runs");
+        let (said, wrong) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && wrong.is_empty(), "{name}: {said}{wrong}");
+        let unexpected: Vec<&str> = said
+            .lines()
+            .filter(|line| line.starts_with("note: "))
+            .filter(|line| !line.contains("as this machine is") && !line.contains("'xml' names"))
+            .collect();
+        assert!(unexpected.is_empty(), "{name}: {unexpected:?}");
+    }
+}
