@@ -1,5 +1,6 @@
 //! The command line. Every flag here is in roost(8), or a test fails.
 
+use super::completions::Shell;
 use crate::driver::udp::keys::KEY_FILE;
 use clap::{Args, Parser, Subcommand};
 use core::time::Duration;
@@ -72,6 +73,11 @@ pub enum Command {
         /// The file; what exists is never overwritten
         #[arg(default_value = KEY_FILE)]
         file: PathBuf,
+    },
+    /// Print what a shell reads to complete this command's lines; packages install it already
+    Completions {
+        /// The shell
+        shell: Shell,
     },
 }
 

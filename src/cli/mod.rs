@@ -4,6 +4,7 @@
 pub mod args;
 mod check;
 mod client;
+mod completions;
 mod error;
 mod events;
 mod keygen;
@@ -22,6 +23,11 @@ use std::process::ExitCode;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    match completions::answer() {
+        Ok(false) => {}
+        Ok(true) => return Exit::Ok.into(),
+        Err(error) => return usage(&error),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -60,6 +66,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Reload => order::run(socket, Ask::Reload, None, out),
         Command::Check { file } => check::run(file, out),
         Command::Keygen { file } => keygen::run(file, out),
+        Command::Completions { shell } => completions::run(*shell, out),
     }
 }
 
