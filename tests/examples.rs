@@ -44,3 +44,16 @@ fn roost_check_finds_nothing_in_the_hosts_examples() {
         assert!(unexpected.is_empty(), "{name}: {unexpected:?}");
     }
 }
+
+/// The file that cloud-init is told to write in roost-guest(8).
+#[test]
+fn the_guests_files_are_good() {
+    let good =
+        |text: &str| roost_guest::config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    good(&std::fs::read_to_string(folder().join(GUEST)).expect("the example"));
+    let page = std::fs::read_to_string(folder().join("../roost-guest.8")).expect("the page");
+    let (_, rest) = page.split_once("    content: |\n").expect("cloud-init's file");
+    let text: String =
+        rest.lines().map_while(|line| line.strip_prefix("      ")).map(|line| format!("{line}\n")).collect();
+    assert_eq!(good(&text).groups.len(), 1, "{text}");
+}
