@@ -6,6 +6,7 @@ BED_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED_CACHE=${ROOST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/roost}
 BED_TARGET=${CARGO_TARGET_DIR:-$BED_ROOT/target}
 VSOCK_DEVICE_VERSION=0.3.0
+CARGO_DENY_VERSION=0.20.2
 CARGO_DEB_VERSION=3.8.0
 CARGO_RPM_VERSION=0.21.1
 GUEST_TARGET=x86_64-unknown-linux-musl
@@ -50,11 +51,10 @@ bed_install_build() {
 
 # bed_tool CRATE VERSION: a program from crates.io, at this very version, in the cache.
 bed_tool() {
-    [ "$(cat "$BED_CACHE/bin/$1.version" 2>/dev/null)" = "$2" ] && return
+    [ "$("$BED_CACHE/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && return
     echo "building $1 $2 (once, some minutes)"
     (cd / && CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
         cargo install --quiet --locked --force --root "$BED_CACHE" "$1" --version "$2") || die "'$1' could not be built"
-    echo "$2" >"$BED_CACHE/bin/$1.version"
 }
 
 # What makes packages of what was built.
