@@ -20,7 +20,7 @@ use crate::driver::watchdog::Watchdog;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
 use crate::engine::watchdog::WatchdogInput;
 use crate::engine::watchdog::WatchdogOrder;
-use crate::engine::{Command, Engine, Input, Output, Start};
+use crate::engine::{Command, Destination, Engine, Input, Output, Start};
 use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
 use core::time::Duration;
@@ -28,6 +28,7 @@ use ending::Way;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use roost_proto::cluster::decision::HostMode;
 use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
@@ -514,11 +515,24 @@ impl Daemon {
                 self.order(now, request, who, group, GroupOrder::Intent(intent));
             }
             Ask::Freeze { group } => self.order(now, request, who, group, GroupOrder::Freeze),
-            Ask::Fenced { host } => {
-                let command = Command::ConfirmFenced { host };
-                self.engine.handle(now, Input::Operator { request, who, command });
-            }
+            Ask::Fenced { host } => self.command(now, request, who, Command::ConfirmFenced { host }),
             Ask::Thaw { group } => self.order(now, request, who, group, GroupOrder::Thaw),
+            Ask::Switch { group, to, method } => {
+                let to = to.map_or(Destination::Elsewhere, Destination::Host);
+                self.command(now, request, who, Command::Move { group, to, method });
+            }
+            Ask::Failback { group, method } => {
+                let to = Destination::Home;
+                self.command(now, request, who, Command::Move { group, to, method });
+            }
+            Ask::Fail { group } => {
+                let to = Destination::Failover;
+                self.command(now, request, who, Command::Move { group, to, method: None });
+            }
+            Ask::Maintenance { host, on } => {
+                let mode = if on { HostMode::Maintenance } else { HostMode::Active };
+                self.command(now, request, who, Command::Mode { host, mode });
+            }
             Ask::Reload => {
                 let reply = match self.reload() {
                     Ok(text) => Reply::Done { text },
@@ -539,7 +553,11 @@ impl Daemon {
     }
 
     fn order(&mut self, now: Instant, request: RequestId, who: String, group: String, order: GroupOrder) {
-        self.engine.handle(now, Input::Operator { request, who, command: Command::Group { group, order } });
+        self.command(now, request, who, Command::Group { group, order });
+    }
+
+    fn command(&mut self, now: Instant, request: RequestId, who: String, command: Command) {
+        self.engine.handle(now, Input::Operator { request, who, command });
     }
 
     fn tell_events(&mut self, request: RequestId, after: u64, group: Option<String>, follow: bool) {

@@ -154,6 +154,7 @@ fn group(name: &str, condition: Condition, reason: &str) -> GroupStatus {
         apps: vec![app("site", GroupState::Online)],
         recoveries: Recoveries::default(),
         dangers: vec![],
+        moving: None,
     }
 }
 

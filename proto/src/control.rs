@@ -66,6 +66,72 @@ pub enum Ask {
     },
     /// Read the configuration again; refused, with the reason, when it is not good.
     Reload,
+    /// Move a group to another host.
+    Switch {
+        /// The group.
+        group: String,
+        /// Where to; the best host but its own if nowhere in particular.
+        #[serde(default)]
+        to: Option<String>,
+        /// How; the first of the group's own ways if not said.
+        #[serde(default)]
+        method: Option<MoveMethod>,
+    },
+    /// Move a group to the first of its hosts that can take it.
+    Failback {
+        /// The group.
+        group: String,
+        /// How; the first of the group's own ways if not said.
+        #[serde(default)]
+        method: Option<MoveMethod>,
+    },
+    /// Treat a group as failed where it is.
+    Fail {
+        /// The group.
+        group: String,
+    },
+    /// Empty a host and give it nothing new, or use it again.
+    Maintenance {
+        /// The host.
+        host: String,
+        /// Whether it begins.
+        on: bool,
+    },
+}
+
+/// How a group is moved on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveMethod {
+    /// It runs on, but for a moment.
+    Live,
+    /// Its memory is saved, and restored there.
+    Suspend,
+    /// It is shut down, and started there.
+    Cold,
+}
+
+impl MoveMethod {
+    /// As in the configuration and on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Suspend => "suspend",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// A move that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovingStatus {
+    /// Where to.
+    pub to: String,
+    /// How.
+    pub method: MoveMethod,
+    /// How much of its memory has gone, in per cent, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
 }
 
 /// What an operator wants of a group.
@@ -237,6 +303,9 @@ pub struct GroupStatus {
     pub recoveries: Recoveries,
     /// What is dangerous about it, for people.
     pub dangers: Vec<String>,
+    /// The move that is under way, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<MovingStatus>,
 }
 
 /// What a group is doing.
@@ -435,4 +504,10 @@ pub enum EventKind {
     Watchdog,
     /// Datagrams were refused.
     Datagrams,
+    /// A group is being moved on purpose.
+    MoveBegun,
+    /// A group was moved on purpose.
+    Moved,
+    /// A move ended otherwise than it should.
+    MoveFailed,
 }

@@ -36,6 +36,10 @@ pub struct SavedGroup {
     pub ordered: u64,
     /// The epoch in which this host paused its VM, for want of a lease.
     pub suspended: Option<u64>,
+    /// The move by which its memory was to come here, by the index of its beginning in the ledger: what stands still here is
+    /// that memory, and goes unless the ledger says that this host takes it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<u64>,
     /// It is to be started whatever libvirt says of why it is off; set with the intent, cleared when it runs.
     pub start_pending: bool,
     /// Its guest once had a controller, so one is waited for.
@@ -60,6 +64,7 @@ impl Default for SavedGroup {
             vm: String::new(),
             ordered: 0,
             suspended: None,
+            incoming: None,
             start_pending: true,
             had_controller: false,
             given_up: None,
@@ -82,6 +87,7 @@ impl Saved {
             group.given_up = None;
             group.start_pending = true;
             group.suspended = None;
+            group.incoming = None;
             group.epoch = 0;
         }
     }

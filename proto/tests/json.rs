@@ -90,6 +90,7 @@ fn status() {
         apps: vec![app],
         recoveries: Recoveries { reboot: 1, reset: 0, restart: 0 },
         dangers: vec![],
+        moving: None,
     };
     let status = Status {
         version: CONTROL_VERSION,

@@ -2,7 +2,7 @@
 
 use super::completions::Shell;
 use crate::driver::udp::keys::KEY_FILE;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use core::time::Duration;
 use roost_proto::time::Span;
 use std::path::PathBuf;
@@ -52,6 +52,35 @@ pub enum Command {
         /// The group
         group: String,
     },
+    /// Move a group to another host
+    Switch(Switch),
+    /// Move a group home: to the first host of its `on` that can take it
+    Failback {
+        /// The group
+        group: String,
+        /// How.
+        #[command(flatten)]
+        method: Method,
+        /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Practise: treat a group as failed where it is, so that it is stopped there and started elsewhere
+    Fail {
+        /// The group
+        group: String,
+        /// Wait until it is there; Ctrl-C ends the waiting, not the move
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Empty a host and give it nothing new (on), or use it again (off)
+    Maintenance {
+        /// The host
+        host: String,
+        /// Whether it begins or ends
+        #[arg(value_enum)]
+        state: OnOff,
+    },
     /// Confirm that an evicted host runs nothing, after you have made certain of it: its groups start elsewhere
     Fence {
         /// The host
@@ -96,6 +125,46 @@ pub struct Events {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which group goes where, and how.
+#[derive(Debug, Args)]
+pub struct Switch {
+    /// The group
+    pub group: String,
+    /// The host that it goes to; the best but its own if left out
+    #[arg(long, value_name = "HOST")]
+    pub to: Option<String>,
+    /// How.
+    #[command(flatten)]
+    pub method: Method,
+    /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// How a group is moved; the first of its own `moves` if none is asked for.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Method {
+    /// It runs on, but for a moment
+    #[arg(long)]
+    pub live: bool,
+    /// Its memory is saved to the cluster's `save_dir`, and restored there
+    #[arg(long)]
+    pub suspend: bool,
+    /// It is shut down, and started there
+    #[arg(long)]
+    pub cold: bool,
+}
+
+/// Whether something begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// It begins
+    On,
+    /// It ends
+    Off,
 }
 
 /// Whom to order.

@@ -11,8 +11,9 @@ mod keygen;
 mod order;
 mod show;
 mod status;
+mod travel;
 
-use args::{Cli, Command};
+use args::{Cli, Command, OnOff};
 use clap::Parser;
 use clap::error::ErrorKind;
 use error::Error;
@@ -63,6 +64,10 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
             order::run(socket, Ask::Fenced { host: host.clone() }, Some(host), out)
         }
         Command::Thaw { group } => order::run(socket, Ask::Thaw { group: group.clone() }, Some(group), out),
+        Command::Switch(wanted) => travel::switch(socket, wanted, out),
+        Command::Failback { group, method, wait } => travel::failback(socket, group, method, *wait, out),
+        Command::Fail { group, wait } => travel::fail(socket, group, *wait, out),
+        Command::Maintenance { host, state } => travel::maintenance(socket, host, *state == OnOff::On, out),
         Command::Reload => order::run(socket, Ask::Reload, None, out),
         Command::Check { file } => check::run(file, out),
         Command::Keygen { file } => keygen::run(file, out),

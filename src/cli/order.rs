@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// How often the state is asked for when no event tells of a change: one that changes without an event is seen too.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Orders something, and tells what the daemon makes of it.
 pub fn run(socket: &Path, ask: Ask, group: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
@@ -36,7 +36,7 @@ pub fn intent(
 }
 
 /// The number of the newest event of `group`.
-fn last_event(socket: &Path, group: &str) -> Result<u64, Error> {
+pub fn last_event(socket: &Path, group: &str) -> Result<u64, Error> {
     let ask = Ask::Events { after: 0, group: Some(group.to_owned()), follow: false };
     let mut client = Client::ask(socket, ask)?;
     let mut seen = 0;
@@ -102,6 +102,7 @@ fn verdict(group: &GroupStatus, intent: Intent) -> Option<(Exit, String)> {
     }
 }
 
-fn say(out: &mut impl Write, text: &str) -> Result<(), Error> {
+/// Prints a line.
+pub fn say(out: &mut impl Write, text: &str) -> Result<(), Error> {
     writeln!(out, "{}", printable(text)).and_then(|()| out.flush()).map_err(Error::Output)
 }

@@ -5,7 +5,7 @@ use super::show::{Clock, Ink, Look, wrap};
 use core::fmt::Write;
 use roost_proto::control::{
     AppStatus, Condition, ControllerStatus, GroupStatus, Health, HostState, HostStatus, Intent,
-    LibvirtStatus, Recoveries, Status,
+    LibvirtStatus, MovingStatus, Recoveries, Status,
 };
 use roost_proto::exit::Exit;
 use roost_proto::link::{Exit as Ended, Fault, GroupState, ResourceState};
@@ -187,8 +187,14 @@ fn why(group: &GroupStatus) -> String {
         (Some(owner), Condition::Elsewhere) => format!("on '{}'", printable(owner)),
         _ => String::new(),
     };
-    let parts = [frozen, &on, &printable(&group.reason), unwatched, &recovered];
+    let moving = group.moving.as_ref().map(moving).unwrap_or_default();
+    let parts = [frozen, &on, &moving, &printable(&group.reason), unwatched, &recovered];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+fn moving(moving: &MovingStatus) -> String {
+    let percent = moving.percent.map(|percent| format!(", {percent} %")).unwrap_or_default();
+    format!("moves to '{}' ({}{percent})", printable(&moving.to), moving.method.word())
 }
 
 fn recoveries(made: Recoveries) -> String {

@@ -8,6 +8,7 @@ use super::{Group, GuestLink, Host, KEY_FILE, MAX_MISTAKES, MAX_VOTERS, OnQuorum
 use core::net::SocketAddr;
 use core::time::Duration;
 use roost_proto::cluster::HostId;
+use roost_proto::control::MoveMethod;
 use roost_proto::text::nearest;
 use roost_proto::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,7 +205,12 @@ fn addresses(hosts: &[ReadHost], mistakes: &mut Mistakes<'_>) {
 }
 
 /// Checks groups against each other and the hosts, and fills in the hosts of groups that name none.
-pub(super) fn groups(hosts: &[ReadHost], groups: &mut [ReadGroup], mistakes: &mut Mistakes<'_>) {
+pub(super) fn groups(
+    cluster: &ReadCluster,
+    hosts: &[ReadHost],
+    groups: &mut [ReadGroup],
+    mistakes: &mut Mistakes<'_>,
+) {
     let mut names = BTreeSet::new();
     let (mut vms, mut links) = (BTreeMap::new(), BTreeMap::new());
     for read in groups.iter() {
@@ -238,6 +244,7 @@ pub(super) fn groups(hosts: &[ReadHost], groups: &mut [ReadGroup], mistakes: &mu
     let hypervisors = hosts.iter().filter(|read| read.host.role == Role::Hypervisor);
     let every: Arc<[String]> = hypervisors.map(|read| read.host.name.clone()).collect();
     for read in groups {
+        read.group.moves = moves(cluster, read, mistakes);
         read.group.ranked = read.on.is_some();
         read.group.on = match &read.on {
             Some(on) => chosen(on, &roles, mistakes),
@@ -250,6 +257,22 @@ pub(super) fn groups(hosts: &[ReadHost], groups: &mut [ReadGroup], mistakes: &mu
             }
         };
     }
+}
+
+/// How a group may be moved: as the file says, or in every way that there is.
+fn moves(cluster: &ReadCluster, read: &ReadGroup, mistakes: &mut Mistakes<'_>) -> Vec<MoveMethod> {
+    let saves = cluster.cluster.save_dir.is_some();
+    let Some(moves) = &read.moves else {
+        let mut every = vec![MoveMethod::Live, MoveMethod::Suspend, MoveMethod::Cold];
+        every.retain(|method| *method != MoveMethod::Suspend || saves);
+        return every;
+    };
+    if let Some((at, _)) = moves.iter().find(|(_, method)| *method == MoveMethod::Suspend && !saves) {
+        let message = "'moves' names 'suspend', and [cluster] has no 'save_dir' where memory could be saved: name a directory \
+                       that every host sees, as in save_dir = \"/srv/shared/roost\", or leave 'suspend' out";
+        mistakes.note(*at, message.to_owned());
+    }
+    moves.iter().map(|(_, method)| *method).collect()
 }
 
 fn chosen(on: &[Placed<String>], roles: &BTreeMap<&str, Role>, mistakes: &mut Mistakes<'_>) -> Arc<[String]> {

@@ -35,8 +35,14 @@ pub(super) fn read(file: &mut Fields<'_, '_, '_>) -> Option<ReadCluster> {
         ),
         starts_at_once: cluster.number("starts_at_once", 1, MAX_STARTS_AT_ONCE, 4),
         quarantine: cluster.span_to("quarantine", MIN_WAIT, MAX_SPAN, Duration::from_secs(600)),
+        save_dir: save_dir(&mut cluster),
     };
     Some(ReadCluster { quorum_at: cluster.place("on_quorum_loss"), cluster: read })
+}
+
+fn save_dir(cluster: &mut Fields<'_, '_, '_>) -> Option<PathBuf> {
+    let text = cluster.text("save_dir", "save_dir = \"/srv/shared/roost\"")?;
+    cluster.directory("save_dir", text)
 }
 
 /// The files with keys, in order; none when the file names none.

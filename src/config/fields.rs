@@ -296,6 +296,43 @@ impl<'t, 'm, 'a> Fields<'t, 'm, 'a> {
         Some(PathBuf::from(given.value))
     }
 
+    /// The directory `given` of `key`, which must be absolute.
+    pub(super) fn directory(&mut self, key: &str, given: Placed<&str>) -> Option<PathBuf> {
+        let path = given.value.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(given.value);
+        if path == "/" {
+            let message = format!("'{key}' is '/', which is no directory for this: name one below it");
+            self.mistakes.note(given.at, message);
+            return None;
+        }
+        self.path(key, Placed { at: given.at, value: path })
+    }
+
+    /// Some of a few words, each once; none when the file does not say.
+    pub(super) fn choices<T: Copy + PartialEq>(
+        &mut self,
+        key: &str,
+        choices: &[(&str, T)],
+        example: &str,
+    ) -> Option<Vec<(usize, T)>> {
+        let texts = self.texts(key, choices.len(), example)?;
+        let mut chosen: Vec<(usize, T)> = Vec::new();
+        for text in texts {
+            let Some((word, choice)) = choices.iter().find(|(word, _)| *word == text.value) else {
+                let words = quoted(&choices.iter().map(|(word, _)| *word).collect::<Vec<_>>());
+                let message =
+                    format!("'{key}' names {}: write some of {words}, as in {example}", quote(text.value));
+                self.mistakes.note(text.at, message);
+                continue;
+            };
+            if chosen.iter().any(|(_, known)| known == choice) {
+                self.mistakes.note(text.at, format!("'{key}' names '{word}' twice: leave one out"));
+                continue;
+            }
+            chosen.push((text.at, *choice));
+        }
+        Some(chosen)
+    }
+
     /// The tables `header`, as in `[[host]]`, with the place of each; at most `max`, and `remedy` when there are more.
     pub(super) fn tables(
         &mut self,

@@ -47,9 +47,10 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
         host.mistakes.note(*at, message.to_owned());
     }
     let reserve_mib = host.number("reserve_mib", 0, MAX_RESERVE_MIB, 0);
+    let libvirt_remote = read_libvirt_remote(&mut host);
     let fence = read_fence(&mut host);
     if role == Role::Witness {
-        for key in ["libvirt", "watchdog", "trust_watchdog", "reserve_mib", "fence"] {
+        for key in ["libvirt", "watchdog", "trust_watchdog", "reserve_mib", "libvirt_remote", "fence"] {
             if let Some((_, span)) = host.value(key) {
                 host.mistakes.note(
                     span.start,
@@ -70,6 +71,7 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
         addresses_at: addresses.iter().map(|address| address.at).collect(),
         votes,
         host: Host {
+            libvirt_remote: libvirt_remote.unwrap_or_else(|| format!("qemu+ssh://{}/system", name.value)),
             name: name.value,
             libvirt,
             addresses: addresses.into_iter().map(|address| address.value).collect(),
@@ -92,6 +94,22 @@ fn read_libvirt(host: &mut Fields<'_, '_, '_>) -> String {
             .note(uri.at, format!("'libvirt' is {given}, no connection URI: write one, as in {EXAMPLE}"));
     }
     uri.value.to_owned()
+}
+
+/// By default over SSH, as root of the one host on the other, to the system's QEMU.
+fn read_libvirt_remote(host: &mut Fields<'_, '_, '_>) -> Option<String> {
+    const EXAMPLE: &str = "libvirt_remote = \"qemu+tls://10.0.0.1/system\"";
+    let uri = host.text("libvirt_remote", EXAMPLE)?;
+    let local = uri.value.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/') || rest.is_empty());
+    if !is_uri(uri.value) || local {
+        let given = quote(uri.value);
+        let message = format!(
+            "'libvirt_remote' is {given}, no connection URI that another host could use: write one with this host's name or \
+             address in it, as in {EXAMPLE}"
+        );
+        host.mistakes.note(uri.at, message);
+    }
+    Some(uri.value.to_owned())
 }
 
 /// Whether libvirt could take `uri` for one: `DRIVER://...`. libvirt itself says the rest.

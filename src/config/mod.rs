@@ -21,6 +21,7 @@ pub use load::{LoadError, load};
 use core::fmt;
 use core::time::Duration;
 use roost_proto::cluster::HostId;
+use roost_proto::control::MoveMethod;
 use roost_proto::retry::Backoff;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -74,6 +75,8 @@ pub const MAX_MISTAKES: usize = 20;
 /// The least `silence`: two beats and their way. A guest that speaks once a second would else be judged by one lost
 /// wakeup.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// The longest `move_timeout`: the memory of the largest VMs takes hours on slow networks.
+pub const MAX_MOVE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// The least of the other waits that end in action: shorter ones would be over before libvirt has answered.
 pub const MIN_WAIT: Duration = Duration::from_millis(100);
 
@@ -114,6 +117,8 @@ pub struct Cluster {
     pub starts_at_once: u32,
     /// How long a host on which starts keep failing gets no new groups.
     pub quarantine: Duration,
+    /// The directory, on storage that every host sees, where the memory of VMs is saved that are moved by `suspend`.
+    pub save_dir: Option<PathBuf>,
 }
 
 /// The times of the cluster. What follows from each other is checked together, in `timing`.
@@ -195,6 +200,8 @@ pub struct Host {
     pub fence: Vec<FenceLevel>,
     /// Memory, in MiB, that groups leave to the host itself.
     pub reserve_mib: u32,
+    /// The URI by which the libvirt of another host reaches this one's.
+    pub libvirt_remote: String,
 }
 
 /// What a host is for.
@@ -268,6 +275,10 @@ pub struct Group {
     pub apart: Vec<String>,
     /// Groups that must be well before it is started.
     pub needs: Vec<String>,
+    /// How it may be moved on purpose, the best first.
+    pub moves: Vec<MoveMethod>,
+    /// How long its memory may take to go to another host before that is ended.
+    pub move_timeout: Duration,
 }
 
 impl Group {
@@ -292,6 +303,8 @@ impl Group {
             together: Vec::new(),
             apart: Vec::new(),
             needs: Vec::new(),
+            moves: vec![MoveMethod::Live, MoveMethod::Cold],
+            move_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -403,6 +416,7 @@ const CLUSTER: Section = Section {
         "on_stray",
         "starts_at_once",
         "quarantine",
+        "save_dir",
     ],
 };
 const HOST: Section = Section {
@@ -416,6 +430,7 @@ const HOST: Section = Section {
         "watchdog",
         "trust_watchdog",
         "reserve_mib",
+        "libvirt_remote",
         "fence",
     ],
 };
@@ -440,6 +455,8 @@ const GROUP: Section = Section {
         "together",
         "apart",
         "needs",
+        "moves",
+        "move_timeout",
         "recovery",
     ],
 };

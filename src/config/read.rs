@@ -3,10 +3,11 @@
 use super::fields::{Fields, Mistakes, Placed, quote};
 use super::{
     Apps, Config, ConfigError, FILE, GROUP, Group, GuestLink, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS,
-    MAX_PRIORITY, MAX_RELATIONS, MAX_SOCKET_PATH, MIN_SILENCE, MIN_WAIT, OnGuestShutdown, OnSilence,
-    RECOVERY, Recovery, canon, check, cluster, company, host,
+    MAX_MOVE_TIME, MAX_PRIORITY, MAX_RELATIONS, MAX_SOCKET_PATH, MIN_SILENCE, MIN_WAIT, OnGuestShutdown,
+    OnSilence, RECOVERY, Recovery, canon, check, cluster, company, host,
 };
 use core::time::Duration;
+use roost_proto::control::MoveMethod;
 use roost_proto::link::{LINK_PORT, MAX_GROUPS as MAX_APPS};
 use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub(super) struct ReadGroup {
     pub(super) together: Vec<Placed<String>>,
     pub(super) apart: Vec<Placed<String>>,
     pub(super) needs: Vec<Placed<String>>,
+    /// How it may be moved, if the file says.
+    pub(super) moves: Option<Vec<(usize, MoveMethod)>>,
     pub(super) group: Group,
 }
 
@@ -53,7 +56,7 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
 
     let mut cluster = cluster.expect("a file without mistakes has a cluster");
     check::hosts(&mut cluster, &mut hosts, &mut mistakes);
-    check::groups(&hosts, &mut groups, &mut mistakes);
+    check::groups(&cluster, &hosts, &mut groups, &mut mistakes);
     company::check(&groups, &mut mistakes);
     mistakes.settle()?;
     Ok(Config {
@@ -73,6 +76,7 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
     let [together, apart, needs] = [("together", "db"), ("apart", "web2"), ("needs", "db")]
         .map(|(key, other)| group.names(key, MAX_RELATIONS, &format!("{key} = [\"{other}\"]")))
         .map(Option::unwrap_or_default);
+    let moves = read_moves(&mut group);
     let settings = read_settings(&mut group);
     let values = |names: &[Placed<String>]| names.iter().map(|name| name.value.clone()).collect();
     let company =
@@ -87,6 +91,7 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
         together,
         apart,
         needs,
+        moves,
         group: Group { name: name.value, vm: vm.value, ..company },
     };
     // Relations between settings mean something only when each of them was read well.
@@ -127,7 +132,15 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         together: Vec::new(),
         apart: Vec::new(),
         needs: Vec::new(),
+        moves: Vec::new(),
+        move_timeout: group.span_to("move_timeout", MIN_WAIT, MAX_MOVE_TIME, Duration::from_secs(600)),
     }
+}
+
+fn read_moves(group: &mut Fields<'_, '_, '_>) -> Option<Vec<(usize, MoveMethod)>> {
+    let words =
+        [MoveMethod::Live, MoveMethod::Suspend, MoveMethod::Cold].map(|method| (method.word(), method));
+    group.choices("moves", &words, "moves = [\"live\", \"cold\"]")
 }
 
 fn read_vm(group: &mut Fields<'_, '_, '_>) -> Option<Placed<String>> {

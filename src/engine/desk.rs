@@ -4,7 +4,8 @@
 use super::keeper::RequestId;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Asked, Decision, Entry};
-use roost_proto::cluster::{HostId, Incarnation};
+use roost_proto::cluster::{HostId, Incarnation, Message, MoveAsk, Whither};
+use roost_proto::control::MoveMethod;
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 
@@ -13,14 +14,49 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Requests that wait, at most.
 pub const MAX_WAITING: usize = 64;
 
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// This decision.
+    Decision(Decision),
+    /// That a group be moved: the leader says how, for it alone knows who has room.
+    Move {
+        /// The group.
+        group: String,
+        /// Where it shall go.
+        whither: Whither,
+        /// How.
+        method: Option<MoveMethod>,
+    },
+}
+
+/// The same, under the name by which the ledger will have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A decision.
+    Entry(Entry),
+    /// A move.
+    Move(MoveAsk),
+}
+
+impl Named {
+    /// As it is sent to the leader.
+    pub fn message(self) -> Message {
+        match self {
+            Self::Entry(entry) => Message::Ask(entry),
+            Self::Move(ask) => Message::AskMove(ask),
+        }
+    }
+}
+
 /// A request that is asked or waits.
 #[derive(Debug)]
 pub struct Ask {
     /// Whose order it is; nobody's when the host itself wants it.
     pub request: Option<RequestId>,
-    /// What is to be decided.
-    pub decision: Decision,
-    /// What the asker is told when it is.
+    /// What is asked for.
+    pub wish: Wish,
+    /// What the asker is told when it is decided; of a move the decision tells.
     pub done: String,
     until: Instant,
     number: u64,
@@ -48,7 +84,7 @@ impl Desk {
         &mut self,
         now: Instant,
         request: Option<RequestId>,
-        decision: Decision,
+        wish: Wish,
         done: String,
     ) -> Result<(), String> {
         if self.asks.len() >= MAX_WAITING {
@@ -56,23 +92,26 @@ impl Desk {
                 "{MAX_WAITING} orders wait for a decision; try again when there is a leader"
             ));
         }
-        if request.is_none() && self.asks.iter().any(|ask| ask.decision == decision) {
+        if request.is_none() && self.asks.iter().any(|ask| ask.wish == wish) {
             return Ok(());
         }
-        self.asks.push_back(Ask { request, decision, done, until: now + PATIENCE, number: self.next });
+        self.asks.push_back(Ask { request, wish, done, until: now + PATIENCE, number: self.next });
         self.next += 1;
         Ok(())
     }
 
     /// What is asked of the leader now.
-    pub fn current(&self) -> Option<Entry> {
+    pub fn current(&self) -> Option<Named> {
         let ask = self.asks.front()?;
         let asked = Asked { host: self.me, start: self.start, number: ask.number };
-        Some(Entry { asked: Some(asked), decision: ask.decision.clone() })
+        Some(match ask.wish.clone() {
+            Wish::Decision(decision) => Named::Entry(Entry { asked: Some(asked), decision }),
+            Wish::Move { group, whither, method } => Named::Move(MoveAsk { asked, group, whither, method }),
+        })
     }
 
     /// The same, for a leader of that term to propose itself, once.
-    pub fn propose_in(&mut self, term: u64) -> Option<Entry> {
+    pub fn propose_in(&mut self, term: u64) -> Option<Named> {
         if self.proposed_in == Some(term) {
             return None;
         }
@@ -81,7 +120,12 @@ impl Desk {
         Some(entry)
     }
 
-    /// An entry was applied: the request that it answers, if it is one of ours.
+    /// What was to be proposed could not be yet.
+    pub const fn again(&mut self) {
+        self.proposed_in = None;
+    }
+
+    /// An entry was applied, or refused by the leader: the request that it answers, if it is one of ours.
     pub fn applied(&mut self, asked: Option<Asked>) -> Option<Ask> {
         let asked = asked.filter(|asked| asked.host == self.me && asked.start == self.start)?;
         let ask = self.asks.pop_front_if(|ask| ask.number == asked.number)?;

@@ -14,6 +14,7 @@ mod lease;
 mod leave;
 pub mod ledger;
 pub mod member;
+mod moves;
 mod operator;
 pub mod raft;
 mod report;
@@ -28,7 +29,7 @@ pub mod watchdog;
 
 use crate::config::Config;
 use core::time::Duration;
-use desk::Desk;
+use desk::{Desk, Named, Wish};
 use fence::{FenceOrder, FenceResult, FenceTicket};
 use keeper::remote_agent::GuestInput;
 use keeper::vm::LibvirtInput;
@@ -36,6 +37,7 @@ use keeper::{Keeper, RequestId};
 use leader::{Act, Leader};
 use ledger::{Effect, Ledger, Standing};
 use member::Member;
+use moves::Travel;
 use raft::Raft;
 use report::Reporter;
 use rights::{Lease, Stand};
@@ -44,7 +46,7 @@ use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
     Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
 };
-use roost_proto::control::{EventKind, Level, Refusal};
+use roost_proto::control::{EventKind, Level, MoveMethod, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
@@ -144,8 +146,10 @@ pub enum Command {
     Move {
         /// The group.
         group: String,
-        /// Where to; by the usual rules if nowhere in particular.
-        to: Option<String>,
+        /// Where to.
+        to: Destination,
+        /// How; the first of the group's own ways if not said.
+        method: Option<MoveMethod>,
     },
     /// What a host may be used for.
     Mode {
@@ -159,6 +163,19 @@ pub enum Command {
         /// The host.
         host: String,
     },
+}
+
+/// Where an operator wants a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// On this host.
+    Host(String),
+    /// On the best host but its own.
+    Elsewhere,
+    /// On the first of its hosts that can take it.
+    Home,
+    /// Wherever it would go if it failed where it is.
+    Failover,
 }
 
 /// What is to be done.
@@ -295,6 +312,10 @@ pub struct Engine {
     complaints: BTreeSet<(HostId, &'static str)>,
     /// What other hosts asked for and was proposed, and in which term.
     asked: BTreeMap<HostId, (Term, Asked)>,
+    /// What other hosts asked for last and is not done, and why.
+    declined: BTreeMap<HostId, (Asked, String)>,
+    /// Moves that are under way, by group.
+    travels: BTreeMap<String, Travel>,
     known: versions::Known,
     beats: u64,
     out: VecDeque<Output>,
@@ -382,6 +403,8 @@ impl Engine {
             disk: Ok(()),
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
+            declined: BTreeMap::new(),
+            travels: BTreeMap::new(),
             known: versions::Known::default(),
             beats: 0,
             out: VecDeque::new(),
@@ -625,6 +648,12 @@ impl Engine {
                         "entry {index} of the ledger cannot be read ({error}): install the roostd that the others run"
                     ),
                 };
+                let before = match &entry.decision {
+                    Decision::MoveBegin { group, .. } | Decision::MoveEnd { group, .. } => {
+                        Some(self.ledger.group(group).clone())
+                    }
+                    _ => None,
+                };
                 let effect = self.ledger.apply(index, &entry);
                 self.look_at_owned(Some(&entry.decision));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
@@ -643,9 +672,12 @@ impl Engine {
                 {
                     self.record(level, kind, group, text);
                 }
+                if let Some(before) = before.filter(|_| news && effect == Effect::Done) {
+                    self.tell_travel(self.awake, index, &before, &entry.decision);
+                }
                 if let Some(ask) = self.desk.applied(entry.asked) {
                     let answer = match effect {
-                        Effect::Done => Ok(ask.done),
+                        Effect::Done => Ok(self.done_words(&entry.decision).unwrap_or(ask.done)),
                         Effect::Passed(why) => Err((Refusal::NotDone, format!("nothing was done: {why}"))),
                     };
                     self.answer(ask.request, answer);
@@ -700,6 +732,16 @@ impl Engine {
         {
             return false;
         }
+        let acts = self.with_leader(now, leader::Leader::step).unwrap_or_default();
+        self.carry_out(now, acts)
+    }
+
+    /// Has the leader look at things as they are, if this host leads.
+    fn with_leader<T>(
+        &mut self,
+        now: Instant,
+        call: impl FnOnce(&mut Leader, &leader::View<'_>) -> T,
+    ) -> Option<T> {
         let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
         let learners: BTreeSet<HostId> = self.named.iter().copied().chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
@@ -719,9 +761,7 @@ impl Engine {
             voters_since: self.voters_since,
             caught_up: &caught_up,
         };
-        let Some(leader) = &mut self.leader else { return false };
-        let acts = leader.step(&view);
-        self.carry_out(now, acts)
+        self.leader.as_mut().map(|leader| call(leader, &view))
     }
 
     /// Does what the leader wants; whether something was proposed.
@@ -796,7 +836,8 @@ impl Engine {
             match output {
                 keeper::Output::Wish { group, order, why } => {
                     let decision = Decision::Order { group, order, by: why };
-                    let _ = self.desk.ask(now, None, decision, String::new()); // it is wished again
+                    let wish = Wish::Decision(decision);
+                    let _ = self.desk.ask(now, None, wish, String::new()); // it is wished again
                 }
                 output => self.out.push_back(Output::Keeper(output)),
             }
@@ -863,9 +904,18 @@ impl Engine {
             self.answer(ask.request, Err((Refusal::NotStored, reason)));
         }
         if self.raft.is_leader()
-            && let Some(entry) = self.desk.propose_in(self.raft.term())
+            && let Some(named) = self.desk.propose_in(self.raft.term())
         {
-            self.propose(now, &entry);
+            match named {
+                Named::Entry(entry) => {
+                    self.propose(now, &entry);
+                }
+                Named::Move(ask) => match self.plan_move(now, &ask) {
+                    Some(Ok(())) => {}
+                    Some(Err(reason)) => self.refused(ask.asked, reason),
+                    None => self.desk.again(),
+                },
+            }
         }
     }
 

@@ -1,28 +1,48 @@
 //! What operators order: what it asks of the ledger, and what they are told.
 
+use super::desk::Wish;
 use super::ledger::Standing;
-use super::{Command, Engine};
+use super::{Command, Destination, Engine};
 use crate::engine::keeper::RequestId;
-use roost_proto::cluster::decision::{Decision, FencedBy, RecallReason};
-use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
+use roost_proto::cluster::decision::{Decision, FencedBy, HostMode};
+use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Whither};
 use roost_proto::control::{Intent, Refusal};
 use roost_proto::text::nearest;
 use roost_proto::time::Instant;
 
 impl Engine {
     pub(super) fn operator(&mut self, now: Instant, request: RequestId, who: &str, command: Command) {
-        let decided = self.decision(who, command).and_then(|(decision, done)| {
-            if let Some(host) = self.lacking(decision.since()) {
+        let decided = self.wish(who, command).and_then(|(wish, done)| {
+            let since = match &wish {
+                Wish::Decision(decision) => decision.since(),
+                Wish::Move { .. } => roost_proto::cluster::DATAGRAM_VERSIONS.oldest,
+            };
+            if let Some(host) = self.lacking(since) {
                 let host = self.name(host);
                 let reason = format!("the roostd of '{host}' does not know this order yet: upgrade it first");
                 return Err((Refusal::NotDone, reason));
             }
-            self.desk.ask(now, Some(request), decision, done).map_err(|reason| (Refusal::Busy, reason))
+            self.desk.ask(now, Some(request), wish, done).map_err(|reason| (Refusal::Busy, reason))
         });
         match decided {
             Ok(()) => self.ask_leader(),
             Err(refusal) => self.answer(Some(request), Err(refusal)),
         }
+    }
+
+    /// What an operator's command asks for, and what the operator is told once it is decided.
+    fn wish(&self, who: &str, command: Command) -> Result<(Wish, String), (Refusal, String)> {
+        let Command::Move { group, to, method } = command else {
+            return self.decision(who, command).map(|(decision, done)| (Wish::Decision(decision), done));
+        };
+        self.known_group(&group)?;
+        let whither = match to {
+            Destination::Host(host) => Whither::Host(self.known_host(&host)?),
+            Destination::Elsewhere => Whither::Elsewhere,
+            Destination::Home => Whither::Home,
+            Destination::Failover => Whither::Failover,
+        };
+        Ok((Wish::Move { group, whither, method }, String::new()))
     }
 
     /// What an operator's command asks of the ledger, and what the operator is told once it is decided.
@@ -45,16 +65,15 @@ impl Engine {
                 };
                 Ok((Decision::Order { group, order, by }, done.to_owned()))
             }
-            Command::Move { group, to } => {
-                self.known_group(&group)?;
-                let to = to.map(|host| self.known_host(&host)).transpose()?;
-                let epoch = self.ledger.group(&group).epoch;
-                let done = "it is stopped where it is, and goes".to_owned();
-                Ok((Decision::Recall { group, epoch, to, why: RecallReason::Moved }, done))
-            }
+            Command::Move { .. } => unreachable!("the leader decides how a group is moved"),
             Command::Mode { host, mode } => {
                 let id = self.known_host(&host)?;
-                Ok((Decision::Mode { host: id, mode, by }, "it is so from now on".to_owned()))
+                let done = match mode {
+                    HostMode::Maintenance => "it gets nothing new from now on, and its groups go elsewhere",
+                    HostMode::Active => "it may be used again",
+                    HostMode::Quarantined => "it gets nothing new for a while",
+                };
+                Ok((Decision::Mode { host: id, mode, by }, done.to_owned()))
             }
             Command::ConfirmFenced { host } => {
                 // One that the file does not name any more may still have to be confirmed.

@@ -1,7 +1,7 @@
 //! What this host may do with each of its groups: the applied ledger's word, and the lease.
 
-use super::keeper::right::{Hold, Right};
-use super::ledger::{Ledger, Standing};
+use super::keeper::right::{Hold, Journey, Right};
+use super::ledger::{GroupRecord, Ledger, Standing};
 use roost_proto::cluster::decision::Decision;
 use roost_proto::cluster::{HostId, Incarnation};
 use std::collections::BTreeSet;
@@ -37,7 +37,9 @@ pub const fn only_group(decision: &Decision) -> Option<&str> {
         | Decision::Release { group, .. }
         | Decision::Order { group, .. }
         | Decision::GiveUp { group, .. }
-        | Decision::Forgive { group, .. } => Some(group.as_str()),
+        | Decision::Forgive { group, .. }
+        | Decision::MoveBegin { group, .. }
+        | Decision::MoveEnd { group, .. } => Some(group.as_str()),
         Decision::Admit { .. }
         | Decision::Evict { .. }
         | Decision::Fenced { .. }
@@ -59,7 +61,9 @@ pub const fn only_host(decision: &Decision) -> Option<HostId> {
         | Decision::Release { .. }
         | Decision::Order { .. }
         | Decision::GiveUp { .. }
-        | Decision::Forgive { .. } => None,
+        | Decision::Forgive { .. }
+        | Decision::MoveBegin { .. }
+        | Decision::MoveEnd { .. } => None,
     }
 }
 
@@ -110,5 +114,19 @@ pub fn right(
         ordered: record.ordered,
         intent: record.intent,
         frozen: record.frozen,
+        journey: journey(record, me),
+        left: record.left,
+    }
+}
+
+fn journey(record: &GroupRecord, me: HostId) -> Journey {
+    let mine = record.owner == Some(me);
+    match (record.moving, record.handover) {
+        (Some(moving), _) if mine => {
+            Journey::Goes { begun: moving.begun, carry: moving.carry, to: moving.to }
+        }
+        (Some(moving), _) if moving.to == me => Journey::Comes { begun: moving.begun },
+        (_, Some(handover)) if mine => Journey::Taken { begun: handover.begun, carry: handover.carry },
+        _ => Journey::None,
     }
 }

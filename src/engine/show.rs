@@ -18,6 +18,7 @@ impl Engine {
         let mut status = self.keeper.status(now, now_ms);
         for group in &mut status.groups {
             group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
+            group.moving = self.moving_status(&group.name);
             let owner = self.ledger.group(&group.name).owner;
             match owner.map(|owner| self.ledger.standing(owner)) {
                 None if group.condition == Condition::Elsewhere => {

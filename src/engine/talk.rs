@@ -8,7 +8,7 @@ use core::time::Duration;
 use roost_proto::cluster::codec::pack;
 use roost_proto::cluster::decision::{Entry, Proof};
 use roost_proto::cluster::{
-    Beat, Datagram, Hello, HostId, Incarnation, LedgerId, Life, Message, Running, Silent,
+    Beat, Datagram, Hello, HostId, Incarnation, LedgerId, Life, Message, MoveAsk, Running, Silent,
 };
 use roost_proto::control::{EventKind, Level};
 use roost_proto::time::Instant;
@@ -221,9 +221,9 @@ impl Engine {
 
     pub(super) fn ask_leader(&mut self) {
         if let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me)
-            && let Some(entry) = self.desk.current()
+            && let Some(named) = self.desk.current()
         {
-            self.mail.entry(leader).or_default().later.push(Message::Ask(entry));
+            self.mail.entry(leader).or_default().later.push(named.message());
         }
     }
 
@@ -341,6 +341,12 @@ impl Engine {
                 }
             }
             Message::Ask(entry) => self.asked(now, from, entry),
+            Message::AskMove(ask) => self.asked_to_move(now, from, ask),
+            Message::Refused { asked, reason } => {
+                if self.raft.leader() == Some(from) {
+                    self.refused(asked, reason);
+                }
+            }
         }
     }
 
@@ -354,6 +360,33 @@ impl Engine {
         }
         if self.propose(now, &entry) {
             self.asked.insert(from, (self.raft.term(), asked));
+        }
+    }
+
+    /// An operator at another host wants a group moved.
+    fn asked_to_move(&mut self, now: Instant, from: HostId, ask: MoveAsk) {
+        let asked = ask.asked;
+        if asked.host != from || !self.raft.is_leader() {
+            return;
+        }
+        // It is asked again until the answer is there, and is answered the same.
+        if let Some((_, reason)) = self.declined.get(&from).filter(|(known, _)| *known == asked) {
+            let reason = reason.clone();
+            self.mail.entry(from).or_default().later.push(Message::Refused { asked, reason });
+            return;
+        }
+        if self.asked.get(&from).is_some_and(|(term, known)| *term == self.raft.term() && *known >= asked) {
+            return;
+        }
+        match self.plan_move(now, &ask) {
+            Some(Ok(())) => {
+                self.asked.insert(from, (self.raft.term(), asked));
+            }
+            Some(Err(reason)) => {
+                self.declined.insert(from, (asked, reason.clone()));
+                self.mail.entry(from).or_default().now.push(Message::Refused { asked, reason });
+            }
+            None => {} // it is asked again
         }
     }
 

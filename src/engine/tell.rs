@@ -78,6 +78,8 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
         | Decision::Recall { .. }
         | Decision::Release { .. }
         | Decision::GiveUp { .. }
-        | Decision::Forgive { .. } => None,
+        | Decision::Forgive { .. }
+        | Decision::MoveBegin { .. }
+        | Decision::MoveEnd { .. } => None, // see `moves`
     }
 }

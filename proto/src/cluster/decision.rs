@@ -1,6 +1,7 @@
 //! The decisions that make up the ledger. Each names what it was decided on, an epoch or an incarnation, and is passed over
 //! where that no longer holds.
 
+use super::raft::Index;
 use super::{GroupOrder, HostId, Incarnation, Need};
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,69 @@ pub enum Decision {
         /// The epoch that this was decided on.
         epoch: u64,
     },
+    /// A group goes to another host with its memory. Until the end of that is decided it stays its owner's.
+    MoveBegin {
+        /// The group.
+        group: String,
+        /// The epoch in which it is owned.
+        epoch: u64,
+        /// Where it goes.
+        to: HostId,
+        /// The life of that host.
+        incarnation: Incarnation,
+        /// How its memory goes.
+        carry: Carry,
+        /// Why it goes.
+        why: RecallReason,
+    },
+    /// How a move with memory went on. Holds only for the move that it names.
+    MoveEnd {
+        /// The group.
+        group: String,
+        /// The epoch in which it is owned.
+        epoch: u64,
+        /// The index of the move's beginning.
+        begun: Index,
+        /// How it went on.
+        outcome: MoveOutcome,
+    },
+}
+
+/// How the memory of a VM goes to another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Carry {
+    /// From QEMU to QEMU, while the VM runs.
+    Live,
+    /// In a file on storage that both hosts see.
+    Suspend,
+}
+
+/// How a move with memory went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MoveOutcome {
+    /// The memory has left the owner, which runs nothing of it any more: the target owns the group from now on, in the next
+    /// epoch, and takes the memory over.
+    Over {
+        /// How long the VM had stood still by then, in milliseconds.
+        still_ms: u32,
+    },
+    /// The memory is in its file and the target cannot take it: its owner takes it back, in the next epoch.
+    Back {
+        /// How long the VM had stood still by then, in milliseconds.
+        still_ms: u32,
+    },
+    /// The group stays its owner's. Whatever of its memory is elsewhere counts no more.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// The memory was taken over: the VM runs.
+    Taken,
+    /// The memory could not be taken over, and counts no more.
+    Lost {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Decision {
@@ -148,7 +212,9 @@ impl Decision {
             | Self::Release { .. }
             | Self::Order { .. }
             | Self::GiveUp { .. }
-            | Self::Forgive { .. } => 1,
+            | Self::Forgive { .. }
+            | Self::MoveBegin { .. }
+            | Self::MoveEnd { .. } => 1,
         }
     }
 }

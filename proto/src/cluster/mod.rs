@@ -7,7 +7,7 @@ pub mod codec;
 pub mod decision;
 pub mod raft;
 
-use crate::control::Intent;
+use crate::control::{Intent, MoveMethod};
 use crate::link::Versions;
 use core::fmt;
 use decision::Proof;
@@ -154,6 +154,42 @@ pub enum Message {
     },
     /// From a host to the leader: decide this. Sent again until it is seen in the ledger or the sender gives up.
     Ask(decision::Entry),
+    /// From a host to the leader: an operator wants a group elsewhere. What the leader makes of it is seen in the ledger, under
+    /// the same name; if it is nothing, [`Message::Refused`] tells why. Sent again until then.
+    AskMove(MoveAsk),
+    /// From the leader to a host: what it asked for is not done.
+    Refused {
+        /// What.
+        asked: decision::Asked,
+        /// Why, in at most [`MAX_REASON`] bytes.
+        reason: String,
+    },
+}
+
+/// What an operator wants of the place of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveAsk {
+    /// Who asks, and the how many-th.
+    pub asked: decision::Asked,
+    /// The group.
+    pub group: String,
+    /// Where it shall go.
+    pub whither: Whither,
+    /// How; the first of the group's own ways if not said.
+    pub method: Option<MoveMethod>,
+}
+
+/// Where a group shall go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whither {
+    /// To this host.
+    Host(HostId),
+    /// To the best host but its own.
+    Elsewhere,
+    /// To the first of its hosts that can take it.
+    Home,
+    /// Wherever it would go if it failed where it is: it counts as failed there.
+    Failover,
 }
 
 /// Who a host is.
@@ -267,6 +303,23 @@ pub enum GroupState {
     Undefined,
     /// Its VM runs here without right.
     Stray,
+    /// It is being moved away: its memory has left this host, and nothing of it runs here any more.
+    Gone {
+        /// How long it had stood still by then, in milliseconds.
+        still_ms: u32,
+    },
+    /// It was to be moved away, and is still here.
+    Stayed {
+        /// Why.
+        reason: String,
+    },
+    /// Its memory came here and was taken over: it runs.
+    Taken,
+    /// Its memory should have come here, and cannot be taken over.
+    NotTaken {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What an operator orders, as the ledger takes it.

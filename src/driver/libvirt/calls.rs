@@ -200,6 +200,13 @@ impl Line {
             VmAction::Suspend => (domain.suspend(), None),
             VmAction::Resume => (domain.resume(), None),
             VmAction::Kill => unreachable!("it needs no libvirt: see `shell`"),
+            VmAction::Migrate { .. }
+            | VmAction::Save { .. }
+            | VmAction::Restore { .. }
+            | VmAction::Abort
+            | VmAction::Forget { .. } => {
+                return Err(CallError::Failed("this roostd cannot move memory between hosts".to_owned()));
+            }
             VmAction::Screenshot { file } => return self.screenshot(&domain, file, deadline),
         };
         let Err(error) = done else { return Ok(()) };

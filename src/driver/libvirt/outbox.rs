@@ -75,7 +75,11 @@ fn add(queue: &mut VecDeque<LibvirtInput>, input: LibvirtInput) {
             queue.retain(|other| !matches!(other, LibvirtInput::Room(_)));
             queue.push_back(input);
         }
-        LibvirtInput::Connected | LibvirtInput::Done { .. } | LibvirtInput::Ended { .. } => {
+        LibvirtInput::Connected
+        | LibvirtInput::Done { .. }
+        | LibvirtInput::Ended { .. }
+        | LibvirtInput::Progress { .. }
+        | LibvirtInput::Downtime { .. } => {
             queue.push_back(input);
         }
     }

@@ -19,7 +19,7 @@ use core::time::Duration;
 use group::Group;
 use remote_agent::GuestInput;
 use right::{Hold, Right};
-use roost_proto::cluster::{GroupOrder, GroupReport, Room};
+use roost_proto::cluster::{GroupOrder, GroupReport, HostId, Room};
 use roost_proto::control::{
     CONTROL_VERSION, Condition, EventKind, GroupStatus, Health, Level, LibvirtStatus, Status,
 };
@@ -142,6 +142,10 @@ pub struct Outbox {
     next_ticket: u64,
     /// Where screenshots go.
     pub screenshots: PathBuf,
+    /// Where saved memory goes.
+    pub save_dir: Option<PathBuf>,
+    /// How the libvirts of the configuration's hosts are reached from each other.
+    pub remotes: BTreeMap<HostId, String>,
     /// Something that is saved changed.
     pub dirty: bool,
 }
@@ -149,7 +153,14 @@ pub struct Outbox {
 impl Outbox {
     /// An empty one.
     pub const fn new(screenshots: PathBuf) -> Self {
-        Self { queue: VecDeque::new(), next_ticket: 1, screenshots, dirty: false }
+        Self {
+            queue: VecDeque::new(),
+            next_ticket: 1,
+            screenshots,
+            save_dir: None,
+            remotes: BTreeMap::new(),
+            dirty: false,
+        }
     }
 
     /// Adds an output.
@@ -231,6 +242,9 @@ impl Keeper {
     /// from it, or have another VM now, are left as they are.
     pub fn reload(&mut self, config: &Config, now: Instant) {
         config.cluster.name.clone_into(&mut self.cluster);
+        self.out.save_dir.clone_from(&config.cluster.save_dir);
+        let remote = |host: &config::Host| (HostId::of(&host.name), host.libvirt_remote.clone());
+        self.out.remotes = config.hosts.iter().map(remote).collect();
         let mut before = core::mem::take(&mut self.groups);
         for wanted in config.groups.iter().filter(|g| g.on.contains(&self.host)) {
             let known = before.remove(&wanted.name);
@@ -387,6 +401,12 @@ impl Keeper {
             LibvirtInput::Ended { ticket } => {
                 self.groups.values_mut().for_each(|group| group.ended(now, ticket));
             }
+            LibvirtInput::Progress { ticket, percent } => {
+                self.groups.values_mut().for_each(|group| group.progressed(ticket, percent));
+            }
+            LibvirtInput::Downtime { ticket, time } => {
+                self.groups.values_mut().for_each(|group| group.stood_still(ticket, time));
+            }
             LibvirtInput::Done { ticket, result } => {
                 if let Some(group) = self.groups.values_mut().find(|g| g.awaits(ticket)) {
                     group.done(now, ticket, result, &mut self.out);
@@ -440,6 +460,11 @@ impl Keeper {
     /// Whether a group was this host's since this machine booted.
     pub fn was_here(&self, group: &str) -> bool {
         self.groups.get(group).is_some_and(Group::was_here)
+    }
+
+    /// How much of a group's memory has gone to another host, in per cent.
+    pub fn percent(&self, group: &str) -> Option<u8> {
+        self.groups.get(group).and_then(Group::percent)
     }
 
     /// The names of the groups that may run here.

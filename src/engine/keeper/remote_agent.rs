@@ -136,6 +136,13 @@ impl RemoteAgent {
         self.voice = Voice::Awaited;
     }
 
+    /// The VM has come here with its memory: its guest comes anew, in the boot that it was in.
+    pub fn arrive(&mut self, now: Instant) {
+        self.end_life(now);
+        self.condemned = None;
+        self.boot = None;
+    }
+
     /// The VM stood still, or libvirt was busy with it: silence counts from now on.
     pub const fn excuse(&mut self, now: Instant) {
         self.heard = now;

@@ -1,5 +1,8 @@
 //! What a host may do with a group, as the ledger and the lease have it.
 
+use roost_proto::cluster::HostId;
+use roost_proto::cluster::decision::Carry;
+use roost_proto::cluster::raft::Index;
 use roost_proto::control::Intent;
 
 /// What this host may do with one group, and what is wanted of it.
@@ -17,6 +20,38 @@ pub struct Right {
     pub intent: Intent,
     /// Watched, not touched.
     pub frozen: bool,
+    /// What this host has to do with its memory.
+    pub journey: Journey,
+    /// A file of saved memory that counts no more, and may be left: by the beginning of its move.
+    pub left: Option<Index>,
+}
+
+/// Where a group's memory is on its way, from where this host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Journey {
+    /// Nowhere, as far as it concerns this host.
+    None,
+    /// From here to another host.
+    Goes {
+        /// The move.
+        begun: Index,
+        /// How.
+        carry: Carry,
+        /// Where to.
+        to: HostId,
+    },
+    /// To this host, which has no right to it yet.
+    Comes {
+        /// The move.
+        begun: Index,
+    },
+    /// It has come, and this host takes it over: only that, and only now, may let it run.
+    Taken {
+        /// The move.
+        begun: Index,
+        /// How it came.
+        carry: Carry,
+    },
 }
 
 /// Whose a group is, from where this host stands.

@@ -1,13 +1,15 @@
 //! Groups: which are given back, recalled, given to a host, or given up on.
 
 use super::super::ledger::{GroupRecord, Standing};
+use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
 use super::reports::Reports;
 use super::{Act, Leader, View, Waiting};
 use crate::config;
 use core::cell::OnceCell;
 use core::time::Duration;
-use roost_proto::cluster::decision::{Decision, HostMode, RecallReason};
+use roost_proto::cluster::decision::{Decision, HostMode, MoveOutcome, RecallReason};
+use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupState, HostId, Life, MAX_REASON};
 use roost_proto::control::{EventKind, Intent, Level};
 use roost_proto::text::clip;
@@ -26,12 +28,16 @@ const LAST_RESORT_AFTER: Duration = Duration::from_secs(60);
 const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// What is decided of one owned group.
-enum Owned {
+pub(super) enum Owned {
     Nothing,
     Release,
     Recall(RecallReason),
     GiveUp(String),
     Forgive,
+    /// It is to leave its host, where it is so.
+    Drain(GroupState),
+    /// How the move that began so went on.
+    MoveEnd(Index, MoveOutcome),
 }
 
 impl Leader {
@@ -45,12 +51,19 @@ impl Leader {
     fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
         let plan = Lazy::new(view, reports);
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
+        let mut drained: Vec<Drained<'_>> = Vec::new();
+        let mut travels = false;
         for group in &view.config.groups {
             let record = view.ledger.group(&group.name);
             let Some(owner) = record.owner else { continue };
+            travels |= record.moving.is_some();
             let (name, epoch) = (group.name.clone(), record.epoch);
             match self.owned(view, reports, &plan, group, owner) {
                 Owned::Nothing => {}
+                Owned::Drain(state) => drained.push(Drained { group, owner, state }),
+                Owned::MoveEnd(begun, outcome) => {
+                    acts.push(Act::Decide(Decision::MoveEnd { group: name, epoch, begun, outcome }));
+                }
                 Owned::Release => {
                     acts.push(Act::Decide(Decision::Release { group: name, epoch, changed: record.changed }));
                 }
@@ -69,6 +82,10 @@ impl Leader {
                     acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
                 }
             }
+        }
+        self.drain(view, reports, drained, &mut recalled, acts);
+        if travels {
+            self.follow(view, reports, plan.get(), acts);
         }
         if !recalled.is_empty() {
             self.recall_mates(view, plan.get(), &recalled, acts);
@@ -140,6 +157,9 @@ impl Leader {
             return Owned::Nothing; // it is blocked until the host is fenced
         }
         let told = reports.group(owner, &group.name).filter(|told| told.changed == record.changed);
+        if record.moving.is_some() || record.handover.is_some() {
+            return self.travels(view, group, record, owner, told);
+        }
         let Some(told) = told else { return Owned::Nothing };
         let wanted = record.intent == Intent::Online && record.recalled.is_none();
         match &told.state {
@@ -151,10 +171,8 @@ impl Leader {
                 self.failed(plan.get(), group, record, reason)
             }
             state => {
-                if self.is_emptied(view, owner)
-                    && (plan.get().place_beside(group).is_ok() || self.is_leaving(view, owner))
-                {
-                    return Owned::Recall(RecallReason::Emptied);
+                if self.is_emptied(view, owner) {
+                    return Owned::Drain(state.clone());
                 }
                 self.is_forgiven(view, group, record, *state == GroupState::Well)
             }
@@ -176,7 +194,7 @@ impl Leader {
         }
     }
 
-    fn is_leaving(&self, view: &View<'_>, host: HostId) -> bool {
+    pub(super) fn is_leaving(&self, view: &View<'_>, host: HostId) -> bool {
         if host == view.me {
             return view.own.is_none();
         }

@@ -7,6 +7,7 @@
 mod fencing;
 mod groups;
 mod hosts;
+pub mod moves;
 pub mod placement;
 pub mod reports;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use reports::Reports;
 use roost_proto::cluster::decision::{Decision, FencedBy};
 use roost_proto::cluster::raft::{Index, Voters};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
-use roost_proto::control::{EventKind, Level};
+use roost_proto::control::{EventKind, Level, MoveMethod};
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -139,6 +140,12 @@ pub struct Leader {
     failures: BTreeMap<HostId, BTreeMap<String, Instant>>,
     /// Since when hosts are quarantined.
     quarantined: BTreeMap<HostId, Instant>,
+    /// Methods by which groups could not be moved, in which epoch.
+    refused: BTreeMap<String, (u64, Vec<MoveMethod>)>,
+    /// Groups that none of their methods moved from a host that is to be emptied, so that it is told once.
+    stuck: BTreeMap<String, u64>,
+    /// When hosts that leave were first seen to.
+    leaving: BTreeMap<HostId, Instant>,
     /// Since when groups make room for others, and when the last was seen to go.
     making_room: Option<(Instant, Instant)>,
     /// Why groups that are wanted are not given to anybody.
@@ -165,6 +172,9 @@ impl Leader {
             well: BTreeMap::new(),
             failures: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             making_room: None,
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),

@@ -20,6 +20,18 @@ pub enum Nowhere {
     FailedEverywhere,
 }
 
+/// Why a host does not take a group.
+enum Unfit {
+    /// There is no such host.
+    Unknown,
+    /// It has no room.
+    Full,
+    /// The group failed there, or one that must be with it.
+    Failed(String),
+    /// It is not to be used, or a rule keeps the group out.
+    Other(String),
+}
+
 /// How far groups are that make room for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Going {
@@ -37,6 +49,8 @@ pub struct Plan<'a> {
     view: &'a View<'a>,
     reports: &'a Reports,
     owners: BTreeMap<&'a str, HostId>,
+    /// Where groups are about to be whose memory is on its way.
+    expected: BTreeMap<&'a str, HostId>,
     hosts: BTreeMap<&'a str, &'a config::Host>,
     groups: BTreeMap<&'a str, &'a config::Group>,
     /// With whom a group must and must not be, from both sides.
@@ -76,6 +90,7 @@ impl<'a> Plan<'a> {
             view,
             reports,
             owners: BTreeMap::new(),
+            expected: BTreeMap::new(),
             hosts,
             groups,
             partners,
@@ -84,6 +99,9 @@ impl<'a> Plan<'a> {
         for (name, record) in view.ledger.groups() {
             if let Some(owner) = record.owner {
                 plan.give(name, owner, record.need, runs(reports.state(owner, name)));
+            }
+            if let Some(moving) = record.moving {
+                plan.expect(name, moving.to, record.need);
             }
         }
         plan
@@ -98,6 +116,15 @@ impl<'a> Plan<'a> {
         if !runs {
             promised.coming_mib += u64::from(need.memory_mib);
         }
+    }
+
+    /// Counts a group as one that comes to a host, and is another one's still.
+    pub fn expect(&mut self, group: &'a str, host: HostId, need: Need) {
+        self.expected.insert(group, host);
+        let promised = self.promised.entry(host).or_default();
+        promised.owned_mib += u64::from(need.memory_mib);
+        promised.coming_mib += u64::from(need.memory_mib);
+        promised.cpus += u64::from(need.cpus);
     }
 
     /// What a group needs: as its hosts tell, or as the ledger remembers.
@@ -147,60 +174,29 @@ impl<'a> Plan<'a> {
     }
 
     fn place_but(&self, group: &config::Group, but: Option<HostId>) -> Result<HostId, Nowhere> {
-        let record = self.view.ledger.group(&group.name);
         let mates = self.coming_mates(group, but);
         let mut why = Vec::new();
         let (mut failed, mut full, mut fit) = (0, Vec::new(), Vec::new());
         for (rank, name) in group.on.iter().enumerate() {
             let id = HostId::of(name);
-            let Some(host) = self.hosts.get(name.as_str()) else { continue };
-            if record.failed_on.contains(&id) || but == Some(id) {
+            if but == Some(id) {
                 failed += 1;
                 why.push(format!("it failed on '{name}'"));
                 continue;
             }
-            if let Some(mate) =
-                mates.iter().find(|mate| self.view.ledger.group(&mate.name).failed_on.contains(&id))
-            {
-                failed += 1;
-                why.push(format!("'{}', which must be with it, failed on '{name}'", mate.name));
-                continue;
+            match self.fits(group, name, &mates, but) {
+                Ok((crowded, left)) => {
+                    let most = core::cmp::Reverse(left);
+                    fit.push((self.preference(group, id, rank), crowded, most, id));
+                }
+                Err(Unfit::Unknown) => {}
+                Err(Unfit::Full) => full.push(id),
+                Err(Unfit::Failed(reason)) => {
+                    failed += 1;
+                    why.push(reason);
+                }
+                Err(Unfit::Other(reason)) => why.push(reason),
             }
-            if let Some(reason) = self.unusable(host) {
-                why.push(reason);
-                continue;
-            }
-            if let Some(mate) = self.circle(&group.name).into_iter().find(|mate| !mate.on.contains(name)) {
-                why.push(format!("'{}', which must be with it, may not run on '{name}'", mate.name));
-                continue;
-            }
-            if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
-                why.push(format!("libvirt on '{name}' does not know its VM"));
-                continue;
-            }
-            if let Some(reason) = self.company(group, id, but) {
-                why.push(reason);
-                continue;
-            }
-            // What must be with it has to find its place there too, or the two would wait for each other for ever.
-            let kept_out = mates.iter().find_map(|mate| Some((&mate.name, self.company(mate, id, but)?)));
-            if let Some((mate, reason)) = kept_out {
-                why.push(format!("'{mate}', which must be with it, cannot be on '{name}': {reason}"));
-                continue;
-            }
-            let need = self.need(group);
-            let Some(left) = self.left(host) else {
-                why.push(format!("libvirt on '{name}' does not answer"));
-                continue;
-            };
-            let cpus = self.reports.room(id).map_or(0, |room| room.cpus);
-            if self.memory_with(group, &mates) > left || need.cpus > cpus {
-                full.push(id);
-                continue;
-            }
-            let promised = self.promised.get(&id).map_or(0, |promised| promised.cpus);
-            let crowded = promised + u64::from(need.cpus) > u64::from(cpus);
-            fit.push((self.preference(group, id, rank), crowded, core::cmp::Reverse(left), id));
         }
         match fit.iter().min() {
             Some((.., id)) => Ok(*id),
@@ -208,6 +204,70 @@ impl<'a> Plan<'a> {
             None if failed > 0 && failed == group.on.len() => Err(Nowhere::FailedEverywhere),
             None => Err(Nowhere::NoHost(why.join("; "))),
         }
+    }
+
+    /// Whether a host can take a group that goes there from where it is, with its mates; if not, why.
+    pub fn fits_beside(&self, group: &config::Group, name: &str) -> Result<(), String> {
+        let but = self.view.ledger.group(&group.name).owner;
+        let mates = self.coming_mates(group, but);
+        self.fits(group, name, &mates, but).map(|_| ()).map_err(|unfit| match unfit {
+            Unfit::Unknown => format!("the configuration has no host '{name}'"),
+            Unfit::Full => format!("'{name}' has no room for it"),
+            Unfit::Failed(reason) => {
+                format!("{reason} lately: `roost online {}` forgets that", group.name)
+            }
+            Unfit::Other(reason) => reason,
+        })
+    }
+
+    /// Whether a host can take a group and its mates: if so, whether its CPUs are promised already, and the memory that it has
+    /// left.
+    fn fits(
+        &self,
+        group: &config::Group,
+        name: &str,
+        mates: &[&config::Group],
+        but: Option<HostId>,
+    ) -> Result<(bool, u64), Unfit> {
+        let failed_on = |name: &str, id| self.view.ledger.group(name).failed_on.contains(&id);
+        let id = HostId::of(name);
+        let Some(host) = self.hosts.get(name) else { return Err(Unfit::Unknown) };
+        if failed_on(&group.name, id) {
+            return Err(Unfit::Failed(format!("it failed on '{name}'")));
+        }
+        if let Some(mate) = mates.iter().find(|mate| failed_on(&mate.name, id)) {
+            return Err(Unfit::Failed(format!("'{}', which must be with it, failed on '{name}'", mate.name)));
+        }
+        if let Some(reason) = self.unusable(host) {
+            return Err(Unfit::Other(reason));
+        }
+        let circle = self.circle(&group.name);
+        if let Some(mate) = circle.into_iter().find(|mate| !mate.on.iter().any(|on| on == name)) {
+            let text = format!("'{}', which must be with it, may not run on '{name}'", mate.name);
+            return Err(Unfit::Other(text));
+        }
+        if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
+            return Err(Unfit::Other(format!("libvirt on '{name}' does not know its VM")));
+        }
+        if let Some(reason) = self.company(group, id, but) {
+            return Err(Unfit::Other(reason));
+        }
+        // What must be with it has to find its place there too, or the two would wait for each other for ever.
+        let kept_out = mates.iter().find_map(|mate| Some((&mate.name, self.company(mate, id, but)?)));
+        if let Some((mate, reason)) = kept_out {
+            let text = format!("'{mate}', which must be with it, cannot be on '{name}': {reason}");
+            return Err(Unfit::Other(text));
+        }
+        let need = self.need(group);
+        let Some(left) = self.left(host) else {
+            return Err(Unfit::Other(format!("libvirt on '{name}' does not answer")));
+        };
+        let cpus = self.reports.room(id).map_or(0, |room| room.cpus);
+        if self.memory_with(group, mates) > left || need.cpus > cpus {
+            return Err(Unfit::Full);
+        }
+        let promised = self.promised.get(&id).map_or(0, |promised| promised.cpus);
+        Ok((promised + u64::from(need.cpus) > u64::from(cpus), left))
     }
 
     /// Every group that must be where this one is, at any remove.
@@ -259,8 +319,19 @@ impl<'a> Plan<'a> {
     /// Why a group must not be on a host, by the rules about company.
     fn company(&self, group: &config::Group, host: HostId, leaves: Option<HostId>) -> Option<String> {
         for (other, company) in self.partners.get(group.name.as_str()).into_iter().flatten() {
+            let expected = self.expected.get(other);
+            match (company, expected) {
+                (Company::Together, Some(at)) if *at != host => {
+                    return Some(format!("it must be with '{other}'"));
+                }
+                (Company::Apart, Some(at)) if *at == host => {
+                    return Some(format!("it must not be with '{other}'"));
+                }
+                _ => {}
+            }
             let Some(owner) = self.owners.get(other) else { continue };
             match company {
+                Company::Together if expected.is_some() => {}
                 Company::Together if *owner != host && Some(*owner) != leaves => {
                     return Some(format!("it must be with '{other}'"));
                 }

@@ -7,7 +7,9 @@
 #[cfg(test)]
 mod tests;
 
-use roost_proto::cluster::decision::{Asked, Decision, Entry, FencedBy, HostMode, Proof, RecallReason};
+use roost_proto::cluster::decision::{
+    Asked, Carry, Decision, Entry, FencedBy, HostMode, MoveOutcome, Proof, RecallReason,
+};
 use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Need};
 use roost_proto::control::Intent;
@@ -91,6 +93,40 @@ pub struct GroupRecord {
     pub given_up: Option<String>,
     /// What it needs of a host, as was known when it was last given to one.
     pub need: Need,
+    /// Its memory is going to another host.
+    pub moving: Option<Moving>,
+    /// Its memory has come to its owner, who takes it over. Only the end of a move sets it: whatever else gives a group to a host
+    /// gives it none of its memory.
+    pub handover: Option<Handover>,
+    /// A file of saved memory that may be left, by the index of the beginning of its move. It counts no more, unless `moving` or
+    /// `handover` is that move.
+    pub left: Option<Index>,
+}
+
+/// A move with memory that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The index of its beginning, which names it.
+    pub begun: Index,
+    /// How the memory goes.
+    pub carry: Carry,
+    /// Where to.
+    pub to: HostId,
+    /// The life of that host when it began.
+    pub incarnation: Incarnation,
+    /// Why.
+    pub why: RecallReason,
+}
+
+/// Memory that has left one host and is to be taken over by the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The index of the beginning of the move that brought it.
+    pub begun: Index,
+    /// How it came.
+    pub carry: Carry,
+    /// How long the VM had stood still when it was handed over, in milliseconds.
+    pub still_ms: u32,
 }
 
 /// Why and where to a group goes.
@@ -116,6 +152,9 @@ static FREE: GroupRecord = GroupRecord {
     failed_on: Vec::new(),
     given_up: None,
     need: Need { memory_mib: 0, cpus: 0 },
+    moving: None,
+    handover: None,
+    left: None,
 };
 
 impl Default for GroupRecord {
@@ -196,6 +235,14 @@ impl Ledger {
             Decision::Order { group, order, .. } => self.order(index, group, *order),
             Decision::GiveUp { group, epoch, reason } => self.give_up(index, group, *epoch, reason),
             Decision::Forgive { group, epoch } => self.forgive(index, group, *epoch),
+            Decision::MoveBegin { group, epoch, to, incarnation, carry, why } => {
+                let moving =
+                    Moving { begun: index, carry: *carry, to: *to, incarnation: *incarnation, why: *why };
+                self.move_begin(index, group, *epoch, moving)
+            }
+            Decision::MoveEnd { group, epoch, begun, outcome } => {
+                self.move_end(index, group, *epoch, *begun, outcome)
+            }
         }
     }
 
@@ -320,6 +367,8 @@ impl Ledger {
         record.epoch = next;
         record.need = need;
         record.wish = None;
+        record.moving = None;
+        record.handover = None;
         record.changed = index;
         Effect::Done
     }
@@ -334,6 +383,9 @@ impl Ledger {
         }
         if record.frozen {
             return Effect::Passed("it is frozen");
+        }
+        if record.moving.is_some() || record.handover.is_some() {
+            return Effect::Passed("it is being moved");
         }
         if recall.why == RecallReason::Failed && !record.failed_on.contains(&owner) {
             if record.failed_on.len() == MAX_FAILED_ON {
@@ -351,7 +403,106 @@ impl Ledger {
         if record.owner.is_none() || record.epoch != epoch || record.changed != changed {
             return Effect::Passed("something was decided about it since");
         }
+        if record.moving.is_some() || record.handover.is_some() {
+            return Effect::Passed("it is being moved");
+        }
         record.free(index);
+        Effect::Done
+    }
+
+    fn move_begin(&mut self, index: Index, group: &str, epoch: u64, moving: Moving) -> Effect {
+        let active = self.host(moving.to).is_some_and(|host| host.mode == HostMode::Active);
+        if !self.admits(moving.to, moving.incarnation) || !active {
+            return Effect::Passed("that host cannot take it");
+        }
+        let Some(record) = self.groups.get(group) else { return Effect::Passed("it is nobody's") };
+        let Some(owner) = record.owner.filter(|_| record.epoch == epoch) else {
+            return Effect::Passed("it is not owned in that epoch");
+        };
+        if owner == moving.to {
+            return Effect::Passed("it is there already");
+        }
+        if !matches!(self.standing(owner), Standing::In(_)) {
+            return Effect::Passed("its host is not in the cluster");
+        }
+        if record.recalled.is_some() {
+            return Effect::Passed("it is recalled already");
+        }
+        if record.moving.is_some() || record.handover.is_some() {
+            return Effect::Passed("it is being moved already");
+        }
+        if record.frozen || record.intent == Intent::Offline {
+            return Effect::Passed("it is frozen, or wanted offline");
+        }
+        let record = self.groups.entry(group.to_owned()).or_default();
+        record.moving = Some(moving);
+        if moving.carry == Carry::Suspend {
+            record.left = Some(index);
+        }
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn move_end(
+        &mut self,
+        index: Index,
+        group: &str,
+        epoch: u64,
+        begun: Index,
+        outcome: &MoveOutcome,
+    ) -> Effect {
+        let record = self.groups.get(group);
+        let Some((record, owner)) = record.and_then(|record| Some((record, record.owner?))) else {
+            return Effect::Passed("it is nobody's");
+        };
+        if record.epoch != epoch {
+            return Effect::Passed("it is not owned in that epoch");
+        }
+        let moving = record.moving.filter(|moving| moving.begun == begun);
+        let handover = record.handover.filter(|handover| handover.begun == begun);
+        let takes = match (outcome, moving) {
+            (MoveOutcome::Over { still_ms }, Some(moving)) => {
+                Some((moving.to, Handover { begun, carry: moving.carry, still_ms: *still_ms }))
+            }
+            (MoveOutcome::Back { still_ms }, Some(moving)) if moving.carry == Carry::Suspend => {
+                Some((owner, Handover { begun, carry: moving.carry, still_ms: *still_ms }))
+            }
+            (MoveOutcome::Failed { .. }, Some(_)) => None,
+            (MoveOutcome::Taken | MoveOutcome::Lost { .. }, _) if handover.is_some() => None,
+            _ => return Effect::Passed("that move is over already"),
+        };
+        // Whose machine was booted since has none of the memory that came.
+        let boot = moving.map(|moving| moving.incarnation.boot);
+        if let Some((to, _)) = takes {
+            let both = [Some(owner), Some(to)].into_iter().flatten();
+            if both.into_iter().any(|host| !matches!(self.standing(host), Standing::In(_))) {
+                return Effect::Passed("one of its hosts is not in the cluster");
+            }
+            let booted = to != owner
+                && matches!(self.standing(to), Standing::In(member) if Some(member.incarnation.boot) != boot);
+            if booted {
+                return Effect::Passed("the host that it goes to was booted since");
+            }
+        }
+        let record = self.groups.entry(group.to_owned()).or_default();
+        if let Some((to, handover)) = takes {
+            let Some(next) = record.epoch.checked_add(1) else {
+                return Effect::Passed("there is no next epoch");
+            };
+            if to != owner {
+                record.last = Some(owner);
+            }
+            record.owner = Some(to);
+            record.epoch = next;
+            record.handover = Some(handover);
+        } else {
+            record.handover = None;
+        }
+        if *outcome == MoveOutcome::Taken {
+            record.left = None; // it is taken away before what it holds may run
+        }
+        record.moving = None;
+        record.changed = index;
         Effect::Done
     }
 
@@ -399,6 +550,8 @@ impl GroupRecord {
     fn free(&mut self, index: Index) {
         self.last = self.owner.take();
         self.wish = self.recalled.take().and_then(|recall| recall.to);
+        self.moving = None;
+        self.handover = None;
         self.changed = index;
     }
 }

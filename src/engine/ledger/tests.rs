@@ -105,6 +105,100 @@ fn a_daemon_that_starts_again_keeps_its_groups_and_a_machine_that_booted_does_no
     assert_eq!((book.web().owner, book.web().last), (None, Some(A)), "another boot: nothing of it runs");
 }
 
+impl Book {
+    fn move_begin(&mut self, epoch: u64, carry: Carry) -> Effect {
+        let (group, to, incarnation) = ("web".to_owned(), B, life(1, 2));
+        self.decide(Decision::MoveBegin { group, epoch, to, incarnation, carry, why: RecallReason::Moved })
+    }
+
+    fn move_end(&mut self, epoch: u64, begun: Index, outcome: MoveOutcome) -> Effect {
+        self.decide(Decision::MoveEnd { group: "web".to_owned(), epoch, begun, outcome })
+    }
+}
+
+#[test]
+fn memory_becomes_the_targets_only_by_the_end_of_its_own_move() {
+    let mut book = book();
+    let over = || MoveOutcome::Over { still_ms: 7 };
+    assert_ne!(book.move_end(1, book.index, over()), Effect::Done, "nothing has begun");
+    assert_eq!(book.move_begin(1, Carry::Live), Effect::Done);
+    let begun = book.index;
+    assert_ne!(book.move_begin(1, Carry::Live), Effect::Done, "one at a time");
+    assert_ne!(book.recall(1), Effect::Done, "it is on its way");
+    assert_ne!(book.release(1, book.web().changed), Effect::Done);
+    assert_eq!((book.web().owner, book.web().epoch), (Some(A), 1), "until it is there it is where it was");
+    assert_ne!(book.move_end(1, begun - 1, over()), Effect::Done, "that was another move");
+    assert_ne!(book.move_end(0, begun, over()), Effect::Done, "that was another epoch");
+    assert_eq!(book.move_end(1, begun, over()), Effect::Done);
+    assert_eq!((book.web().owner, book.web().epoch, book.web().last), (Some(B), 2, Some(A)));
+    assert_eq!(book.web().handover, Some(Handover { begun, carry: Carry::Live, still_ms: 7 }));
+    assert_ne!(book.move_end(2, begun, over()), Effect::Done, "it is over");
+    assert_ne!(book.recall(2), Effect::Done, "it is being taken over");
+    assert_eq!(book.move_end(2, begun, MoveOutcome::Taken), Effect::Done);
+    assert_eq!((book.web().owner, book.web().handover), (Some(B), None));
+}
+
+#[test]
+fn whatever_else_gives_a_group_to_a_host_gives_it_none_of_its_memory() {
+    let mut book = book();
+    assert_eq!(book.move_begin(1, Carry::Suspend), Effect::Done);
+    let begun = book.index;
+    assert_eq!(book.decide(Decision::Evict { host: A, incarnation: life(1, 1) }), Effect::Done);
+    let over = MoveOutcome::Over { still_ms: 0 };
+    assert_ne!(book.move_end(1, begun, over.clone()), Effect::Done, "its owner was evicted");
+    let by = FencedBy::Agent;
+    assert_eq!(book.decide(Decision::Fenced { host: A, incarnation: life(1, 1), by }), Effect::Done);
+    assert_eq!((book.web().owner, book.web().moving), (None, None));
+    assert_ne!(book.move_end(1, begun, over), Effect::Done);
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_eq!((book.web().handover, book.web().left), (None, Some(begun)), "its file is to be taken away");
+}
+
+#[test]
+fn a_target_that_was_booted_or_evicted_gets_no_memory() {
+    let over = || MoveOutcome::Over { still_ms: 0 };
+    for booted in [true, false] {
+        let mut book = book();
+        assert_eq!(book.move_begin(1, Carry::Suspend), Effect::Done);
+        let begun = book.index;
+        if booted {
+            assert_eq!(book.admit(B, life(2, 9), 20), Effect::Done);
+        } else {
+            assert_eq!(book.decide(Decision::Evict { host: B, incarnation: life(1, 2) }), Effect::Done);
+        }
+        assert_ne!(book.move_end(1, begun, over()), Effect::Done);
+        assert_eq!(book.move_end(1, begun, MoveOutcome::Back { still_ms: 0 }), Effect::Done);
+        assert_eq!((book.web().owner, book.web().epoch), (Some(A), 2), "its owner takes it back");
+        assert!(book.web().handover.is_some());
+    }
+    let mut book = book();
+    assert_eq!(book.move_begin(1, Carry::Live), Effect::Done);
+    let begun = book.index;
+    assert_eq!(book.admit(B, life(2, 2), 20), Effect::Done, "its daemon was started again, and no more");
+    assert_ne!(book.move_end(1, begun, MoveOutcome::Back { still_ms: 0 }), Effect::Done, "there is no file");
+    assert_eq!(book.move_end(1, begun, over()), Effect::Done);
+}
+
+#[test]
+fn a_move_begins_only_from_an_owner_to_another_host_that_may_be_used() {
+    let mut book = book();
+    assert_ne!(book.move_begin(0, Carry::Live), Effect::Done, "that was another epoch");
+    let mode = |mode| Decision::Mode { host: B, mode, by: "somebody".to_owned() };
+    book.decide(mode(HostMode::Maintenance));
+    assert_ne!(book.move_begin(1, Carry::Live), Effect::Done);
+    book.decide(mode(HostMode::Active));
+    book.order(GroupOrder::Freeze);
+    assert_ne!(book.move_begin(1, Carry::Live), Effect::Done);
+    book.order(GroupOrder::Thaw);
+    book.order(GroupOrder::Intent(Intent::Offline));
+    assert_ne!(book.move_begin(1, Carry::Live), Effect::Done);
+    book.order(GroupOrder::Intent(Intent::Online));
+    assert_eq!(book.move_begin(1, Carry::Live), Effect::Done);
+    assert_eq!(book.move_end(1, book.index, MoveOutcome::Failed { reason: String::new() }), Effect::Done);
+    assert_eq!(book.recall(1), Effect::Done);
+    assert_ne!(book.move_begin(1, Carry::Live), Effect::Done, "it is recalled");
+}
+
 #[test]
 fn another_machine_of_the_same_name_takes_nothing_over() {
     let mut book = book();

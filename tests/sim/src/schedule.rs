@@ -7,10 +7,10 @@ use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
 use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, Role, Timing};
-use roost::engine::Command;
+use roost::engine::{Command, Destination};
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::HostMode;
-use roost_proto::control::Intent;
+use roost_proto::control::{Intent, MoveMethod};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,6 +24,8 @@ const FAULTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_se
 const LASTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
 /// Between two orders of operators in a hurry: as long as a start or a stop takes, at most.
 const HURRY: Duration = Duration::from_millis(1500);
+/// A move takes about so long.
+const MOVES: Duration = Duration::from_secs(8);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
 
@@ -73,11 +75,13 @@ enum Kind {
     Hurry,
     Maintenance,
     Move,
+    MoveAndLose,
+    Unmovable,
     Reload,
     LeaveAll,
 }
 
-const KINDS: [Kind; 30] = [
+const KINDS: [Kind; 33] = [
     Kind::Loss,
     Kind::Isolation,
     Kind::Split,
@@ -106,6 +110,9 @@ const KINDS: [Kind; 30] = [
     Kind::Hurry,
     Kind::Maintenance,
     Kind::Move,
+    Kind::MoveAndLose,
+    Kind::MoveAndLose,
+    Kind::Unmovable,
     Kind::Reload,
     Kind::LeaveAll,
 ];
@@ -262,7 +269,19 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     }
     let able: Vec<String> =
         config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();
+    if random.once_in(2) {
+        config.cluster.save_dir = Some(PathBuf::from("/save"));
+    }
+    let saves = config.cluster.save_dir.is_some();
     for group in &mut config.groups {
+        group.moves = match random.below(5) {
+            0 => vec![MoveMethod::Cold],
+            1 => vec![MoveMethod::Live],
+            2 if saves => vec![MoveMethod::Suspend, MoveMethod::Cold],
+            3 if saves => vec![MoveMethod::Live, MoveMethod::Suspend, MoveMethod::Cold],
+            _ => vec![MoveMethod::Live, MoveMethod::Cold],
+        };
+        group.move_timeout = random.time(Duration::from_secs(2), Duration::from_secs(40));
         let from = random.index(able.len());
         let count = if random.once_in(3) { 1 + random.index(able.len()) } else { able.len() };
         group.ranked = random.once_in(2);
@@ -526,8 +545,8 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
                     0 => Command::Group { group: group.clone(), order: GroupOrder::Intent(Intent::Offline) },
                     1 => Command::Group { group: group.clone(), order: GroupOrder::Intent(Intent::Online) },
                     _ => {
-                        let to = names[random.index(hosts)].clone();
-                        Command::Move { group: group.clone(), to: Some(to) }
+                        let to = Destination::Host(names[random.index(hosts)].clone());
+                        Command::Move { group: group.clone(), to, method: way(random) }
                     }
                 };
                 at(time, Deed::Order(random.index(hosts), command));
@@ -543,12 +562,71 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
             }
         }
         Kind::Move => {
-            let to = random.once_in(2).then(|| world.hosts[host].name.clone());
-            let command = Command::Move { group: group(random, world), to };
+            let group = group(random, world);
+            let command = move_order(world, random, group, host);
             world.queue.push(from, Event::Deed(Deed::Order(other, command)));
+        }
+        Kind::MoveAndLose => {
+            // Something befalls one of those who have to do with it, at any moment of it.
+            let group = group(random, world);
+            let command = move_order(world, random, group, host);
+            world.queue.push(from, Event::Deed(Deed::Order(other, command)));
+            let when = from.after(random.time(Duration::ZERO, MOVES));
+            let ends = when.after(random.time(Duration::from_millis(100), Duration::from_secs(20)));
+            let whom = if random.once_in(2) { host } else { random.index(hosts) };
+            let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+            match random.below(7) {
+                0 => {
+                    at(when, Deed::PowerOff(whom));
+                    at(ends, Deed::PowerOn(whom));
+                }
+                1 => at(when, Deed::Kill(whom, Some(random.time(Duration::from_millis(50), LASTS.1)))),
+                2 => isolate(&mut at, hosts, whom, when, ends),
+                3 => {
+                    at(when, Deed::Freeze(whom));
+                    at(ends, Deed::Thaw(whom));
+                }
+                4 => {
+                    at(when, Deed::Libvirt(whom, *random.pick(&[Libvirt::Hung, Libvirt::Down])));
+                    at(ends, Deed::Libvirt(whom, Libvirt::Up));
+                }
+                5 => {
+                    for (a, b) in pairs(hosts) {
+                        at(when, Deed::Cut(a, b));
+                        at(ends, Deed::Mend(a, b));
+                    }
+                }
+                _ => {
+                    at(when, Deed::Leave(whom));
+                    at(ends, Deed::Run(whom));
+                }
+            }
+        }
+        Kind::Unmovable => {
+            let vm = vm(random, world);
+            world.queue.push(from, Event::Deed(Deed::Unmovable(vm.clone(), true)));
+            world.queue.push(until, Event::Deed(Deed::Unmovable(vm, false)));
+            if random.once_in(3) {
+                world.queue.push(from, Event::Deed(Deed::KeepsFiles(true)));
+                world.queue.push(until, Event::Deed(Deed::KeepsFiles(false)));
+            }
         }
         Kind::Reload => reload(world, random, from, until),
     }
+}
+
+fn way(random: &mut Random) -> Option<MoveMethod> {
+    *random.pick(&[None, Some(MoveMethod::Live), Some(MoveMethod::Suspend), Some(MoveMethod::Cold)])
+}
+
+fn move_order(world: &World, random: &mut Random, group: String, host: usize) -> Command {
+    let to = match random.below(8) {
+        0 => Destination::Home,
+        1 => Destination::Failover,
+        2 | 3 => Destination::Elsewhere,
+        _ => Destination::Host(world.hosts[host].name.clone()),
+    };
+    Command::Move { group, to, method: way(random) }
 }
 
 /// The files of all hosts, or of some, become others for a while.

@@ -2,8 +2,8 @@
 
 use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
 use super::{
-    Count, Doing, Duration, EventKind, Failure, Group, Instant, LatePause, Level, Outbox, Output, Phase,
-    Rise, Rung,
+    Count, Doing, Duration, EventKind, Failure, Group, Instant, Journey, LatePause, Level, Outbox, Output,
+    Phase, Rise, Rung,
 };
 use super::{ladder, seconds};
 
@@ -20,7 +20,7 @@ const WIPE_LIMIT: Duration = Duration::from_secs(5);
 /// How soon after libvirt's word a domain must be seen as it said: five polls.
 pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// The wait before libvirt is asked again for what it could not take on.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The wait before a definition file, or a stop that did not work, is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Screenshots kept of each group; the oldest is written over.
@@ -47,8 +47,18 @@ impl Group {
             Doing::Resume => (VmAction::Resume, SHORT_LIMIT),
             Doing::Wipe => (VmAction::Destroy, WIPE_LIMIT),
             Doing::Kill => (VmAction::Kill, SHORT_LIMIT),
+            Doing::Abort => (VmAction::Abort, SHORT_LIMIT),
+            Doing::Restore(begun) => match self.memory_file(begun, out) {
+                Some(file) => (VmAction::Restore { file }, self.config.move_timeout),
+                None => return false,
+            },
+            Doing::Forget(begun) => match self.memory_file(begun, out) {
+                Some(file) => (VmAction::Forget { file }, SHORT_LIMIT),
+                None => return false,
+            },
         };
-        if let Some((ticket, Doing::Start | Doing::Restart | Doing::Resume)) = self.order {
+        if let Some((ticket, Doing::Start | Doing::Restart | Doing::Resume | Doing::Restore(_))) = self.order
+        {
             self.late = Some(ticket); // it goes on, whatever is ordered over it
         }
         let ticket = out.ticket();
@@ -121,6 +131,10 @@ impl Group {
 
     /// An order ended.
     pub fn done(&mut self, now: Instant, ticket: Ticket, result: Result<(), ActionError>, out: &mut Outbox) {
+        if self.sends(ticket) {
+            self.sent(now, ticket, &result);
+            return;
+        }
         if self.late == Some(ticket) && result != Err(ActionError::TimedOut) {
             self.late = None;
             self.begun = Some(now);
@@ -140,6 +154,10 @@ impl Group {
             self.by_right(now, doing, &result, out);
             return;
         }
+        if matches!(doing, Doing::Abort | Doing::Restore(_) | Doing::Forget(_)) {
+            self.travelled(now, ticket, doing, &result, out);
+            return;
+        }
         match result {
             Err(ActionError::NotConnected | ActionError::Busy) => self.hold(now, AGAIN_AFTER, doing),
             Ok(()) | Err(ActionError::AlreadySo) => self.succeeded(now, doing, out),
@@ -152,6 +170,9 @@ impl Group {
 
     /// A call that was answered as timed out has ended.
     pub fn ended(&mut self, now: Instant, ticket: Ticket) {
+        if self.sends(ticket) {
+            self.sending_ended(now);
+        }
         if self.late.take_if(|late| *late == ticket).is_some() {
             self.begun = Some(now);
         }
@@ -166,7 +187,12 @@ impl Group {
         let vm = &self.config.vm;
         match (doing, result) {
             (Doing::Resume, _) if worked => {
-                let text = format!("VM '{vm}' goes on: this host has its lease again");
+                let why = match self.right.journey {
+                    Journey::Taken { .. } => "here, with its memory",
+                    Journey::Goes { .. } => "here: it was not moved",
+                    Journey::None | Journey::Comes { .. } => "this host has its lease again",
+                };
+                let text = format!("VM '{vm}' goes on: {why}");
                 self.event(out, Level::Info, EventKind::VmRunning, text);
                 self.phase = Phase::Settling { rise: Rise::Again };
                 self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
@@ -234,6 +260,7 @@ impl Group {
         let wanted = self.may_recover();
         match doing {
             Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => {} // see `by_right`
+            Doing::Abort | Doing::Restore(_) | Doing::Forget(_) => {}        // see `travelled`
             // What was known of it is past, unless libvirt's event was faster than the order's end; else the next view tells.
             Doing::Define if self.vm.run() == Some(Run::Undefined) => self.vm.lose(),
             Doing::Define => {}
@@ -306,6 +333,7 @@ impl Group {
                 return;
             }
             Doing::Suspend | Doing::Resume | Doing::Wipe | Doing::Kill => return, // see `by_right`
+            Doing::Abort | Doing::Restore(_) | Doing::Forget(_) => return,        // see `travelled`
             Doing::Shutdown => {
                 let text = format!("VM '{vm}' could not be asked to shut down: {error}");
                 self.event(out, Level::Warning, EventKind::VmStopped, text);

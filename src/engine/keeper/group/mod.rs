@@ -7,10 +7,11 @@ mod act;
 mod judge;
 mod right;
 mod show;
+mod travel;
 
 use super::ladder::{self, Rung, Step};
 use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
-use super::right::{Hold, Right};
+use super::right::{Hold, Journey, Right};
 use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
 use super::{Hush, Outbox, Output, draft};
@@ -18,11 +19,13 @@ use crate::config::{self, Apps, OnGuestShutdown, OnQuorumLoss, OnStray};
 use act::SEEN_WITHIN;
 use core::time::Duration;
 use judge::Silence;
+use roost_proto::cluster::raft::Index;
 use roost_proto::control::{Condition, EventKind, Intent, Level};
 use roost_proto::link::GroupState;
 use roost_proto::retry::Jitter;
 use roost_proto::state::SavedGroup;
 use roost_proto::time::{Instant, Span};
+use travel::{Sending, Taking};
 
 /// Decisions after one input, at most; more would be a loop.
 const MAX_STEPS: usize = 16;
@@ -60,6 +63,12 @@ enum Wanted {
     Still,
     /// Nothing of it is to be left.
     Gone,
+    /// Its memory is to go to another host.
+    Sent,
+    /// Its memory has come, and is to run.
+    Taken,
+    /// Its memory comes, and is not this host's yet.
+    Expected,
     /// Nothing is to be done about it.
     Nothing,
 }
@@ -140,6 +149,12 @@ enum Doing {
     Wipe,
     /// The same, without libvirt.
     Kill,
+    /// Its memory is not to go after all.
+    Abort,
+    /// Its memory is taken from the file of this move.
+    Restore(Index),
+    /// The file of this move is taken away.
+    Forget(Index),
 }
 
 /// One group.
@@ -165,6 +180,12 @@ pub struct Group {
     remote: RemoteAgent,
     phase: Phase,
     order: Option<(Ticket, Doing)>,
+    /// Memory that was sent away, the last time.
+    sending: Option<Sending>,
+    /// Memory that came here, the last time.
+    taking: Option<Taking>,
+    /// The move whose file of memory was taken away.
+    forgotten: Option<Index>,
     /// After libvirt could not take an order on: none is given before this.
     held_until: Option<Instant>,
     /// When a start ended of which nothing was seen yet: it may show any moment.
@@ -205,6 +226,8 @@ impl Group {
                 ordered,
                 intent: Intent::Online,
                 frozen: false,
+                journey: Journey::None,
+                left: None,
             },
             wish: None,
             late: None,
@@ -217,6 +240,9 @@ impl Group {
             remote: RemoteAgent::new(now),
             phase,
             order: None,
+            sending: None,
+            taking: None,
+            forgotten: None,
             held_until: None,
             shown_by: Some(now + SHOWN_WITHIN),
             stepped: now,
@@ -280,6 +306,7 @@ impl Group {
     pub fn awaits(&self, ticket: Ticket) -> bool {
         self.late == Some(ticket)
             || self.late_pause == LatePause::Pending(ticket)
+            || self.sends(ticket)
             || self.order.is_some_and(|(current, _)| current == ticket)
     }
 
@@ -294,6 +321,7 @@ impl Group {
         let before = self.vm.run();
         let first = before.is_none();
         self.shown_by = None;
+        self.seen_since();
         self.killed = Killed::No;
         let ended = matches!(happened, Some(Happened::Started | Happened::Stopped(_)));
         if ended || !matches!(view.run, Run::Off(_) | Run::Undefined) {
@@ -332,6 +360,9 @@ impl Group {
             self.hush = hush;
             out.push(Output::Hush { group: self.config.name.clone(), hush });
         }
+        if self.vm.run() == Some(Run::Running) && matches!(self.right.journey, Journey::Taken { .. }) {
+            self.held_until = None; // that is told at once
+        }
         let suspending = matches!(self.order, Some((_, Doing::Suspend)));
         if self.vm.run() == Some(Run::Running) && self.right.hold == Hold::Owned && !suspending {
             out.dirty |= self.saved.suspended.take().is_some();
@@ -356,7 +387,10 @@ impl Group {
                 if self.remote.voice() != Voice::Connected {
                     self.remote.excuse(now); // else libvirt tells late, and the guest was faster
                 }
-                self.event(out, Level::Info, EventKind::VmRunning, format!("VM '{}' runs", self.config.vm));
+                if self.saved.incoming.is_none() {
+                    let text = format!("VM '{}' runs", self.config.vm);
+                    self.event(out, Level::Info, EventKind::VmRunning, text);
+                }
                 self.begun_anew();
             }
             Happened::Stopped(why) => self.stopped(now, why, out),
@@ -376,6 +410,7 @@ impl Group {
                 self.event(out, Level::Error, EventKind::Danger, text);
             }
             Happened::Paused(Paused::User) if self.saved.suspended.is_some() => {} // this host did
+            Happened::Paused(Paused::User) if self.saved.incoming.is_some() || self.is_sending() => {} // libvirt did
             Happened::Paused(Paused::User) => {
                 let text = "somebody paused the VM; it is left alone until somebody resumes it".to_owned();
                 self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
@@ -422,6 +457,11 @@ impl Group {
     /// The VM is off, and no order of ours made it so. What a person did is respected.
     fn found_off(&mut self, now: Instant, why: Off, out: &mut Outbox) {
         if self.wanted() != Wanted::Up || self.saved.start_pending {
+            return;
+        }
+        if self.was_sent(why) {
+            self.saved.start_pending = true;
+            out.dirty = true;
             return;
         }
         let respected = match why {
@@ -541,7 +581,8 @@ impl Group {
         match self.wanted() {
             Wanted::Still => return self.hold_still(now, out),
             Wanted::Gone => return self.wipe(now, out),
-            Wanted::Up | Wanted::Down | Wanted::Nothing => {}
+            Wanted::Up | Wanted::Down | Wanted::Nothing | Wanted::Sent | Wanted::Taken | Wanted::Expected => {
+            }
         }
         let Some(run) = self.vm.run() else { return false };
         self.listen(now, out);
@@ -549,7 +590,19 @@ impl Group {
             return false;
         }
         self.held_until = None;
+        self.settle_memory(run, out);
+        if self.is_sending() && self.wanted() != Wanted::Sent {
+            return matches!(self.right.hold, Hold::Owned | Hold::Recalled) && self.call_back(now, out);
+        }
+        if self.clear_up(out) {
+            return false;
+        }
         match self.wanted() {
+            Wanted::Sent => self.send(now, run, out),
+            Wanted::Taken => self.take(now, run, out),
+            Wanted::Expected => {
+                run == Run::Undefined && self.config.xml.is_some() && self.order(Doing::Define, out)
+            }
             Wanted::Up if self.is_ours_to_resume(run) => self.order_resume(now, out),
             // What this host made stand still it lets go on, even if it is to be left alone otherwise.
             Wanted::Nothing if self.right.hold == Hold::Owned && self.is_ours_to_resume(run) => {
@@ -682,7 +735,9 @@ impl Group {
         let wish = self.wish.as_ref().map(|(_, at)| *at);
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
         let begun = self.begun.map(|at| at + SEEN_WITHIN);
-        let due = [phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
+        let travel = self.travel_deadline(self.stepped);
+        let due =
+            [travel, phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
         due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }

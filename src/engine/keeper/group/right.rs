@@ -2,8 +2,8 @@
 
 use super::super::vm::{Paused, Run};
 use super::{
-    Doing, EventKind, Group, Hold, Instant, Intent, Killed, Level, OnQuorumLoss, OnStray, Outbox, Output,
-    Phase, Place, Right, Silence, Wanted, ladder,
+    Doing, EventKind, Group, Hold, Instant, Intent, Journey, Killed, Level, OnQuorumLoss, OnStray, Outbox,
+    Output, Phase, Place, Right, Silence, Wanted, ladder,
 };
 use core::time::Duration;
 use roost_proto::cluster::{GroupOrder, GroupReport, GroupState, MAX_REASON};
@@ -22,6 +22,7 @@ impl Group {
         }
         let before = self.wanted();
         self.right = right;
+        self.expect_memory(now, out);
         self.look_for_stray(now, out);
         if right.ordered > self.saved.ordered {
             self.saved.ordered = right.ordered;
@@ -31,6 +32,9 @@ impl Group {
             self.saved.epoch = right.epoch;
             self.config.vm.clone_into(&mut self.saved.vm);
             self.begin_afresh(now, out);
+            if matches!(right.journey, Journey::Taken { .. }) {
+                self.remote.arrive(now);
+            }
             self.saved.start_pending = true;
         }
         if self.wanted() != before {
@@ -64,6 +68,10 @@ impl Group {
         match self.right.hold {
             Hold::Unknown => Wanted::Nothing,
             Hold::Elsewhere if self.saved.suspended.is_some() => Wanted::Gone,
+            Hold::Elsewhere | Hold::Owned | Hold::Recalled if self.is_stale() => Wanted::Gone,
+            Hold::Elsewhere if matches!(self.right.journey, Journey::Comes { .. }) && !self.is_stray() => {
+                Wanted::Expected
+            }
             Hold::Elsewhere if self.is_stray() && self.on_stray == OnStray::Stop => Wanted::Gone,
             Hold::Elsewhere => Wanted::Nothing,
             Hold::Lost => Wanted::Gone,
@@ -72,7 +80,11 @@ impl Group {
             Hold::Owned | Hold::Recalled if self.saved.suspended.is_some_and(|at| at != self.right.epoch) => {
                 Wanted::Gone
             }
+            Hold::Owned | Hold::Recalled if matches!(self.right.journey, Journey::Taken { .. }) => {
+                Wanted::Taken
+            }
             Hold::Recalled => Wanted::Down,
+            Hold::Owned if matches!(self.right.journey, Journey::Goes { .. }) => Wanted::Sent,
             Hold::Owned if self.is_only_watched() => Wanted::Nothing,
             Hold::Owned if self.right.intent == Intent::Offline => Wanted::Down,
             Hold::Owned => Wanted::Up,
@@ -138,7 +150,9 @@ impl Group {
         if pausing || !self.may_run() || self.held_until.is_some_and(|at| now < at) {
             return false;
         }
-        let hard = self.on_quorum_loss == OnQuorumLoss::Stop;
+        // A pause does not last in the middle of a migration or saving: if that fails, libvirt lets the VM go on by itself, even
+        // half a minute later on a host that is cut off.
+        let hard = self.on_quorum_loss == OnQuorumLoss::Stop || self.may_go_on_by_itself();
         match self.vm.run() {
             None if self.shown_by.is_some_and(|at| now < at) => false, // it may stand still since the life before
             None => self.order(Doing::Kill, out),
@@ -158,6 +172,7 @@ impl Group {
     pub(super) fn wipe(&mut self, now: Instant, out: &mut Outbox) -> bool {
         if self.right.hold == Hold::Elsewhere
             && self.saved.suspended.is_none()
+            && !self.is_stale()
             && self.stray.is_none_or(|since| now.since(since) < STRAY_FOR)
         {
             return false;
@@ -193,10 +208,11 @@ impl Group {
         let shown = match self.vm.run() {
             None => self.was_here() && self.killed == Killed::No,
             Some(Run::Off(_) | Run::Undefined) => false,
+            Some(Run::Paused(_)) if self.may_go_on_by_itself() => true,
             Some(Run::Paused(
                 Paused::User | Paused::Unknown | Paused::IoError | Paused::Crashed | Paused::Watchdog,
             )) => false,
-            Some(Run::Paused(Paused::Busy | Paused::Starting)) => true,
+            Some(Run::Paused(Paused::Busy | Paused::Starting)) => self.saved.incoming.is_none(),
             Some(Run::Running | Run::ShuttingDown | Run::Asleep | Run::Crashed) => true,
         };
         // What is not this host's by any right is reported, but does not make this host unsafe to leave alone.
@@ -221,7 +237,7 @@ impl Group {
             None => self.was_here() && self.killed == Killed::No,
             Some(run) => lives(run) || matches!(run, Run::Paused(_)),
         };
-        shown || self.order.is_some() || self.may_appear()
+        shown || self.order.is_some() || self.is_sending() || self.may_appear()
     }
 
     /// What the leader is told.
@@ -238,14 +254,23 @@ impl Group {
         let Some(run) = self.vm.run() else { return GroupState::Unknown };
         let off = matches!(run, Run::Off(_) | Run::Undefined);
         let undefined = run == Run::Undefined && self.config.xml.is_none();
-        let quiet = off && self.order.is_none() && !self.may_appear();
+        let quiet = off && self.order.is_none() && !self.is_sending() && !self.may_appear();
         match self.right.hold {
+            Hold::Elsewhere if self.saved.incoming.is_some() && matches!(run, Run::Paused(_)) => {
+                GroupState::Unwell
+            }
             Hold::Elsewhere | Hold::Unknown if !off => GroupState::Stray,
             Hold::Elsewhere | Hold::Unknown if undefined => GroupState::Undefined,
             Hold::Elsewhere | Hold::Unknown | Hold::Recalled | Hold::Lost if quiet => GroupState::Down,
             Hold::Elsewhere | Hold::Unknown | Hold::Recalled | Hold::Lost => GroupState::Unwell,
             Hold::Suspended if off => GroupState::Coming,
             Hold::Suspended => GroupState::Suspended,
+            Hold::Owned if self.reported_journey().is_some() => {
+                self.reported_journey().unwrap_or(GroupState::Unknown)
+            }
+            Hold::Owned if matches!(self.right.journey, Journey::Goes { .. }) => {
+                self.reported_alive(now, run)
+            }
             Hold::Owned if self.right.intent == Intent::Offline => {
                 if quiet {
                     GroupState::Down

@@ -2,7 +2,8 @@
 
 use super::super::vm::{Paused, Run};
 use super::{
-    Condition, EventKind, Group, Hold, Instant, Intent, Level, Outbox, Phase, Rise, Rung, Span, Voice, ladder,
+    Condition, EventKind, Group, Hold, Instant, Intent, Journey, Level, Outbox, Phase, Rise, Rung, Span,
+    Voice, ladder,
 };
 use roost_proto::control::{ControllerStatus, GroupStatus};
 
@@ -24,6 +25,7 @@ impl Group {
             apps: self.remote.apps(|app| self.counts(app)),
             recoveries: ladder::count(&self.config.recovery, &self.saved, now),
             dangers: self.dangers.clone(),
+            moving: None,
         }
     }
 
@@ -46,6 +48,9 @@ impl Group {
         let off = matches!(run, Run::Off(_) | Run::Undefined);
         match self.right.hold {
             Hold::Elsewhere if off => return (Condition::Elsewhere, String::new()),
+            Hold::Elsewhere if self.saved.incoming.is_some() && matches!(run, Run::Paused(_)) => {
+                return (Condition::Elsewhere, "its memory comes here".to_owned());
+            }
             Hold::Elsewhere => {
                 return (
                     Condition::Degraded,
@@ -64,6 +69,12 @@ impl Group {
             Hold::Lost if off => return (Condition::Elsewhere, String::new()),
             Hold::Lost => return (Condition::Stopping, "this host was evicted: it is destroyed".to_owned()),
             Hold::Recalled if !off => return (Condition::Stopping, "it is to go elsewhere".to_owned()),
+            Hold::Owned if matches!(self.right.journey, Journey::Taken { .. }) => {
+                return (Condition::Starting, "its memory has come, and is being taken over".to_owned());
+            }
+            Hold::Owned if off && matches!(self.right.journey, Journey::Goes { .. }) => {
+                return (Condition::Starting, "its memory is on its way to another host".to_owned());
+            }
             Hold::Recalled | Hold::Owned => {}
         }
         if self.place == super::Place::LeftOut {

@@ -4,11 +4,12 @@ mod guest;
 mod ladder;
 mod operator;
 mod right;
+mod travel;
 mod vm;
 mod walk;
 
 use super::remote_agent::GuestInput;
-use super::right::{Hold, Right};
+use super::right::{Hold, Journey, Right};
 use super::vm::{ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Progress, Run, VmAction};
 use super::{EventDraft, Hush, Input, Keeper, Output};
 use crate::config;
@@ -67,7 +68,20 @@ impl World {
 
     fn with(more: &str, saved: Saved) -> Self {
         let (hold, intent) = (Hold::Owned, Intent::Online);
-        Self::of(more, saved, Right { hold, epoch: 1, changed: 1, ordered: 0, intent, frozen: false })
+        Self::of(
+            more,
+            saved,
+            Right {
+                hold,
+                epoch: 1,
+                changed: 1,
+                ordered: 0,
+                intent,
+                frozen: false,
+                journey: Journey::None,
+                left: None,
+            },
+        )
     }
 
     /// The world after a restart of the daemon.

@@ -146,6 +146,14 @@ impl Chaos {
                 Ok(())
             }
             (VmAction::Define { .. } | VmAction::Screenshot { .. }, ..) => Ok(()),
+            (
+                VmAction::Migrate { .. }
+                | VmAction::Save { .. }
+                | VmAction::Restore { .. }
+                | VmAction::Abort
+                | VmAction::Forget { .. },
+                ..,
+            ) => panic!("{:?} though nothing is moved", order.action),
             (VmAction::Suspend | VmAction::Resume | VmAction::Kill, ..) => {
                 panic!("{:?} while the lease holds", order.action)
             }

@@ -326,8 +326,9 @@ fn a_host_in_maintenance_gives_away_what_can_go_and_keeps_the_rest() {
     office.well("stays");
     office.set_mode(B, HostMode::Maintenance);
     office.settle();
-    assert!(office.ledger.group("goes").recalled.is_some());
-    assert!(office.ledger.group("stays").recalled.is_none(), "it would run nowhere");
+    assert!(office.ledger.group("goes").moving.is_some());
+    let stays = office.ledger.group("stays");
+    assert!(stays.recalled.is_none() && stays.moving.is_none(), "it would run nowhere");
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn hosts_that_lost_their_power_together_are_waited_for() {
 
 #[test]
 fn a_host_that_leaves_goes_when_it_owns_nothing() {
-    let mut office = Office::of(&[group("web", "on = [\"c\", \"b\"]")]);
+    let mut office = Office::of(&[group("web", "on = [\"c\", \"b\"]\nmoves = [\"cold\"]")]);
     office.settle();
     office.well("web");
     office.now = office.now + BEAT;

@@ -2,6 +2,7 @@
 
 mod groups;
 mod hosts;
+mod moves;
 
 use super::*;
 use crate::config;

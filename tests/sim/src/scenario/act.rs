@@ -1,6 +1,6 @@
 //! What a script says is done to the world.
 
-use super::action::{Action, Link, Machine, Order, Vm, Ways};
+use super::action::{Action, Link, Machine, Order, Vm, Ways, Whither};
 use super::names::Who;
 use super::play::Play;
 use super::watch::leader;
@@ -9,7 +9,7 @@ use crate::world::host::{Domain, Guest};
 use core::time::Duration;
 use roost::engine::keeper::RequestId;
 use roost::engine::keeper::vm::{Happened, Off, Paused, Run};
-use roost::engine::{Command, Input};
+use roost::engine::{Command, Destination, Input};
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
@@ -53,7 +53,20 @@ impl Play<'_> {
                 self.aliases.insert(name.clone(), host);
                 Ok(())
             }
-            Action::Migration => Ok(()),
+            Action::Storage(keeps) => {
+                self.world.deed(Deed::KeepsFiles(*keeps));
+                Ok(())
+            }
+            Action::Takes(group, time) => {
+                let vm = self.names.groups[*group].vm.clone();
+                self.world.travels.takes.insert(vm, *time);
+                Ok(())
+            }
+            Action::Migration(group, end) => {
+                let vm = self.names.groups[*group].vm.clone();
+                self.world.travels.fails.insert(vm, *end);
+                Ok(())
+            }
         }
     }
 
@@ -153,6 +166,9 @@ impl Play<'_> {
                 }
                 self.world.stops(host, &vm, Off::Destroyed);
             }
+            Vm::Unmovable(unmovable) => {
+                self.copies(group, None, |copy| copy.nature.unmovable = *unmovable);
+            }
             Vm::Deaf(deaf) => self.copies(group, None, |copy| copy.nature.deaf = *deaf),
             Vm::StartedByHand(who) => {
                 let host = self.judge().who(who)?;
@@ -223,8 +239,14 @@ impl Play<'_> {
             Order::Offline(nth) => intent(*nth, Intent::Offline),
             Order::Freeze(nth) => Command::Group { group: group(*nth), order: GroupOrder::Freeze },
             Order::Thaw(nth) => Command::Group { group: group(*nth), order: GroupOrder::Thaw },
-            Order::Move(nth, to) => {
-                Command::Move { group: group(*nth), to: to.as_ref().map(host).transpose()? }
+            Order::Move(nth, whither, method) => {
+                let to = match whither {
+                    Whither::Host(who) => Destination::Host(host(who)?),
+                    Whither::Elsewhere => Destination::Elsewhere,
+                    Whither::Home => Destination::Home,
+                    Whither::Failover => Destination::Failover,
+                };
+                Command::Move { group: group(*nth), to, method: *method }
             }
             Order::Maintenance(who, on) => {
                 let mode = if *on { HostMode::Maintenance } else { HostMode::Active };

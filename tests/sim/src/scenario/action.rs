@@ -3,11 +3,13 @@
 use super::names::{Names, Who};
 use super::script::duration;
 use crate::world::host::{Agent, Libvirt};
+use crate::world::travel::End;
 use core::time::Duration;
+use roost_proto::control::MoveMethod;
 use roost_proto::text::nearest;
 
 /// The first words of every action, for whoever mistyped one.
-const VERBS: [&str; 27] = [
+const VERBS: [&str; 28] = [
     "at",
     "when",
     "expect",
@@ -30,6 +32,7 @@ const VERBS: [&str; 27] = [
     "online",
     "offline",
     "move",
+    "fail",
     "reload",
     "confirm",
     "vm",
@@ -72,6 +75,7 @@ pub enum Vm {
     BadStarts(Option<Who>, u32),
     Stuck(bool),
     Deaf(bool),
+    Unmovable(bool),
     ShutDownInside,
     /// Where it runs, if nowhere in particular.
     DestroyedByHand(Option<Who>),
@@ -87,9 +91,18 @@ pub enum Order {
     Offline(usize),
     Freeze(usize),
     Thaw(usize),
-    Move(usize, Option<Who>),
+    Move(usize, Whither, Option<MoveMethod>),
     Maintenance(Who, bool),
     Confirm(Who),
+}
+
+/// Where a group is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whither {
+    Host(Who),
+    Elsewhere,
+    Home,
+    Failover,
 }
 
 /// Between whom: nothing of the first hosts gets to the second ones; in both directions or in this one.
@@ -122,8 +135,12 @@ pub enum Action {
     MendAll,
     Reload(usize, Vec<Who>),
     Let(String, Who),
-    /// Accepted, though there is nothing of it in the engine yet.
-    Migration,
+    /// How the next migration or saving of a VM ends.
+    Migration(usize, End),
+    /// How long each migration or saving of a VM takes.
+    Takes(usize, Duration),
+    /// Whether files can be removed from the storage that all hosts see.
+    Storage(bool),
 }
 
 /// Reads an action.
@@ -148,14 +165,10 @@ pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
         ["cut" | "mend" | "split" | "loss" | "delay", ..] => link(words, names),
         ["online", group, rest @ ..] => order(Order::Online(names.group(group)?), rest, names),
         ["offline", group, rest @ ..] => order(Order::Offline(names.group(group)?), rest, names),
-        ["move", group, "to", to @ .., "from", from] => Ok(Action::Order(
-            Order::Move(names.group(group)?, Some(names.who(to)?)),
-            Some(names.who(&[from])?),
-        )),
-        ["move", group, "to", to @ ..] => {
-            Ok(Action::Order(Order::Move(names.group(group)?, Some(names.who(to)?)), None))
+        ["move", group, rest @ ..] => moves(names.group(group)?, rest, names),
+        ["fail", group, rest @ ..] => {
+            order(Order::Move(names.group(group)?, Whither::Failover, None), rest, names)
         }
-        ["move", group, rest @ ..] => order(Order::Move(names.group(group)?, None), rest, names),
         ["maintenance", how @ ("on" | "off"), host, rest @ ..] => {
             order(Order::Maintenance(names.who(&[host])?, *how == "on"), rest, names)
         }
@@ -170,14 +183,21 @@ pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
         ["agent", "of", host, rest @ ..] => agent(host, rest, names),
         ["disk", "of", host, rest @ ..] => machine(disk(rest)?, &[host]),
         ["libvirt", "of" | "on", host, rest @ ..] => machine(Machine::Libvirt(libvirt(rest)?), &[host]),
-        ["migration", "of", vm, "fails" | "works"] => names.vm(vm).map(|_| Action::Migration),
+        ["migration", "of", vm, "takes", time] => Ok(Action::Takes(names.vm(vm)?, duration(time)?)),
+        ["storage", "keeps", "its", "files"] => Ok(Action::Storage(true)),
+        ["storage", "works"] => Ok(Action::Storage(false)),
+        ["storage", ..] => {
+            Err("write 'storage keeps its files' (nothing can be removed) or 'storage works'".to_owned())
+        }
+        ["migration", "of", vm, rest @ ..] => Ok(Action::Migration(names.vm(vm)?, migration(rest)?)),
         [verb, ..] => Err(unknown(verb, words)),
         [] => Err("what is to be done is missing".to_owned()),
     }
 }
 
 fn unknown(verb: &str, words: &[&str]) -> String {
-    match nearest(verb, VERBS.into_iter().chain(["disk", "libvirt", "host", "clock", "migration"])) {
+    match nearest(verb, VERBS.into_iter().chain(["disk", "libvirt", "host", "clock", "migration", "storage"]))
+    {
         Some(known) if known != verb => format!("'{verb}' is no word of the script: did you mean '{known}'?"),
         _ => format!(
             "'{}' is not understood: see tests/scenarios/README.md for what can be written",
@@ -199,6 +219,42 @@ fn order(order: Order, rest: &[&str], names: &Names) -> Result<Action, String> {
             rest.join(" ")
         )),
     }
+}
+
+/// `[to HOST | home] [live | suspend | cold] [from HOST]`.
+fn moves(group: usize, words: &[&str], names: &Names) -> Result<Action, String> {
+    let (words, from) = match words {
+        [words @ .., "from", from] => (words, Some(names.who(&[from])?)),
+        words => (words, None),
+    };
+    let (words, method) = match words {
+        [words @ .., "live"] => (words, Some(MoveMethod::Live)),
+        [words @ .., "suspend"] => (words, Some(MoveMethod::Suspend)),
+        [words @ .., "cold"] => (words, Some(MoveMethod::Cold)),
+        words => (words, None),
+    };
+    let whither = match words {
+        [] => Whither::Elsewhere,
+        ["home"] => Whither::Home,
+        ["to", to @ ..] => Whither::Host(names.who(to)?),
+        _ => return Err("write 'move GROUP', 'move GROUP to HOST' or 'move GROUP home', and 'live', 'suspend' or 'cold' after it".to_owned()),
+    };
+    Ok(Action::Order(Order::Move(group, whither, method), from))
+}
+
+fn migration(words: &[&str]) -> Result<End, String> {
+    Ok(match words {
+        ["works"] => End::Well,
+        ["fails"] => End::Fails,
+        ["ends", "unheard"] => End::Unheard,
+        ["ends", "standing", "still"] => End::Still,
+        ["ends", "in", "error"] => End::WellButError,
+        _ => {
+            return Err("write 'migration of VM takes 5s', 'fails', 'works', 'ends unheard' (it arrives, and runs on where it was), 'ends \
+                        standing still' (it arrives, and stands still where it was) or 'ends in error' (it arrives)"
+                .to_owned());
+        }
+    })
 }
 
 fn daemon(what: &str) -> Result<Machine, String> {
@@ -290,6 +346,8 @@ fn vm(words: &[&str], names: &Names, vm: &str) -> Result<Vm, String> {
         ["starts", "again", "on", host] => Vm::BadStarts(Some(at(host)?), 0),
         ["cannot", "be", "stopped"] => Vm::Stuck(true),
         ["can", "be", "stopped"] => Vm::Stuck(false),
+        ["cannot", "be", "moved"] => Vm::Unmovable(true),
+        ["can", "be", "moved"] => Vm::Unmovable(false),
         ["ignores", "shutdown"] => Vm::Deaf(true),
         ["hears", "shutdown"] => Vm::Deaf(false),
         ["shuts", "down", "from", "inside"] => Vm::ShutDownInside,
@@ -301,7 +359,7 @@ fn vm(words: &[&str], names: &Names, vm: &str) -> Result<Vm, String> {
         _ => {
             return Err(
                 "of a VM write: crashes, always crashes, crashes no more, hangs, lies, fails to start 3 times [on HOST], never starts [on HOST], starts again, \
-                 cannot be stopped, can be stopped, ignores shutdown, hears shutdown, shuts down from inside, is destroyed by \
+                 cannot be stopped, can be stopped, cannot be moved, can be moved, ignores shutdown, hears shutdown, shuts down from inside, is destroyed by \
                  hand, is started by hand on HOST, is paused by hand, is resumed by hand"
                     .to_owned(),
             );

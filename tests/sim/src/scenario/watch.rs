@@ -21,6 +21,7 @@ pub enum End {
     Destroyed,
     Crashed,
     Killed,
+    Moved,
     Other,
 }
 
@@ -35,6 +36,7 @@ impl End {
             Self::Destroyed => "destroyed",
             Self::Crashed => "crashed",
             Self::Killed => "killed",
+            Self::Moved => "moved",
             Self::Other => "other",
         }
     }
@@ -205,7 +207,8 @@ fn compare(
     let runs = host.is_awake() && domain.lives();
     let there = host.powered && !matches!(domain.run, Run::Off(_) | Run::Undefined);
     let group = seen.group;
-    if domain.life != seen.life {
+    // What came from elsewhere stands still at first.
+    if domain.life != seen.life && domain.lives() {
         marks.push((now, group, Mark::Started));
     } else if seen.there && there && domain.boot != seen.boot {
         marks.push((now, group, Mark::Rebooted));
@@ -220,6 +223,7 @@ fn compare(
             Run::Off(Off::Destroyed) => End::Destroyed,
             Run::Off(Off::Crashed) => End::Crashed,
             Run::Off(Off::Failed) => End::Killed,
+            Run::Off(Off::Migrated) => End::Moved,
             _ => End::Other,
         };
         if end == End::Paused {

@@ -12,7 +12,7 @@ use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::cluster::raft::{Index, Term};
 use roost_proto::control::Intent;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many of the newest indexes are compared: hosts that are further apart are compared when they meet.
 const COMPARED: usize = 4096;
@@ -41,9 +41,10 @@ pub struct Check {
     pub ends: Vec<Index>,
     /// Since when something of each host's own runs there without a lease, and could be stopped.
     pub unleased: Vec<Option<Time>>,
-    /// How often each VM was started, and the number of the start that each copy has its memory from.
-    lives: BTreeMap<String, u64>,
-    memories: BTreeMap<(usize, String), u64>,
+    /// How new each VM's disk is: it grows whenever some copy begins to run. Memory that is older must never run.
+    disks: BTreeMap<String, u64>,
+    /// Files whose memory ran, by their numbers.
+    spent: BTreeSet<u64>,
     /// From then on nothing may be started or stopped.
     pub calm_from: Option<Time>,
     /// When each VM ran where, for whoever asks: begun or ended.
@@ -73,8 +74,8 @@ impl Check {
             terms: vec![(0, None); config.hosts.len()],
             ends: vec![0; config.hosts.len()],
             unleased: vec![None; config.hosts.len()],
-            lives: BTreeMap::new(),
-            memories: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            spent: BTreeSet::new(),
             calm_from: None,
             history: Vec::new(),
             starts: 0,
@@ -132,25 +133,47 @@ impl Check {
         self.terms[host] = (term, voted_for);
     }
 
-    /// A VM was started.
-    pub fn started(&mut self, host: usize, vm: &str, now: Time) {
+    /// A VM was started; how new its disk is from now on.
+    pub fn started(&mut self, vm: &str, now: Time) -> u64 {
         self.starts += 1;
-        let life = self.lives.entry(vm.to_owned()).or_default();
-        *life += 1;
-        self.memories.insert((host, vm.to_owned()), *life);
         if self.calm_from.is_some_and(|from| now > from) {
             self.violation = Some(format!("no needless restart: {vm} was started, and nothing had failed"));
         }
+        self.runs_on(vm)
+    }
+
+    /// A copy of a VM begins to run, or goes on while another stands still; how new its disk is from now on.
+    pub fn runs_on(&mut self, vm: &str) -> u64 {
+        let disk = self.disks.entry(vm.to_owned()).or_default();
+        *disk += 1;
+        *disk
     }
 }
 
 impl Check {
     /// A copy of a VM that stood still runs on: it must be the one that ran last, or its disks are newer than its memory.
-    pub fn resumed(&mut self, host: usize, vm: &str) {
-        if self.memories.get(&(host, vm.to_owned())) != self.lives.get(vm) {
-            self.violation =
-                Some(format!("old memory: {vm} is resumed on host {}, and ran elsewhere since", host + 1));
+    pub fn resumed(&mut self, host: usize, vm: &str, age: u64, file: Option<(u64, bool)>) -> u64 {
+        let mut violated = |what: String| {
+            self.violation.get_or_insert(what);
+        };
+        if self.disks.get(vm).is_some_and(|disk| *disk != age) {
+            violated(format!("old memory: {vm} is resumed on host {}, and ran elsewhere since", host + 1));
         }
+        if let Some((number, kept)) = file {
+            if kept {
+                violated(format!(
+                    "old memory: {vm} runs on host {}, and the file of it is still there",
+                    host + 1
+                ));
+            }
+            if !self.spent.insert(number) {
+                violated(format!(
+                    "old memory: {vm} runs on host {} from a file for the second time",
+                    host + 1
+                ));
+            }
+        }
+        self.runs_on(vm)
     }
 }
 
@@ -228,8 +251,14 @@ impl World {
 
     /// An engine orders something: it must have the right to.
     pub(super) fn check_order(&mut self, host: usize, order: &Order) {
-        let begins =
-            matches!(order.action, VmAction::Start | VmAction::Resume | VmAction::Reset | VmAction::Reboot);
+        let begins = matches!(
+            order.action,
+            VmAction::Start
+                | VmAction::Resume
+                | VmAction::Reset
+                | VmAction::Reboot
+                | VmAction::Restore { .. }
+        );
         if !begins {
             return;
         }
@@ -244,7 +273,7 @@ impl World {
             "no start without right: it is not this host's"
         } else if !leased {
             "no start without right: the lease is over"
-        } else if !wanted && order.action != VmAction::Resume {
+        } else if !wanted && !matches!(order.action, VmAction::Resume | VmAction::Restore { .. }) {
             "no surprise: it is wanted offline, or frozen"
         } else {
             return;

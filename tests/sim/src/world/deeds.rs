@@ -99,6 +99,12 @@ impl World {
                     self.lie(host, &vm);
                 }
             }
+            Deed::KeepsFiles(keeps) => self.travels.keeps = keeps,
+            Deed::Unmovable(vm, unmovable) => {
+                for domain in self.hosts.iter_mut().filter_map(|host| host.domains.get_mut(&vm)) {
+                    domain.nature.unmovable = unmovable;
+                }
+            }
             Deed::BadStarts { host, vm, count } => {
                 for (nth, it) in self.hosts.iter_mut().enumerate() {
                     if host.is_none_or(|host| host == nth)
@@ -177,6 +183,7 @@ impl World {
     fn heal(&mut self) {
         self.say(|_| "--- all faults are over".to_owned());
         self.net.heal();
+        self.travels.keeps = false;
         for host in 0..self.hosts.len() {
             self.deed(Deed::Thaw(host));
             self.deed(Deed::Continue(host));

@@ -52,6 +52,8 @@ pub enum Event {
     Reload { host: usize, life: u64, file: Arc<Config> },
     /// The watchdog looks.
     Watchdog { host: usize, boot: u64 },
+    /// A migration or a saving goes on.
+    Job { id: u64 },
     /// Something is done from outside.
     Deed(Deed),
 }
@@ -84,6 +86,10 @@ pub enum Deed {
     AppFault(String),
     /// A guest says what is against the protocol.
     GuestLies(String),
+    /// Its memory cannot go anywhere, or can again.
+    Unmovable(String, bool),
+    /// Nothing can be removed from the storage that all hosts see, or it can again.
+    KeepsFiles(bool),
     BadStarts {
         host: Option<usize>,
         vm: String,

@@ -12,6 +12,7 @@ use roost_proto::cluster::{HostId, Incarnation, Need};
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What a usual VM needs.
@@ -78,6 +79,8 @@ pub struct Nature {
     pub fragile: bool,
     /// Its applications fail whenever it comes up here.
     pub faulty: bool,
+    /// Its memory cannot go anywhere.
+    pub unmovable: bool,
 }
 
 /// A VM's copy on one host.
@@ -99,6 +102,14 @@ pub struct Domain {
     pub stuck: bool,
     /// Somebody started it past Roost, which is not Roost's doing.
     pub by_hand: bool,
+    /// The migration or saving that it is in.
+    pub job: Option<u64>,
+    /// How new its memory is: as its VM's disk was when this copy ran last.
+    pub age: u64,
+    /// Which boot of its guest's kernel it is, wherever that is.
+    pub kernel: u64,
+    /// The file that its memory came from, if it has not run since.
+    pub file: Option<(u64, PathBuf)>,
     pub nature: Nature,
 }
 
@@ -114,7 +125,11 @@ impl Domain {
             bad_starts: 0,
             stuck: false,
             by_hand: false,
-            nature: Nature { need: NEED, deaf: false, fragile: false, faulty: false },
+            job: None,
+            age: 0,
+            kernel: 0,
+            file: None,
+            nature: Nature { need: NEED, deaf: false, fragile: false, faulty: false, unmovable: false },
         }
     }
 

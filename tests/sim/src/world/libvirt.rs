@@ -23,6 +23,12 @@ const LOST_AFTER: Duration = Duration::from_secs(5);
 /// A libvirt that hung has much to do: what it took on before happens within so long.
 const LATE: Duration = Duration::from_secs(3);
 
+/// What became of an order.
+enum Effect {
+    Ends(Result<(), ActionError>),
+    GoesOn,
+}
+
 impl World {
     /// The driver got an order from the engine.
     pub(super) fn ordered(&mut self, host: usize, order: Order) {
@@ -46,8 +52,12 @@ impl World {
         let (from, to) = match order.action {
             VmAction::Start => (30, 800),
             VmAction::Destroy | VmAction::Kill => (10, 400),
+            VmAction::Restore { .. } => (100, 3000),
             _ => (1, 60),
         };
+        if matches!(order.action, VmAction::Migrate { .. } | VmAction::Save { .. }) {
+            self.push(order.limit, Event::Limit { host, life, ticket: order.ticket });
+        }
         let after = self.random.time(Duration::from_millis(from), Duration::from_millis(to));
         self.push(after, Event::Effect { host, boot, life, order: Box::new(order) });
     }
@@ -58,7 +68,7 @@ impl World {
         self.push(Duration::ZERO, Event::Tell { host, life, input });
     }
 
-    fn done(
+    pub(super) fn done(
         &mut self,
         host: usize,
         life: u64,
@@ -78,7 +88,10 @@ impl World {
                         self.hosts[host].held.push_back(Event::Effect { host, boot, life, order });
                         return;
                     }
-                    let result = self.effect(host, &order);
+                    let result = match self.effect(host, life, &order) {
+                        Effect::Ends(result) => result,
+                        Effect::GoesOn => return,
+                    };
                     let after = self.random.time(Duration::ZERO, Duration::from_millis(20));
                     self.done(host, life, order.ticket, result, after);
                 }
@@ -89,15 +102,17 @@ impl World {
                         self.hosts[host].held.push_back(Event::Late { host, boot, life, order });
                         return;
                     }
-                    let result = self.effect(host, &order);
+                    let result = match self.effect(host, life, &order) {
+                        Effect::Ends(result) => result,
+                        Effect::GoesOn => return,
+                    };
                     self.done(host, life, order.ticket, result, Duration::ZERO); // if it was not answered yet
                     self.ended(host, life, order.ticket);
                 }
             }
             Event::Limit { host, life, ticket } => {
-                if self.is_alive(host, life)
-                    && self.hosts[host].parked.iter().any(|(_, o)| o.ticket == ticket)
-                {
+                let waits = self.hosts[host].parked.iter().any(|(_, o)| o.ticket == ticket);
+                if self.is_alive(host, life) && (waits || self.is_under_way(host, ticket)) {
                     self.done(host, life, ticket, Err(ActionError::TimedOut), Duration::ZERO);
                 }
             }
@@ -140,13 +155,30 @@ impl World {
         }
     }
 
-    /// An order does what it does.
-    fn effect(&mut self, host: usize, order: &Order) -> Result<(), ActionError> {
+    /// An order does what it does; what takes its time tells its end itself.
+    fn effect(&mut self, host: usize, life: u64, order: &Order) -> Effect {
+        let refused = match &order.action {
+            VmAction::Migrate { .. } | VmAction::Save { .. } if !self.hosts[host].runs(&order.domain) => {
+                Some(ActionError::Failed("it does not run".to_owned()))
+            }
+            VmAction::Migrate { to } => self.migrate(host, life, order, to),
+            VmAction::Save { file } => self.save(host, life, order, file),
+            _ => return Effect::Ends(self.at_once(host, order)),
+        };
+        refused.map_or(Effect::GoesOn, |refused| Effect::Ends(Err(refused)))
+    }
+
+    fn at_once(&mut self, host: usize, order: &Order) -> Result<(), ActionError> {
         let vm = &order.domain;
         let Some(domain) = self.hosts[host].domains.get_mut(vm) else { return Err(ActionError::NoDomain) };
         let off = matches!(domain.run, Run::Off(_) | Run::Undefined);
         match order.action {
             VmAction::Define { .. } | VmAction::Screenshot { .. } => Ok(()),
+            VmAction::Forget { ref file } => self.forget(file),
+            VmAction::Restore { .. } if !off => Err(ActionError::Failed("it is active already".to_owned())),
+            VmAction::Restore { ref file } => self.restore(host, vm, file),
+            VmAction::Migrate { .. } | VmAction::Save { .. } => unreachable!("they take their time"),
+            VmAction::Abort => self.abort(host, vm),
             VmAction::Start if !off => Err(ActionError::AlreadySo),
             VmAction::Start if domain.bad_starts > 0 => {
                 domain.bad_starts -= 1;
@@ -161,10 +193,14 @@ impl World {
                 Err(ActionError::AlreadySo)
             }
             _ if off => Err(ActionError::Failed("it does not run".to_owned())),
+            VmAction::Reboot | VmAction::Reset if domain.job.is_some() => {
+                Err(ActionError::Failed("another job is under way".to_owned()))
+            }
             VmAction::Reboot | VmAction::Reset => {
                 if order.action == VmAction::Reset || domain.guest != Guest::Hung {
                     domain.guest = Guest::Booting;
                     domain.boot += 1;
+                    domain.kernel += 1 << 32;
                     let boot = domain.boot;
                     self.lose_guest(host, vm);
                     self.boots(host, vm, boot);
@@ -192,6 +228,7 @@ impl World {
                 Ok(())
             }
             VmAction::Suspend => match domain.run {
+                Run::Paused(Paused::Busy) => Err(ActionError::Failed("another job is under way".to_owned())),
                 Run::Paused(_) => Err(ActionError::AlreadySo),
                 _ => {
                     self.set_run(host, vm, Run::Paused(Paused::User), Some(Happened::Paused(Paused::User)));
@@ -199,13 +236,31 @@ impl World {
                 }
             },
             VmAction::Resume => match domain.run {
+                _ if domain.job.is_some() => Err(ActionError::Busy),
                 Run::Paused(_) => {
-                    self.check.resumed(host, vm);
-                    self.set_run(host, vm, Run::Running, Some(Happened::Resumed));
+                    self.resumes(host, vm);
                     Ok(())
                 }
                 _ => Err(ActionError::AlreadySo),
             },
+        }
+    }
+
+    /// A copy that stood still goes on.
+    fn resumes(&mut self, host: usize, vm: &str) {
+        let life = self.hosts[host].life;
+        let Some(domain) = self.hosts[host].domains.get_mut(vm) else { return };
+        let (age, file) = (domain.age, domain.file.take());
+        let (boot, linked) = (domain.boot, domain.link == Some(life));
+        let file = file.map(|(number, path)| (number, self.is_kept(&path)));
+        let age = self.check.resumed(host, vm, age, file);
+        if let Some(domain) = self.hosts[host].domains.get_mut(vm) {
+            domain.age = age;
+        }
+        self.set_run(host, vm, Run::Running, Some(Happened::Resumed));
+        if !linked {
+            let after = self.random.time(Duration::from_millis(200), Duration::from_secs(3));
+            self.push(after, Event::GuestUp { host, vm: vm.to_owned(), boot });
         }
     }
 
@@ -217,8 +272,13 @@ impl World {
         domain.by_hand = by_hand;
         domain.guest = Guest::Booting;
         domain.link = None;
+        domain.job = None;
+        domain.file = None;
         let (boot, fragile) = (domain.boot, domain.nature.fragile);
-        self.check.started(host, vm, self.now);
+        let age = self.check.started(vm, self.now);
+        if let Some(domain) = self.hosts[host].domains.get_mut(vm) {
+            (domain.age, domain.kernel) = (age, age);
+        }
         self.set_run(host, vm, Run::Running, Some(Happened::Started));
         self.boots(host, vm, boot);
         if fragile {
@@ -236,6 +296,8 @@ impl World {
     pub fn stops(&mut self, host: usize, vm: &str, why: Off) {
         if let Some(domain) = self.hosts[host].domains.get_mut(vm) {
             domain.boot += 1;
+            domain.job = None;
+            domain.file = None;
         }
         self.lose_guest(host, vm);
         self.set_run(host, vm, Run::Off(why), Some(Happened::Stopped(why)));
@@ -266,7 +328,7 @@ impl World {
             life: alive.then_some(domain.life),
             autostart: false,
             progress: Progress { cpu_ns: domain.progress, disk_requests: 0 },
-            job: Job::None,
+            job: if domain.job.is_some() { Job::Migration } else { Job::None },
             cid: None,
             need: Some(domain.nature.need),
         }
@@ -434,11 +496,11 @@ impl World {
             domain.guest = if domain.nature.faulty { Guest::Faulted } else { Guest::Well };
         }
         domain.link = Some(life);
+        let kernel = domain.kernel;
         let state = domain.guest;
         let software = "roost-guest simulated".to_owned();
         let mut boot_id = [0; 16];
-        boot_id[..4].copy_from_slice(&boot.to_le_bytes());
-        boot_id[4] = u8::try_from(host).unwrap_or(0);
+        boot_id[..8].copy_from_slice(&kernel.to_le_bytes());
         self.guest(host, vm, GuestInput::Connected { boot_id, software });
         let groups = u16::try_from(self.check.apps_of(vm).len()).unwrap_or(u16::MAX);
         self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups }));

@@ -12,6 +12,7 @@ pub mod libvirt;
 pub mod meter;
 pub mod net;
 pub mod said;
+pub mod travel;
 
 use crate::random::Random;
 use check::Check;
@@ -34,6 +35,7 @@ use roost_proto::state::Saved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use travel::Travels;
 
 /// A machine needs so long from power to its daemon.
 const BOOT: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(25));
@@ -76,6 +78,7 @@ pub struct World {
     pub net: Net,
     pub random: Random,
     pub check: Check,
+    pub travels: Travels,
     /// What happened, in words, if it is wanted.
     pub trace: Option<Vec<String>>,
     pub sent: u64,
@@ -101,6 +104,7 @@ impl World {
             steps: 0,
             busy: 0,
             check: Check::new(&config),
+            travels: Travels::default(),
             config: Arc::new(config),
             hosts,
             ids,
@@ -199,6 +203,7 @@ impl World {
             }
             Event::Watchdog { host, boot } => self.watchdog(host, boot),
             Event::Deed(deed) => self.deed(deed),
+            Event::Job { id } => self.job(id),
             Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
             Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
             Event::Effect { .. }
@@ -503,7 +508,8 @@ impl World {
         it.parked.clear();
         it.held.clear();
         for domain in it.domains.values_mut() {
-            let Domain { boot, bad_starts, life, nature, .. } = *domain;
+            let (boot, bad_starts, life, nature) =
+                (domain.boot, domain.bad_starts, domain.life, domain.nature);
             *domain = Domain { boot: boot + 1, bad_starts, life, nature, ..Domain::new() };
         }
         self.check_runs();

@@ -51,6 +51,11 @@ impl Net {
         (link.loss, link.delay) = (loss, delay);
     }
 
+    /// Whether anything gets from one host to another.
+    pub fn is_open(&self, from: usize, to: usize) -> bool {
+        self.links.get(&(from, to)).is_none_or(|link| link.cuts == 0)
+    }
+
     /// All links are well.
     pub fn heal(&mut self) {
         self.links.clear();
