@@ -9,6 +9,7 @@ mod events;
 mod keygen;
 mod order;
 mod show;
+mod since;
 mod status;
 
 use args::{Cli, Command};
