@@ -8,6 +8,7 @@ use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
 use crate::driver::fencer::Fencer;
 use crate::driver::guest_link::GuestLinks;
+use crate::driver::hooks::{self, Hooks};
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
@@ -118,7 +119,11 @@ enum Source {
     Fencer,
     Network,
     Shutdown,
+    Hooks,
 }
+
+/// How many of them there are.
+const SOURCES: usize = Source::Hooks as usize + 1;
 
 /// How a daemon's run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +148,7 @@ pub struct Daemon {
     disk: Disk,
     ledger: LedgerDisk,
     fencer: Fencer,
+    hooks: Hooks,
     watchdog: Option<Watchdog>,
     /// Other hosts, if there are any.
     network: Option<Udp>,
@@ -195,6 +201,8 @@ impl Daemon {
         let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
         let network = network(&config, &host, life.incarnation)?;
         let fencer = Fencer::new(Path::new(AGENTS)).map_err(system("cannot set the fencer up"))?;
+        let setup = hooks_setup(&options, &config, &host);
+        let hooks = Hooks::start(setup, &events).map_err(system("cannot start the hooks' thread"))?;
         let seed = clock::seed().map_err(system("cannot draw a random number"))?;
         let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
         let start = Start {
@@ -228,6 +236,7 @@ impl Daemon {
             disk,
             ledger,
             fencer,
+            hooks,
             watchdog: None,
             network,
             known: BTreeMap::new(),
@@ -257,6 +266,7 @@ impl Daemon {
         self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
         self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
         self.epoll.add(self.shutdown.fd(), readable(Source::Shutdown))?;
+        self.epoll.add(self.hooks.fd(), readable(Source::Hooks))?;
         if let Some(network) = &self.network {
             self.epoll.add(network.fd(), readable(Source::Network))?;
         }
@@ -295,6 +305,7 @@ impl Daemon {
             self.systemd.say("STOPPING=1");
             self.put_watchdog_away();
         }
+        self.hooks.stop(); // the next life tells them of the end
         self.record(draft(Level::Info, EventKind::DaemonStopped, None, text.to_owned()));
         self.disk.finish();
         Ok(ended)
@@ -306,7 +317,7 @@ impl Daemon {
         let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog, asking];
         let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
         let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-        let mut ready = [EpollEvent::empty(); 9];
+        let mut ready = [EpollEvent::empty(); SOURCES];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::from(millis)) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -355,6 +366,10 @@ impl Daemon {
         } else if source == Source::Shutdown as u64 {
             while let Some(ending) = self.shutdown.poll() {
                 self.systemd_says(ending);
+            }
+        } else if source == Source::Hooks as u64 {
+            while let Some(hooks::Word { level, text, output }) = self.hooks.poll() {
+                self.record(EventDraft { output, ..draft(level, EventKind::Hook, None, text) });
             }
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
@@ -481,6 +496,7 @@ impl Daemon {
             self.events.pop_front();
         }
         self.control.publish(&event);
+        self.hooks.give(&event);
         self.disk.append(event.clone());
         self.events.push_back(event);
     }
@@ -634,6 +650,18 @@ impl Daemon {
         let here: Vec<config::Group> =
             self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
         self.guests.listen(&here);
+    }
+}
+
+/// Hooks are beside the configuration, in `hooks.d`; they are run in another folder than this process.
+fn hooks_setup(options: &Options, config: &Config, host: &str) -> hooks::Setup {
+    let file = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
+    hooks::Setup {
+        folder: file.with_file_name("hooks.d"),
+        position: options.state_dir.join("hooks.seq"),
+        cluster: config.cluster.name.clone(),
+        host: host.to_owned(),
+        limit: hooks::HOOK_LIMIT,
     }
 }
 

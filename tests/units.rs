@@ -151,5 +151,8 @@ fn the_operators_group_and_the_folders_are_made() {
         "systemd-tmpfiles",
         &[&root.option(), "--create", shipped("roost.tmpfiles").to_str().expect("text")],
     );
-    assert!(good && root.0.join("etc/roost/vms").is_dir(), "{text}");
+    assert!(
+        good && ["vms", "hooks.d"].iter().all(|dir| root.0.join("etc/roost").join(dir).is_dir()),
+        "{text}"
+    );
 }

@@ -435,4 +435,6 @@ pub enum EventKind {
     Watchdog,
     /// Datagrams were refused.
     Datagrams,
+    /// Something about hooks. No hook is told of it.
+    Hook,
 }

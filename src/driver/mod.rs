@@ -5,6 +5,7 @@ pub mod control;
 pub mod disk;
 pub mod fencer;
 pub mod guest_link;
+pub mod hooks;
 pub mod ledger_disk;
 pub mod libvirt;
 pub mod life;
