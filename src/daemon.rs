@@ -1,6 +1,7 @@
 //! `roostd`: the reactor that turns descriptors into the engine's inputs, and its outputs into deeds.
 
 mod ending;
+mod measure;
 
 use crate::config::{self, Config};
 use crate::driver::clock;
@@ -18,6 +19,7 @@ use crate::driver::systemd::Systemd;
 use crate::driver::udp::keys::Keys;
 use crate::driver::udp::{Peer, Setup, Udp};
 use crate::driver::watchdog::Watchdog;
+use crate::engine::keeper::vm::LibvirtInput;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
 use crate::engine::watchdog::WatchdogInput;
 use crate::engine::watchdog::WatchdogOrder;
@@ -26,6 +28,7 @@ use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
 use core::time::Duration;
 use ending::Way;
+use measure::Measure;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -120,10 +123,11 @@ enum Source {
     Network,
     Shutdown,
     Hooks,
+    Metrics,
 }
 
 /// How many of them there are.
-const SOURCES: usize = Source::Hooks as usize + 1;
+const SOURCES: usize = Source::Metrics as usize + 1;
 
 /// How a daemon's run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +168,7 @@ pub struct Daemon {
     next_seq: u64,
     ended: Option<Ended>,
     next_watchdog: Option<Instant>,
+    measure: Measure,
 }
 
 impl Daemon {
@@ -225,6 +230,7 @@ impl Daemon {
         let systemd = Systemd::from_environment();
         let shutdown = Shutdown::new().map_err(system("cannot make a descriptor"))?;
         let next_watchdog = systemd.beat().map(|_| clock::now());
+        let measure = Measure::start().map_err(system("cannot start the metrics' thread"))?;
         let mut daemon = Self {
             options,
             config,
@@ -250,6 +256,7 @@ impl Daemon {
             next_seq,
             ended: None,
             next_watchdog,
+            measure,
         };
         daemon.listen().map_err(system("cannot watch a descriptor"))?;
         daemon.apply_config();
@@ -267,6 +274,7 @@ impl Daemon {
         self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
         self.epoll.add(self.shutdown.fd(), readable(Source::Shutdown))?;
         self.epoll.add(self.hooks.fd(), readable(Source::Hooks))?;
+        self.epoll.add(self.measure.fd(), readable(Source::Metrics))?;
         if let Some(network) = &self.network {
             self.epoll.add(network.fd(), readable(Source::Network))?;
         }
@@ -314,7 +322,14 @@ impl Daemon {
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::now();
         let asking = self.way.deadline();
-        let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog, asking];
+        let metrics = self.config.cluster.metrics_file.as_ref().map(|_| self.measure.next());
+        let next = [
+            self.engine.poll_timeout(),
+            Some(self.guests.poll_timeout()),
+            self.next_watchdog,
+            asking,
+            metrics,
+        ];
         let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
         let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
         let mut ready = [EpollEvent::empty(); SOURCES];
@@ -336,6 +351,9 @@ impl Daemon {
             self.take_signals();
         } else if source == Source::Libvirt as u64 {
             while let Some(input) = self.libvirt.poll() {
+                if let LibvirtInput::Done { result, .. } = &input {
+                    self.measure.meter.ordered(result);
+                }
                 self.engine.handle(now, Input::Libvirt(input));
                 self.drain();
             }
@@ -360,6 +378,7 @@ impl Daemon {
             }
         } else if source == Source::Fencer as u64 {
             while let Some((ticket, result)) = self.fencer.poll() {
+                self.measure.meter.fenced(&result);
                 self.engine.handle(now, Input::Fence { ticket, result });
                 self.drain();
             }
@@ -371,6 +390,8 @@ impl Daemon {
             while let Some(hooks::Word { level, text, output }) = self.hooks.poll() {
                 self.record(EventDraft { output, ..draft(level, EventKind::Hook, None, text) });
             }
+        } else if source == Source::Metrics as u64 {
+            self.metrics_say();
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
                 let (from, incarnation) = (opened.from, opened.incarnation);
@@ -401,6 +422,7 @@ impl Daemon {
         }
         self.engine.handle_timeout(now);
         self.life.keep_lease(self.engine.lease_until());
+        self.write_metrics(now);
         if self.next_watchdog.is_some_and(|at| now >= at) {
             self.systemd.say("WATCHDOG=1");
             self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
@@ -434,7 +456,10 @@ impl Daemon {
                         network.send(to, &datagram);
                     }
                 }
-                Output::Fence(order) => self.fencer.order(order),
+                Output::Fence(order) => {
+                    self.measure.meter.fence(order.action);
+                    self.fencer.order(order);
+                }
                 Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
                 Output::Left => self.ended = Some(Ended::Left),
@@ -468,7 +493,10 @@ impl Daemon {
     /// Carries out what is to be done with this host's own groups.
     fn keep(&mut self, output: keeper::Output) {
         match output {
-            keeper::Output::Order(order) => self.libvirt.order(order),
+            keeper::Output::Order(order) => {
+                self.measure.meter.order(&order.action);
+                self.libvirt.order(order);
+            }
             keeper::Output::Store(saved) => {
                 if let Err(error) = self.disk.store(saved) {
                     self.engine.handle(clock::now(), Input::Stored(Err(error)));
@@ -490,6 +518,7 @@ impl Daemon {
             Level::Warning => log::warn!("{about}{text}"),
             Level::Error => log::error!("{about}{text}"),
         }
+        self.measure.meter.event(level);
         let event = Event { seq: self.next_seq, at_ms: clock::wall_ms(), level, kind, group, text, output };
         self.next_seq += 1;
         if self.events.len() == disk::EVENTS_IN_MEMORY {
@@ -525,6 +554,7 @@ impl Daemon {
                 let status = self.engine.status(now, clock::wall_ms());
                 self.control.answer(request, &Reply::Status(self.with_own_warnings(status)));
             }
+            Ask::Metrics => self.tell_metrics(request, now),
             Ask::Events { after, group, follow } => self.tell_events(request, after, group, follow),
             Ask::Intent { group, intent } => {
                 self.order(now, request, who, group, GroupOrder::Intent(intent));
@@ -592,6 +622,7 @@ impl Daemon {
                 self.engine.reload(&self.config, clock::now());
                 self.apply_config();
                 self.control.reload();
+                self.measure.reload();
                 let mut hint =
                     if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" }
                         .to_owned();

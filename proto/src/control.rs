@@ -66,6 +66,8 @@ pub enum Ask {
     },
     /// Read the configuration again; refused, with the reason, when it is not good.
     Reload,
+    /// Metrics for a monitoring system: [`Reply::Metrics`]s, whose texts follow each other, then [`Reply::End`].
+    Metrics,
 }
 
 /// What an operator wants of a group.
@@ -87,7 +89,12 @@ pub enum Reply {
     Status(Status),
     /// One event.
     Event(Event),
-    /// No more events.
+    /// A part of the metrics, in OpenMetrics' text format.
+    Metrics {
+        /// Whole lines.
+        text: String,
+    },
+    /// No more of the kind.
     End,
     /// It is decided and on disk; being carried out.
     Done {

@@ -37,6 +37,8 @@ pub enum Command {
     },
     /// Show what happened, oldest first
     Events(Events),
+    /// Print metrics of this host, in OpenMetrics' text format
+    Metrics,
     /// Keep a group online; one that was given up on is tried afresh
     Online(Order),
     /// Take a group offline, and leave it so until `roost online`

@@ -114,6 +114,8 @@ pub struct Cluster {
     pub starts_at_once: u32,
     /// How long a host on which starts keep failing gets no new groups.
     pub quarantine: Duration,
+    /// The file that each host writes its metrics to, if any: node_exporter's, for one, whose name ends with `.prom`.
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// The times of the cluster. What follows from each other is checked together, in `timing`.
@@ -403,6 +405,7 @@ const CLUSTER: Section = Section {
         "on_stray",
         "starts_at_once",
         "quarantine",
+        "metrics_file",
     ],
 };
 const HOST: Section = Section {

@@ -11,6 +11,7 @@ pub mod libvirt;
 pub mod life;
 pub mod machine;
 pub mod mailbox;
+pub mod metrics_file;
 pub mod shutdown;
 pub mod systemd;
 pub mod udp;

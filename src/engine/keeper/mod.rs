@@ -144,12 +144,33 @@ pub struct Outbox {
     pub screenshots: PathBuf,
     /// Something that is saved changed.
     pub dirty: bool,
+    /// What was done to recover, since the start; for monitoring alone.
+    pub made: Made,
+}
+
+/// What was done to recover groups, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Reboots asked of guests.
+    pub reboots: u64,
+    /// Resets.
+    pub resets: u64,
+    /// Starts.
+    pub restarts: u64,
+    /// Groups that were given up on.
+    pub given_up: u64,
 }
 
 impl Outbox {
     /// An empty one.
     pub const fn new(screenshots: PathBuf) -> Self {
-        Self { queue: VecDeque::new(), next_ticket: 1, screenshots, dirty: false }
+        Self {
+            queue: VecDeque::new(),
+            next_ticket: 1,
+            screenshots,
+            dirty: false,
+            made: Made { reboots: 0, resets: 0, restarts: 0, given_up: 0 },
+        }
     }
 
     /// Adds an output.
@@ -470,6 +491,11 @@ impl Keeper {
     /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
         self.groups.values().map(|group| group.report(now)).collect()
+    }
+
+    /// What was done to recover, since the start.
+    pub const fn made(&self) -> Made {
+        self.out.made
     }
 
     /// What the host has room for, while libvirt answers.
