@@ -1,6 +1,7 @@
 //! `roostd`: the reactor that turns descriptors into the engine's inputs, and its outputs into deeds.
 
 mod ending;
+mod measure;
 
 use crate::config::{self, Config};
 use crate::driver::clock;
@@ -8,6 +9,7 @@ use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
 use crate::driver::fencer::Fencer;
 use crate::driver::guest_link::GuestLinks;
+use crate::driver::hooks::{self, Hooks};
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
 use crate::driver::life::{Life, LifeError};
@@ -17,6 +19,7 @@ use crate::driver::systemd::Systemd;
 use crate::driver::udp::keys::Keys;
 use crate::driver::udp::{Peer, Setup, Udp};
 use crate::driver::watchdog::Watchdog;
+use crate::engine::keeper::vm::LibvirtInput;
 use crate::engine::keeper::{self, EventDraft, RequestId, draft};
 use crate::engine::watchdog::WatchdogInput;
 use crate::engine::watchdog::WatchdogOrder;
@@ -25,6 +28,7 @@ use crate::store::{OpenError, OsFolder, Store};
 use core::fmt;
 use core::time::Duration;
 use ending::Way;
+use measure::Measure;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -119,7 +123,12 @@ enum Source {
     Fencer,
     Network,
     Shutdown,
+    Hooks,
+    Metrics,
 }
+
+/// How many of them there are.
+const SOURCES: usize = Source::Metrics as usize + 1;
 
 /// How a daemon's run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +153,7 @@ pub struct Daemon {
     disk: Disk,
     ledger: LedgerDisk,
     fencer: Fencer,
+    hooks: Hooks,
     watchdog: Option<Watchdog>,
     /// Other hosts, if there are any.
     network: Option<Udp>,
@@ -159,6 +169,7 @@ pub struct Daemon {
     next_seq: u64,
     ended: Option<Ended>,
     next_watchdog: Option<Instant>,
+    measure: Measure,
 }
 
 impl Daemon {
@@ -196,6 +207,8 @@ impl Daemon {
         let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
         let network = network(&config, &host, life.incarnation)?;
         let fencer = Fencer::new(Path::new(AGENTS)).map_err(system("cannot set the fencer up"))?;
+        let setup = hooks_setup(&options, &config, &host);
+        let hooks = Hooks::start(setup, &events).map_err(system("cannot start the hooks' thread"))?;
         let seed = clock::seed().map_err(system("cannot draw a random number"))?;
         let disk = Disk::start(options.state_dir.clone()).map_err(system("cannot start the disk thread"))?;
         let start = Start {
@@ -218,6 +231,7 @@ impl Daemon {
         let systemd = Systemd::from_environment();
         let shutdown = Shutdown::new().map_err(system("cannot make a descriptor"))?;
         let next_watchdog = systemd.beat().map(|_| clock::now());
+        let measure = Measure::start().map_err(system("cannot start the metrics' thread"))?;
         let mut daemon = Self {
             options,
             config,
@@ -229,6 +243,7 @@ impl Daemon {
             disk,
             ledger,
             fencer,
+            hooks,
             watchdog: None,
             network,
             known: BTreeMap::new(),
@@ -242,6 +257,7 @@ impl Daemon {
             next_seq,
             ended: None,
             next_watchdog,
+            measure,
         };
         daemon.listen().map_err(system("cannot watch a descriptor"))?;
         daemon.apply_config();
@@ -258,6 +274,8 @@ impl Daemon {
         self.epoll.add(self.ledger.fd(), readable(Source::Ledger))?;
         self.epoll.add(self.fencer.fd(), readable(Source::Fencer))?;
         self.epoll.add(self.shutdown.fd(), readable(Source::Shutdown))?;
+        self.epoll.add(self.hooks.fd(), readable(Source::Hooks))?;
+        self.epoll.add(self.measure.fd(), readable(Source::Metrics))?;
         if let Some(network) = &self.network {
             self.epoll.add(network.fd(), readable(Source::Network))?;
         }
@@ -296,6 +314,7 @@ impl Daemon {
             self.systemd.say("STOPPING=1");
             self.put_watchdog_away();
         }
+        self.hooks.stop(); // the next life tells them of the end
         self.record(draft(Level::Info, EventKind::DaemonStopped, None, text.to_owned()));
         self.disk.finish();
         Ok(ended)
@@ -304,10 +323,17 @@ impl Daemon {
     fn wait(&mut self) -> io::Result<()> {
         let now = clock::now();
         let asking = self.way.deadline();
-        let next = [self.engine.poll_timeout(), Some(self.guests.poll_timeout()), self.next_watchdog, asking];
+        let metrics = self.config.cluster.metrics_file.as_ref().map(|_| self.measure.next());
+        let next = [
+            self.engine.poll_timeout(),
+            Some(self.guests.poll_timeout()),
+            self.next_watchdog,
+            asking,
+            metrics,
+        ];
         let until = next.into_iter().flatten().min().map_or(Duration::from_secs(1), |at| at.since(now));
         let millis = u16::try_from(until.as_nanos().div_ceil(1_000_000)).unwrap_or(u16::MAX);
-        let mut ready = [EpollEvent::empty(); 9];
+        let mut ready = [EpollEvent::empty(); SOURCES];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::from(millis)) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -326,6 +352,9 @@ impl Daemon {
             self.take_signals();
         } else if source == Source::Libvirt as u64 {
             while let Some(input) = self.libvirt.poll() {
+                if let LibvirtInput::Done { result, .. } = &input {
+                    self.measure.meter.ordered(result);
+                }
                 self.engine.handle(now, Input::Libvirt(input));
                 self.drain();
             }
@@ -350,6 +379,7 @@ impl Daemon {
             }
         } else if source == Source::Fencer as u64 {
             while let Some((ticket, result)) = self.fencer.poll() {
+                self.measure.meter.fenced(&result);
                 self.engine.handle(now, Input::Fence { ticket, result });
                 self.drain();
             }
@@ -357,6 +387,12 @@ impl Daemon {
             while let Some(ending) = self.shutdown.poll() {
                 self.systemd_says(ending);
             }
+        } else if source == Source::Hooks as u64 {
+            while let Some(hooks::Word { level, text, output }) = self.hooks.poll() {
+                self.record(EventDraft { output, ..draft(level, EventKind::Hook, None, text) });
+            }
+        } else if source == Source::Metrics as u64 {
+            self.metrics_say();
         } else if source == Source::Network as u64 {
             while let Some(opened) = self.network.as_mut().and_then(Udp::poll) {
                 let (from, incarnation) = (opened.from, opened.incarnation);
@@ -387,6 +423,7 @@ impl Daemon {
         }
         self.engine.handle_timeout(now);
         self.life.keep_lease(self.engine.lease_until());
+        self.write_metrics(now);
         if self.next_watchdog.is_some_and(|at| now >= at) {
             self.systemd.say("WATCHDOG=1");
             self.next_watchdog = self.systemd.beat().map(|beat| now + beat);
@@ -420,7 +457,10 @@ impl Daemon {
                         network.send(to, &datagram);
                     }
                 }
-                Output::Fence(order) => self.fencer.order(order),
+                Output::Fence(order) => {
+                    self.measure.meter.fence(order.action);
+                    self.fencer.order(order);
+                }
                 Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
                 Output::Left => self.ended = Some(Ended::Left),
@@ -454,7 +494,10 @@ impl Daemon {
     /// Carries out what is to be done with this host's own groups.
     fn keep(&mut self, output: keeper::Output) {
         match output {
-            keeper::Output::Order(order) => self.libvirt.order(order),
+            keeper::Output::Order(order) => {
+                self.measure.meter.order(&order.action);
+                self.libvirt.order(order);
+            }
             keeper::Output::Store(saved) => {
                 if let Err(error) = self.disk.store(saved) {
                     self.engine.handle(clock::now(), Input::Stored(Err(error)));
@@ -476,12 +519,14 @@ impl Daemon {
             Level::Warning => log::warn!("{about}{text}"),
             Level::Error => log::error!("{about}{text}"),
         }
+        self.measure.meter.event(level);
         let event = Event { seq: self.next_seq, at_ms: clock::wall_ms(), level, kind, group, text, output };
         self.next_seq += 1;
         if self.events.len() == disk::EVENTS_IN_MEMORY {
             self.events.pop_front();
         }
         self.control.publish(&event);
+        self.hooks.give(&event);
         self.disk.append(event.clone());
         self.events.push_back(event);
     }
@@ -510,6 +555,7 @@ impl Daemon {
                 let status = self.engine.status(now, clock::wall_ms());
                 self.control.answer(request, &Reply::Status(self.with_own_warnings(status)));
             }
+            Ask::Metrics => self.tell_metrics(request, now),
             Ask::Events { after, group, follow } => self.tell_events(request, after, group, follow),
             Ask::Intent { group, intent } => {
                 self.order(now, request, who, group, GroupOrder::Intent(intent));
@@ -594,6 +640,7 @@ impl Daemon {
                 self.engine.reload(&self.config, clock::now());
                 self.apply_config();
                 self.control.reload();
+                self.measure.reload();
                 let mut hint =
                     if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" }
                         .to_owned();
@@ -652,6 +699,18 @@ impl Daemon {
         let here: Vec<config::Group> =
             self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
         self.guests.listen(&here);
+    }
+}
+
+/// Hooks are beside the configuration, in `hooks.d`; they are run in another folder than this process.
+fn hooks_setup(options: &Options, config: &Config, host: &str) -> hooks::Setup {
+    let file = std::path::absolute(&options.config).unwrap_or_else(|_| options.config.clone());
+    hooks::Setup {
+        folder: file.with_file_name("hooks.d"),
+        position: options.state_dir.join("hooks.seq"),
+        cluster: config.cluster.name.clone(),
+        host: host.to_owned(),
+        limit: hooks::HOOK_LIMIT,
     }
 }
 

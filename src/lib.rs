@@ -5,6 +5,7 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod engine;
+pub mod metrics;
 pub mod store;
 #[allow(unsafe_code)]
 pub mod sys;

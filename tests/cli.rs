@@ -399,9 +399,27 @@ fn events_can_be_narrowed() {
     assert!(out.contains("new") && !out.contains("old"), "{out}");
     run(daemon.roost(&["events", "--since", "41"]));
     let (exit, _, err) = run(daemon.roost(&["events", "--since", "yesterday"]));
-    assert!(exit == 64 && err.contains("'yesterday' is not a duration"), "{exit} {err}");
+    assert!(exit == 64 && err.contains("'yesterday' is neither a while ago"), "{exit} {err}");
+    let (exit, _, err) = run(daemon.roost(&["events", "--since", "2999-01-01"]));
+    assert!(exit == 64 && err.contains("has not come yet"), "{exit} {err}");
+    let (_, out, _) = run(daemon.roost(&["events", "--since", "1970-01-01T00:00"]));
+    assert!(out.contains("new") && out.contains("old"), "{out}");
     let events = |after, group| Ask::Events { after, group, follow: false };
-    assert_eq!(daemon.asked(), [events(0, Some("web".into())), events(41, None)]);
+    assert_eq!(daemon.asked(), [events(0, Some("web".into())), events(41, None), events(0, None)]);
+}
+
+#[test]
+fn events_can_be_narrowed_to_what_is_bad() {
+    let of = |seq, level, text| Event { level, ..event(seq, text) };
+    let told = vec![of(1, Level::Info, "fine"), of(2, Level::Warning, "odd"), of(3, Level::Error, "broken")];
+    let daemon = recorded(told);
+    for (level, shown) in [("info", 3), ("warning", 2), ("error", 1)] {
+        let (_, out, _) = run(daemon.roost(&["events", "--level", level]));
+        assert_eq!(out.lines().count(), shown, "{level}: {out}");
+        assert!(out.contains("broken"), "{out}");
+    }
+    let (exit, _, err) = run(daemon.roost(&["events", "--level", "bad"]));
+    assert!(exit == 64 && err.contains("info, warning, error"), "{exit} {err}");
 }
 
 /// A daemon that tells, to whoever follows, what the test sends.

@@ -110,6 +110,7 @@ fn every_key_is_read() {
         on_stray = "stop"
         starts_at_once = 2
         quarantine = "20m"
+        metrics_file = "/var/lib/node_exporter/textfile_collector/roost.prom"
         [[host]]
         name = "hv1"
         libvirt = "test:///default"
@@ -183,6 +184,8 @@ fn every_key_is_read() {
     assert_eq!((cluster.on_quorum_loss, cluster.on_stray), (OnQuorumLoss::Keep, OnStray::Stop));
     assert_eq!(cluster.keys, [PathBuf::from("/etc/roost/new"), PathBuf::from("/etc/roost/old")]);
     assert_eq!((cluster.starts_at_once, cluster.quarantine.as_secs()), (2, 1200));
+    let file = "/var/lib/node_exporter/textfile_collector/roost.prom";
+    assert_eq!(cluster.metrics_file.as_deref(), Some(std::path::Path::new(file)));
     let [one, two, witness] = config.hosts.as_slice() else { panic!("three hosts") };
     let addresses = |host: &Host| host.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(addresses(one), ["10.0.0.1:961", "[fd00::1]:1961"]);
@@ -288,7 +291,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
         ),
         (
             SMALL.replace("name = \"lab\"", "name = \"lab\"\ncolour = 1"),
-            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine'",
+            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine', 'metrics_file'",
         ),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -670,6 +673,9 @@ fn times_of_the_cluster_that_cannot_be_safe_are_refused() {
         refusal(&with_cluster(&format!("{slow}\"3s\""))),
         "line 7: 'watchdog' is 3s and 'beat' is 1s: it is fed with each beat, and one may be late; write watchdog = \"4s\" or more, or shorten 'beat'"
     );
+    let unread = refusal(&with_cluster("metrics_file = \"/tmp/roost.txt\""));
+    assert!(unread.contains("'/tmp/roost.txt'") && unread.contains("'.prom'"), "{unread}");
+    assert!(refusal(&with_cluster("metrics_file = \"roost.prom\"")).contains("not absolute"));
     assert!(refusal(&with_cluster("starts_at_once = 0")).ends_with("write a whole number from 1 to 100"));
 }
 

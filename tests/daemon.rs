@@ -4,8 +4,8 @@ mod common;
 
 use common::{Bed, CONFIG, Guest};
 use nix::sys::signal::Signal;
-use roost_proto::control::{Ask, Condition, Health, Intent, Refusal, Reply};
-use roost_proto::link::GroupState;
+use roost_proto::control::{Ask, Condition, Event, Health, Intent, Refusal, Reply};
+use roost_proto::link::{Exit, Fault, GroupState};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -213,4 +213,50 @@ fn it_ends_when_it_is_told_to_and_says_so() {
     assert!(!bed.socket().exists(), "its socket is gone");
     let events = std::fs::read_to_string(bed.dir.join("state/events.jsonl")).expect("kept");
     assert!(events.contains("roostd ends; VMs run on"), "{events}");
+}
+
+#[test]
+fn hooks_hear_what_happens_and_one_that_hangs_holds_nothing_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let bed = Bed::new(CONFIG);
+    let folder = bed.dir.join("hooks.d");
+    std::fs::create_dir(&folder).expect("fresh");
+    let hook = folder.join("hangs");
+    let script = "#!/bin/sh\necho $ROOST_SEQ $ROOST_KIND >> DIR/told\nexec sleep 60\n";
+    std::fs::write(&hook, script.replace("DIR", bed.dir.to_str().expect("a plain path"))).expect("writable");
+    for path in [&folder, &hook] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let mut bed = bed;
+    bed.run();
+    let told = |bed: &Bed| std::fs::read_to_string(bed.dir.join("told")).unwrap_or_default();
+    bed.until("the hook hangs", |bed| (told(bed) == "1 daemon-started\n").then_some(()));
+    let mut guest = Guest::greet(&bed.dir.join("web.vsock"), 1);
+    let fault = Fault {
+        resource: "httpd".to_owned(),
+        reason: "it ends as soon as it is started".to_owned(),
+        exit: Exit::Code(1),
+        output: String::new(),
+    };
+    guest.tell("site", GroupState::Faulted(fault));
+    bed.event("ask the guest to reboot now");
+    assert!(matches!(bed.ask(intent(Intent::Offline))[..], [Reply::Done { .. }]));
+    is(&bed, Condition::Offline);
+    assert_eq!(told(&bed), "1 daemon-started\n", "all of that happened while it hung");
+    // What one life had begun, or not told, and its end are told by the next.
+    std::fs::write(&hook, format!("#!/bin/sh\necho $ROOST_SEQ $ROOST_KIND >> {}/told\n", bed.dir.display()))
+        .expect("writable");
+    bed.end(Signal::SIGTERM);
+    let text = std::fs::read_to_string(bed.dir.join("state/events.jsonl")).expect("kept");
+    let last: Event = serde_json::from_str(text.lines().last().expect("a line")).expect("an event");
+    let end = last.seq;
+    bed.run();
+    let expected: Vec<u64> = std::iter::once(1).chain(1..=end + 1).collect();
+    bed.until("all is told", |bed| {
+        let text = told(bed);
+        let numbers = text.lines().filter_map(|line| line.split(' ').next()?.parse::<u64>().ok());
+        let numbers: Vec<u64> = numbers.take(expected.len()).collect();
+        (numbers == expected).then_some(())
+    });
+    assert!(told(&bed).contains(&format!("{end} daemon-stopped\n")), "{}", told(&bed));
 }

@@ -1,11 +1,19 @@
 //! The manual pages: sound, complete, and true where that can be checked.
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use roost_proto::exit::TABLE;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 5] = ["roost.8", "roostd.8", "roost-guest.8", "roost.toml.5", "roost-guest.toml.5"];
+const PAGES: [&str; 7] = [
+    "roost.8",
+    "roostd.8",
+    "roost-guest.8",
+    "roost.toml.5",
+    "roost-guest.toml.5",
+    "roost.7",
+    "roost-protocol.7",
+];
 
 fn path(page: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man").join(page)
@@ -62,7 +70,9 @@ fn pages_refer_to_pages_that_exist() {
 fn every_page_has_the_usual_sections() {
     for page in PAGES {
         let source = source(page);
-        for section in ["NAME", "DESCRIPTION", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+        let explains = page.ends_with(".7"); // no program and no file is told of by it
+        let others = if explains { &[][..] } else { &["FILES", "EXIT STATUS"] };
+        for section in ["NAME", "DESCRIPTION", "EXAMPLES", "SEE ALSO"].iter().chain(others) {
             assert!(
                 source.lines().any(|line| line == format!(".Sh {section}")),
                 "{page} has no section {section}"
@@ -254,6 +264,49 @@ fn the_examples_of_the_configurations_are_good() {
     assert_eq!(guests.len(), 2);
     for example in guests {
         roost_guest::config::parse(&example).unwrap_or_else(|error| panic!("{error}\n{example}"));
+    }
+}
+
+/// The commands that pages show, in their examples and elsewhere, are understood.
+#[test]
+fn every_command_in_an_example_is_one() {
+    let mut seen = 0;
+    for page in PAGES {
+        let source = source(page);
+        let blocks = source.split(".Bd -literal").skip(1).filter_map(|rest| rest.split(".Ed\n").next());
+        let inline = source.lines().filter_map(|line| line.strip_prefix(".Dl "));
+        let shown = blocks.flat_map(str::lines).chain(inline);
+        let commands = shown.flat_map(|line| line.split(['|', ';', '&', '(', ')']));
+        for command in commands.map(|command| command.trim().trim_start_matches(['$', '#', ' '])) {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            if words.first() == Some(&"roost") && words.get(1).is_some_and(|word| !word.starts_with('/')) {
+                roost::cli::args::Cli::try_parse_from(&words)
+                    .unwrap_or_else(|error| panic!("{page}: {command}: {error}"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 12, "where have the examples gone? {seen}");
+}
+
+/// What a newcomer is shown works, and the times that are told are the default ones.
+#[test]
+fn the_introduction_is_true() {
+    let shown = source("roost.7");
+    let (_, transcript) = shown.split_once("# cat /etc/roost/roost.toml\n").expect("a configuration");
+    let host = transcript.split("\n# ").next().unwrap_or_default();
+    let config = roost::config::parse(host).unwrap_or_else(|error| panic!("{error}\n{host}"));
+    let guest = examples("roost.7").pop().expect("a configuration");
+    roost_guest::config::parse(&guest).unwrap_or_else(|error| panic!("{error}\n{guest}"));
+    let (times, text) = (config.cluster.timing, text("roost.7"));
+    for (words, span) in [
+        ("after {} s", times.suspect_after),
+        ("after {} s", times.evict_after),
+        ("some {} seconds after it was heard last", times.lease + times.watchdog),
+    ] {
+        let words = words.replace("{}", &span.as_secs_f64().to_string());
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&words), "'{words}' is not in the page");
     }
 }
 

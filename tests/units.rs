@@ -171,5 +171,21 @@ fn the_operators_group_and_the_folders_are_made() {
         "systemd-tmpfiles",
         &[&root.option(), "--create", shipped("roost.tmpfiles").to_str().expect("text")],
     );
-    assert!(good && root.0.join("etc/roost/vms").is_dir(), "{text}");
+    assert!(
+        good && ["vms", "hooks.d"].iter().all(|dir| root.0.join("etc/roost").join(dir).is_dir()),
+        "{text}"
+    );
+}
+
+/// The places that roost(8) says need no drop-in.
+#[test]
+fn metrics_can_be_written_where_the_manual_says_so() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/roost.8"));
+    let page = page.expect("the page");
+    let paths = values("ReadWritePaths");
+    let named =
+        page.lines().filter_map(|line| line.strip_prefix(".Pa /var/lib/")).filter(|p| p.contains("node"));
+    let named: Vec<String> = named.map(|path| format!("-/var/lib/{}", path.trim_end_matches(" ,"))).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert!(named.iter().all(|path| paths.contains(path)), "{named:?} are not all in {paths:?}");
 }

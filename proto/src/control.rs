@@ -97,6 +97,8 @@ pub enum Ask {
         /// Whether it begins.
         on: bool,
     },
+    /// Metrics for a monitoring system: [`Reply::Metrics`]s, whose texts follow each other, then [`Reply::End`].
+    Metrics,
 }
 
 /// How a group is moved on purpose.
@@ -153,7 +155,12 @@ pub enum Reply {
     Status(Status),
     /// One event.
     Event(Event),
-    /// No more events.
+    /// A part of the metrics, in OpenMetrics' text format.
+    Metrics {
+        /// Whole lines.
+        text: String,
+    },
+    /// No more of the kind.
     End,
     /// It is decided and on disk; being carried out.
     Done {
@@ -510,4 +517,6 @@ pub enum EventKind {
     Moved,
     /// A move ended otherwise than it should.
     MoveFailed,
+    /// Something about hooks. No hook is told of it.
+    Hook,
 }

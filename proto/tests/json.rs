@@ -37,11 +37,13 @@ fn requests() {
     let host = "hv2".to_owned();
     frozen(&request(Ask::Fenced { host }), r#"{"version":1,"ask":"fenced","host":"hv2"}"#);
     frozen(&request(Ask::Reload), r#"{"version":1,"ask":"reload"}"#);
+    frozen(&request(Ask::Metrics), r#"{"version":1,"ask":"metrics"}"#);
 }
 
 #[test]
 fn replies() {
     frozen(&Reply::End, r#"{"reply":"end"}"#);
+    frozen(&Reply::Metrics { text: "a 1\n".to_owned() }, r#"{"reply":"metrics","text":"a 1\n"}"#);
     frozen(&Reply::Done { text: "so be it".to_owned() }, r#"{"reply":"done","text":"so be it"}"#);
     frozen(
         &Reply::Refused { code: Refusal::UnknownGroup, reason: "no".to_owned() },

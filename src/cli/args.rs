@@ -1,10 +1,10 @@
 //! The command line. Every flag here is in roost(8), or a test fails.
 
 use super::completions::Shell;
+use super::since::Since;
 use crate::driver::udp::keys::KEY_FILE;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use core::time::Duration;
-use roost_proto::time::Span;
+use roost_proto::control::Level;
 use std::path::PathBuf;
 
 /// Where `roostd` listens unless told otherwise.
@@ -38,6 +38,8 @@ pub enum Command {
     },
     /// Show what happened, oldest first
     Events(Events),
+    /// Print metrics of this host, in OpenMetrics' text format
+    Metrics,
     /// Keep a group online; one that was given up on is tried afresh
     Online(Order),
     /// Take a group offline, and leave it so until `roost online`
@@ -116,12 +118,15 @@ pub struct Events {
     /// Go on with each new event
     #[arg(long)]
     pub follow: bool,
-    /// Only events after this number, or of this last while, as in 10m
-    #[arg(long, value_name = "SEQ|DURATION")]
+    /// Only events of this last while (10m), since this time (14:30, or 2026-11-26T10:00), or after this number
+    #[arg(long, value_name = "DURATION|TIME|SEQ")]
     pub since: Option<Since>,
     /// Only events of this group
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+    /// Only events that are at least so bad
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub level: Option<AtLeast>,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -177,23 +182,25 @@ pub struct Order {
     pub wait: bool,
 }
 
-/// Where events begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// After the event of this number.
-    Seq(u64),
-    /// So long ago.
-    Ago(Duration),
+/// How bad an event must be to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AtLeast {
+    /// Every event
+    Info,
+    /// What is worth a look, and what failed
+    Warning,
+    /// What failed
+    Error,
 }
 
-impl core::str::FromStr for Since {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let span = |error| format!("{error}; or the number of an event");
-        text.parse()
-            .map(Self::Seq)
-            .or_else(|_| text.parse::<Span>().map(|ago| Self::Ago(ago.0)).map_err(span))
+impl AtLeast {
+    /// As the events have it.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Info => Level::Info,
+            Self::Warning => Level::Warning,
+            Self::Error => Level::Error,
+        }
     }
 }
 
@@ -205,16 +212,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn events_begin_at_a_number_or_some_time_ago() {
-        assert_eq!("17".parse(), Ok(Since::Seq(17)));
-        assert_eq!("10m".parse(), Ok(Since::Ago(Duration::from_secs(600))));
-        let error = "soon".parse::<Since>().expect_err("no duration");
-        assert!(
-            error.contains("'soon'") && error.contains("\"10s\"") && error.contains("number of an event"),
-            "{error}"
-        );
     }
 }

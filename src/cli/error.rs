@@ -1,5 +1,6 @@
 //! What can go wrong for `roost`, in an operator's words, with the exit status that scripts see.
 
+use super::since::Never;
 use crate::config::LoadError;
 use crate::driver::udp::keys::KeyError;
 use core::fmt;
@@ -55,6 +56,8 @@ pub enum Error {
     },
     /// The configuration was refused, or cannot be read.
     Configuration(LoadError),
+    /// The command line says what cannot be.
+    Usage(Never),
     /// No key could be made.
     Key(KeyError),
     /// Standard output does not take what is written.
@@ -76,6 +79,7 @@ impl Error {
                 Refusal::NotStored | Refusal::Busy | Refusal::NotDone => Exit::TryAgain,
             },
             Self::Configuration(_) => Exit::Configuration,
+            Self::Usage(_) => Exit::Usage,
             Self::Key(KeyError::Exists(_)) => Exit::TryAgain,
             Self::Key(KeyError::System { error, .. }) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Exit::NotPermitted
@@ -132,6 +136,7 @@ impl fmt::Display for Error {
             ),
             Self::Refused { reason, .. } => f.write_str(reason),
             Self::Configuration(error) => error.fmt(f),
+            Self::Usage(never) => never.fmt(f),
             Self::Key(error) => error.fmt(f),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }

@@ -1,9 +1,10 @@
 //! `roost events`: what happened, oldest first; with `--follow`, as it happens.
 
-use super::args::{Events, Since};
+use super::args::{AtLeast, Events};
 use super::client::{Client, unexpected};
 use super::error::Error;
 use super::show::{Clock, Ink, Look, wrap};
+use super::since::Since;
 use super::status::output;
 use roost_proto::control::{Ask, Event, Level, Reply};
 use roost_proto::text::printable;
@@ -16,10 +17,9 @@ pub fn run(socket: &Path, wanted: &Events, out: &mut impl Write) -> Result<(), E
     let (after, not_before) = match wanted.since {
         None => (0, 0),
         Some(Since::Seq(seq)) => (seq, 0),
-        Some(Since::Ago(ago)) => {
-            (0, clock.now_ms().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
-        }
+        Some(Since::Time(time)) => (0, time.at_ms(&clock).map_err(Error::Usage)?),
     };
+    let level = wanted.level.map_or(Level::Info, AtLeast::level);
     let ask = Ask::Events { after, group: wanted.group.clone(), follow: wanted.follow };
     let mut client = Client::ask(socket, ask)?;
     if wanted.follow {
@@ -27,7 +27,7 @@ pub fn run(socket: &Path, wanted: &Events, out: &mut impl Write) -> Result<(), E
     }
     loop {
         match client.poll()? {
-            Some(Reply::Event(event)) if event.at_ms < not_before => {}
+            Some(Reply::Event(event)) if event.at_ms < not_before || event.level < level => {}
             Some(Reply::Event(event)) if wanted.json => {
                 let json = serde_json::to_string(&event).expect("an event is plain data");
                 writeln!(out, "{json}").and_then(|()| out.flush()).map_err(Error::Output)?;

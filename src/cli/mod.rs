@@ -10,16 +10,19 @@ mod events;
 mod keygen;
 mod order;
 mod show;
+mod since;
 mod status;
 mod travel;
 
 use args::{Cli, Command, OnOff};
 use clap::Parser;
 use clap::error::ErrorKind;
+use client::Client;
 use error::Error;
-use roost_proto::control::{Ask, Intent};
+use roost_proto::control::{Ask, Intent, Reply};
 use roost_proto::exit::Exit;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The whole program.
@@ -54,6 +57,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
     let out = &mut io::stdout().lock();
     match &cli.command {
         Command::Status { json } => status(cli, *json, out),
+        Command::Metrics => metrics(socket, out),
         Command::Events(wanted) => events::run(socket, wanted, out).map(|()| Exit::Ok),
         Command::Online(wanted) => order::intent(socket, wanted, Intent::Online, out),
         Command::Offline(wanted) => order::intent(socket, wanted, Intent::Offline, out),
@@ -73,6 +77,21 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Keygen { file } => keygen::run(file, out),
         Command::Completions { shell } => completions::run(*shell, out),
     }
+}
+
+/// Prints what the daemon tells, once it has told all of it: half of it would be taken for the whole.
+fn metrics(socket: &Path, out: &mut impl Write) -> Result<Exit, Error> {
+    let mut client = Client::ask(socket, Ask::Metrics)?;
+    let mut text = String::new();
+    loop {
+        match client.next_reply()? {
+            Reply::Metrics { text: more } => text += &more,
+            Reply::End => break,
+            _ => return Err(client::unexpected()),
+        }
+    }
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)?;
+    Ok(Exit::Ok)
 }
 
 fn status(cli: &Cli, json: bool, out: &mut impl Write) -> Result<Exit, Error> {

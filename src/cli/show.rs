@@ -1,6 +1,7 @@
 //! What all output shares: whether it is coloured, how wide it may be, how time is told, how long lines are broken.
 
 use jiff::Timestamp;
+use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -111,6 +112,19 @@ impl Clock {
     /// Now as a local date and time, with the zone.
     pub fn here(&self) -> String {
         self.format(self.now_ms, "%Y-%m-%d %H:%M:%S %Z")
+    }
+
+    /// The last time that the clock on the wall showed this.
+    pub fn last(&self, time: Time) -> Option<Timestamp> {
+        let now = Timestamp::from_millisecond(i64::try_from(self.now_ms).ok()?).ok()?;
+        let today = now.to_zoned(self.zone.clone()).date();
+        let at = self.local(today.to_datetime(time))?;
+        if at <= now { Some(at) } else { self.local(today.yesterday().ok()?.to_datetime(time)) }
+    }
+
+    /// When the clock on the wall showed this.
+    pub fn local(&self, at: DateTime) -> Option<Timestamp> {
+        self.zone.to_timestamp(at).ok()
     }
 
     fn format(&self, at_ms: u64, how: &str) -> String {

@@ -36,6 +36,7 @@ pub(super) fn read(file: &mut Fields<'_, '_, '_>) -> Option<ReadCluster> {
         starts_at_once: cluster.number("starts_at_once", 1, MAX_STARTS_AT_ONCE, 4),
         quarantine: cluster.span_to("quarantine", MIN_WAIT, MAX_SPAN, Duration::from_secs(600)),
         save_dir: save_dir(&mut cluster),
+        metrics_file: metrics_file(&mut cluster),
     };
     Some(ReadCluster { quorum_at: cluster.place("on_quorum_loss"), cluster: read })
 }
@@ -43,6 +44,22 @@ pub(super) fn read(file: &mut Fields<'_, '_, '_>) -> Option<ReadCluster> {
 fn save_dir(cluster: &mut Fields<'_, '_, '_>) -> Option<PathBuf> {
     let text = cluster.text("save_dir", "save_dir = \"/srv/shared/roost\"")?;
     cluster.directory("save_dir", text)
+}
+
+/// The file with metrics, whose name must be one that is read.
+fn metrics_file(cluster: &mut Fields<'_, '_, '_>) -> Option<PathBuf> {
+    const EXAMPLE: &str = "metrics_file = \"/var/lib/node_exporter/textfile_collector/roost.prom\"";
+    let text = cluster.text("metrics_file", EXAMPLE)?;
+    let path = cluster.path("metrics_file", text)?;
+    if path.extension().is_none_or(|kind| kind != "prom") {
+        let given = quote(text.value);
+        cluster.mistakes.note(
+            text.at,
+            format!("'metrics_file' is {given}, and node_exporter reads names that end with '.prom': write {EXAMPLE}"),
+        );
+        return None;
+    }
+    Some(path)
 }
 
 /// The files with keys, in order; none when the file names none.

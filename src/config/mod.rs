@@ -119,6 +119,8 @@ pub struct Cluster {
     pub quarantine: Duration,
     /// The directory, on storage that every host sees, where the memory of VMs is saved that are moved by `suspend`.
     pub save_dir: Option<PathBuf>,
+    /// The file that each host writes its metrics to, if any: node_exporter's, for one, whose name ends with `.prom`.
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// The times of the cluster. What follows from each other is checked together, in `timing`.
@@ -417,6 +419,7 @@ const CLUSTER: Section = Section {
         "starts_at_once",
         "quarantine",
         "save_dir",
+        "metrics_file",
     ],
 };
 const HOST: Section = Section {

@@ -41,6 +41,7 @@ impl Engine {
                     "this host's lease ran out: no majority of voters answers; what it runs stands still",
                 ),
             };
+            self.tally.leases_lost += u64::from(lease == Lease::Out);
             if self.stand == Stand::Admitted {
                 self.record(level, EventKind::Lease, None, text.to_owned());
             }

@@ -21,6 +21,7 @@ mod report;
 mod rights;
 mod show;
 mod talk;
+pub mod tally;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use talk::NOBODY;
+use tally::Tally;
 use watchdog::{WatchdogInput, WatchdogOrder};
 
 /// An election begins when a leader was not heard for so many beats, or up to twice as long: long enough for some lost
@@ -318,6 +320,7 @@ pub struct Engine {
     travels: BTreeMap<String, Travel>,
     known: versions::Known,
     beats: u64,
+    tally: Tally,
     out: VecDeque<Output>,
 }
 
@@ -407,6 +410,7 @@ impl Engine {
             travels: BTreeMap::new(),
             known: versions::Known::default(),
             beats: 0,
+            tally: Tally::default(),
             out: VecDeque::new(),
             jitter,
         };
@@ -463,6 +467,21 @@ impl Engine {
     /// The leader's policy, if this host leads.
     pub const fn leader(&self) -> Option<&Leader> {
         self.leader.as_ref()
+    }
+
+    /// What was counted, to look at.
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Whom this host hears of the voters, to look at.
+    pub const fn contact(&self) -> Contact {
+        self.contact
+    }
+
+    /// What is known of the watchdog device, to look at.
+    pub const fn watchdog(&self) -> Option<&WatchdogInput> {
+        self.watchdog.as_ref()
     }
 
     /// Until when this host may run what it owns.
@@ -648,6 +667,7 @@ impl Engine {
                         "entry {index} of the ledger cannot be read ({error}): install the roostd that the others run"
                     ),
                 };
+                let had = tally::owned(&self.ledger, &entry.decision);
                 let before = match &entry.decision {
                     Decision::MoveBegin { group, .. } | Decision::MoveEnd { group, .. } => {
                         Some(self.ledger.group(group).clone())
@@ -667,6 +687,9 @@ impl Engine {
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
                 // What was on disk at the start was told in the life before.
                 let news = index > self.answers_from;
+                if news {
+                    self.tally.applied(self.me, &self.ledger, &entry.decision, effect, had);
+                }
                 if let Some((level, kind, group, text)) =
                     tell::tell(&self.ledger, self.me, &entry.decision, effect).filter(|_| news)
                 {
@@ -704,6 +727,7 @@ impl Engine {
     fn look_at_role(&mut self, now: Instant) {
         match (self.raft.is_leader(), self.leader.is_some()) {
             (true, false) => {
+                self.tally.elections_won += 1;
                 self.leader = Some(Leader::new(now, self.next_ticket));
                 self.proposed = self.raft.last_index(); // its first entry: with it, all that was decided before is applied
                 self.changed.leader = Flag::Unseen;
@@ -716,6 +740,7 @@ impl Engine {
         let leader = self.raft.leader();
         if leader != self.told_leader {
             self.told_leader = leader;
+            self.tally.leader_changes += u64::from(leader.is_some());
             let text = match leader {
                 Some(host) if host == self.me => format!("this host leads (term {})", self.raft.term()),
                 Some(host) => format!("'{}' leads (term {})", self.name(host), self.raft.term()),

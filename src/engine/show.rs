@@ -8,6 +8,7 @@ use roost_proto::cluster::decision::HostMode;
 use roost_proto::cluster::{HostId, LedgerId};
 use roost_proto::control::{Condition, Health, HostState, HostStatus, Intent, LibvirtStatus, Status};
 use roost_proto::time::Instant;
+use std::collections::BTreeMap;
 
 /// Groups that the file does not name are shown up to so many: of more, the first tell enough.
 const UNKNOWN_SHOWN: usize = 5;
@@ -16,8 +17,12 @@ impl Engine {
     /// The state of everything as this host sees it, at `now`, which is `now_ms` of Unix time.
     pub fn status(&self, now: Instant, now_ms: u64) -> Status {
         let mut status = self.keeper.status(now, now_ms);
+        let known = self.config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.as_str()));
+        let known: BTreeMap<HostId, &str> = known.collect(); // looked for in the file, each would take as long as all
+        let name =
+            |host: HostId| known.get(&host).map_or_else(|| format!("{host:?}"), |name| (*name).to_owned());
         for group in &mut status.groups {
-            group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
+            group.owner = self.ledger.group(&group.name).owner.map(name);
             group.moving = self.moving_status(&group.name);
             let owner = self.ledger.group(&group.name).owner;
             match owner.map(|owner| self.ledger.standing(owner)) {
@@ -32,7 +37,12 @@ impl Engine {
                 _ => {}
             }
         }
-        status.hosts = self.config.hosts.iter().map(|host| self.host_status(now, &host.name)).collect();
+        let mut owned: BTreeMap<HostId, u32> = BTreeMap::new();
+        for owner in self.ledger.groups().filter_map(|(_, group)| group.owner) {
+            *owned.entry(owner).or_default() += 1;
+        }
+        let hosts = self.config.hosts.iter();
+        status.hosts = hosts.map(|host| self.host_status(now, &host.name, &owned)).collect();
         if let Err(error) = &self.disk {
             status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
         }
@@ -88,7 +98,7 @@ impl Engine {
         Some(text)
     }
 
-    fn host_status(&self, now: Instant, name: &str) -> HostStatus {
+    fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);
         let state = self.host_state(now, id, record);
@@ -109,14 +119,13 @@ impl Engine {
         if self.config.hosts.iter().any(|host| host.name == name && host.role == Role::Witness) {
             reasons.push("witness".to_owned());
         }
-        let groups = self.ledger.groups().filter(|(_, group)| group.owner == Some(id)).count();
         HostStatus {
             name: name.to_owned(),
             state,
             leads: self.raft.leader() == Some(id),
             votes: self.voters.contains_key(&id),
             reason: reasons.join("; "),
-            groups: u32::try_from(groups).unwrap_or(u32::MAX),
+            groups: owned.get(&id).copied().unwrap_or_default(),
         }
     }
 

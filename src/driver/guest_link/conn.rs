@@ -12,13 +12,13 @@ use roost_proto::time::Instant;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A peer that has not said `Hello` by then is cut off.
-const HELLO_WITHIN: Duration = Duration::from_secs(5);
+pub const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// A frame that is begun must be whole by then.
-const FRAME_WITHIN: Duration = Duration::from_secs(5);
+pub const FRAME_WITHIN: Duration = Duration::from_secs(5);
 /// Messages that a guest may send at once: two snapshots of every group, and their beats.
-const BURST: u32 = 2 * MAX_GROUPS as u32 + 16;
+pub const BURST: u32 = 2 * MAX_GROUPS as u32 + 16;
 /// Messages each second that a guest may send for long: its groups change far less often.
-const PACE: u32 = 32;
+pub const PACE: u32 = 32;
 /// Bytes that may wait to be sent: only welcomes and beats are sent, so more means that nobody reads.
 const MAX_UNSENT: usize = 4096;
 /// Bytes read before others have their turn.

@@ -11,6 +11,7 @@ use crate::config::{self, GuestLink};
 use crate::engine::keeper::Hush;
 use crate::engine::keeper::remote_agent::GuestInput;
 use crate::sys::socket::accept;
+pub use conn::{BURST, FRAME_WITHIN, HELLO_WITHIN, PACE};
 use conn::{Conn, Said};
 use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};

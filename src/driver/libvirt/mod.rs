@@ -20,6 +20,7 @@ mod watch;
 mod xml;
 
 use crate::engine::keeper::vm::{LibvirtInput, Order};
+use crate::metrics::meter::Histogram;
 use core::time::Duration;
 use manager::Fact;
 use outbox::Outbox;
@@ -52,6 +53,11 @@ impl Libvirt {
     /// What libvirt said, oldest first.
     pub fn poll(&mut self) -> Option<LibvirtInput> {
         self.outbox.pop()
+    }
+
+    /// How long libvirt took to answer questions since the start.
+    pub fn answers(&self) -> Histogram {
+        self.outbox.answers()
     }
 
     /// Watches these domains from now on, whether they exist or not, and no others.

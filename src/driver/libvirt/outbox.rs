@@ -4,6 +4,8 @@
 //! what happened is kept beside it, up to a limit. When libvirt is lost, what waits about domains holds no more.
 
 use crate::engine::keeper::vm::{Happened, LibvirtInput};
+use crate::metrics::meter::Histogram;
+use core::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::VecDeque;
 use std::io;
@@ -18,13 +20,14 @@ const MAX_OF_DOMAIN: usize = 32;
 pub struct Outbox {
     queue: Mutex<VecDeque<LibvirtInput>>,
     ready: EventFd,
+    answers: Mutex<Histogram>,
 }
 
 impl Outbox {
     /// An empty one.
     pub fn new() -> io::Result<Self> {
         let ready = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Self { queue: Mutex::default(), ready })
+        Ok(Self { queue: Mutex::default(), ready, answers: Mutex::default() })
     }
 
     /// Readable while something waits.
@@ -41,6 +44,16 @@ impl Outbox {
             // It can only fail when the counter is full, and then the descriptor is readable as it should be.
             let _ = self.ready.write(1);
         }
+    }
+
+    /// A question was answered, or failed, after so long.
+    pub fn answered(&self, after: Duration) {
+        self.answers.lock().expect("no thread panics while it holds this").count(after);
+    }
+
+    /// How long questions took.
+    pub fn answers(&self) -> Histogram {
+        self.answers.lock().expect("no thread panics while it holds this").clone()
     }
 
     /// Takes the oldest input.

@@ -272,7 +272,9 @@ impl Shell {
         let (way, inbox, outbox) = (self.way(), Arc::clone(&self.inbox), Arc::clone(&self.outbox));
         let uuids = Arc::clone(&self.uuids);
         let job = move |own: &mut Own| {
+            let begun = clock::now();
             let answer = way.follow(own, |line| line.ask(&ask));
+            outbox.answered(clock::now().since(begun));
             if let (Ok(watch::Answer::All(_)), Some((_, line))) = (&answer, &*own)
                 && let Some(room) = line.room()
             {

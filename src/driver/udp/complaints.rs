@@ -48,6 +48,43 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Those that are about a datagram which came in and was dropped.
+    pub const OF_DATAGRAMS: [Self; 12] = [
+        Self::Garbage,
+        Self::OtherVersion,
+        Self::OtherCluster,
+        Self::UnknownHost,
+        Self::OwnName,
+        Self::NoKey,
+        Self::Forged,
+        Self::Doubled,
+        Self::Replayed,
+        Self::OldLife,
+        Self::Twin,
+        Self::Malformed,
+    ];
+
+    /// In one word, for monitoring systems.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Garbage => "garbage",
+            Self::OtherVersion => "other-version",
+            Self::OtherCluster => "other-cluster",
+            Self::UnknownHost => "unknown-host",
+            Self::OwnName => "own-name",
+            Self::NoKey => "no-key",
+            Self::Forged => "forged",
+            Self::Doubled => "doubled",
+            Self::Replayed => "replayed",
+            Self::OldLife => "old-life",
+            Self::Twin => "twin",
+            Self::Malformed => "malformed",
+            Self::Elsewhere => "elsewhere",
+            Self::NotSent => "not-sent",
+            Self::Socket => "socket",
+        }
+    }
+
     /// What about it, of the host that is named, and what to do.
     fn words(self, host: &str) -> String {
         match self {

@@ -148,6 +148,21 @@ pub struct Outbox {
     pub remotes: BTreeMap<HostId, String>,
     /// Something that is saved changed.
     pub dirty: bool,
+    /// What was done to recover, since the start; for monitoring alone.
+    pub made: Made,
+}
+
+/// What was done to recover groups, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// Reboots asked of guests.
+    pub reboots: u64,
+    /// Resets.
+    pub resets: u64,
+    /// Starts.
+    pub restarts: u64,
+    /// Groups that were given up on.
+    pub given_up: u64,
 }
 
 impl Outbox {
@@ -160,6 +175,7 @@ impl Outbox {
             save_dir: None,
             remotes: BTreeMap::new(),
             dirty: false,
+            made: Made { reboots: 0, resets: 0, restarts: 0, given_up: 0 },
         }
     }
 
@@ -495,6 +511,11 @@ impl Keeper {
     /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
         self.groups.values().map(|group| group.report(now)).collect()
+    }
+
+    /// What was done to recover, since the start.
+    pub const fn made(&self) -> Made {
+        self.out.made
     }
 
     /// What the host has room for, while libvirt answers.

@@ -104,6 +104,11 @@ impl Group {
         if count == Count::Due {
             ladder::take(&self.config.recovery, &mut self.saved, rung, now);
             out.dirty = true;
+            match rung {
+                Rung::Reboot => out.made.reboots += 1,
+                Rung::Reset => out.made.resets += 1,
+                Rung::Restart => out.made.restarts += 1,
+            }
             let made = ladder::count(&self.config.recovery, &self.saved, now);
             let limits = &self.config.recovery;
             let (nth, most) = match rung {

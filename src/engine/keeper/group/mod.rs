@@ -713,6 +713,7 @@ impl Group {
                 let text =
                     format!("{}; nothing is left to try: mend it, then `roost online {name}`", failure.text);
                 self.event(out, Level::Error, EventKind::GivenUp, text);
+                out.made.given_up += 1;
                 self.saved.given_up = Some(failure.text);
                 self.phase = Phase::GivenUp;
                 out.dirty = true;
