@@ -392,6 +392,7 @@ impl Keeper {
                     group.done(now, ticket, result, &mut self.out);
                 }
             }
+            LibvirtInput::Progress { .. } | LibvirtInput::Downtime { .. } => {}
         }
     }
 

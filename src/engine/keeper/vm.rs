@@ -172,6 +172,20 @@ pub enum LibvirtInput {
         /// How.
         result: Result<(), ActionError>,
     },
+    /// How far a migration or saving came.
+    Progress {
+        /// Which.
+        ticket: Ticket,
+        /// Memory moved so far, of what is to be moved, in per cent: at most 99.
+        percent: u8,
+    },
+    /// A migration is over, and the VM stood still for so long, by libvirt's count.
+    Downtime {
+        /// Which.
+        ticket: Ticket,
+        /// How long.
+        time: Duration,
+    },
 }
 
 /// What tells one action from another; never used twice in one life of the daemon.
@@ -215,6 +229,29 @@ pub enum VmAction {
     Resume,
     /// Kill its process, without libvirt.
     Kill,
+    /// Move it, running, to the libvirt at this address. It is left paused there: who may run it there lets it go on. Here it is
+    /// off as migrated once this is done.
+    Migrate {
+        /// The other libvirt, as this host's libvirt reaches it.
+        to: String,
+    },
+    /// Write its memory to this file and stop it. The disks are at rest then.
+    Save {
+        /// The file, on storage that the other host sees too.
+        file: PathBuf,
+    },
+    /// Take its memory from this file; it is left paused, and the file stays.
+    Restore {
+        /// The file.
+        file: PathBuf,
+    },
+    /// End the migration or saving that is under way: it runs on here.
+    Abort,
+    /// Take away a file of saved memory: what is paused from it may go on only after this.
+    Forget {
+        /// The file.
+        file: PathBuf,
+    },
     /// Keep a picture of its console, in the image format that QEMU gives.
     Screenshot {
         /// Where to.

@@ -149,6 +149,14 @@ impl Chaos {
             (VmAction::Suspend | VmAction::Resume | VmAction::Kill, ..) => {
                 panic!("{:?} while the lease holds", order.action)
             }
+            (
+                VmAction::Migrate { .. }
+                | VmAction::Save { .. }
+                | VmAction::Restore { .. }
+                | VmAction::Abort
+                | VmAction::Forget { .. },
+                ..,
+            ) => panic!("{:?} and nobody moves it", order.action),
         };
         self.world.handle(Input::Libvirt(LibvirtInput::Done { ticket: order.ticket, result }));
     }

@@ -157,6 +157,11 @@ impl World {
                 Err(ActionError::AlreadySo)
             }
             _ if off => Err(ActionError::Failed("it does not run".to_owned())),
+            VmAction::Migrate { .. }
+            | VmAction::Save { .. }
+            | VmAction::Restore { .. }
+            | VmAction::Abort
+            | VmAction::Forget { .. } => Err(ActionError::Failed("no VM is moved here".to_owned())),
             VmAction::Reboot | VmAction::Reset => {
                 if order.action == VmAction::Reset || domain.guest != Guest::Hung {
                     domain.guest = Guest::Booting;
