@@ -1,141 +1,25 @@
 //! The libvirt driver against libvirt: its in-process test driver, and a libvirtd with QEMU guests of its own.
 //!
-//! The second kind runs in a mount namespace with its own `/run`, `/etc/libvirt` and `/var/lib/libvirt`, so it needs
-//! root, libvirtd and QEMU; a test fails when they are not there. The guests are empty machines on TCG.
+//! The second kind needs root, libvirtd and QEMU. The guests are empty machines on TCG.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+#[path = "common/libvirtd.rs"]
+mod libvirtd;
+
+use libvirtd::{Driver, Folder, Lan, Libvirtd, SOON, running};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use roost::driver::libvirt::Libvirt;
-use roost::engine::keeper::vm::{
-    ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Run, Ticket, VmAction,
-};
+use roost::engine::keeper::vm::{ActionError, Happened, Job, LibvirtInput, Off, Paused, Run, VmAction};
 use roost::sys::libvirt::{Notice, Sink, Subscription, What};
-use std::cell::Cell;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// libvirt's number for the event of a domain that stopped.
 const STOPPED: u32 = virt::sys::VIR_DOMAIN_EVENT_STOPPED;
-const PERIOD: Duration = Duration::from_secs(2);
-/// A generous bound for what should take milliseconds, on a machine that does other things too.
-const SOON: Duration = Duration::from_secs(30);
-
-struct Driver {
-    libvirt: Libvirt,
-    tickets: Cell<u64>,
-}
-
-impl Driver {
-    fn start(uri: &str, domains: &[&str]) -> Self {
-        let libvirt = Libvirt::start(uri, PERIOD).expect("threads");
-        libvirt.watch(domains.iter().map(|name| (*name).to_owned()));
-        Self { libvirt, tickets: Cell::new(0) }
-    }
-
-    fn next(&mut self, until: Instant) -> Option<LibvirtInput> {
-        loop {
-            if let Some(input) = self.libvirt.poll() {
-                return Some(input);
-            }
-            let left = until.checked_duration_since(Instant::now())?;
-            let wait = PollTimeout::try_from(left.as_millis() + 1).expect("short");
-            let mut fds = [PollFd::new(self.libvirt.fd(), PollFlags::POLLIN)];
-            poll(&mut fds, wait).expect("a poll");
-        }
-    }
-
-    /// What `pick` makes of the first input of which it makes something; all that came before is dropped.
-    fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(LibvirtInput) -> Option<T>) -> T {
-        let until = Instant::now() + SOON;
-        let mut seen = Vec::new();
-        while let Some(input) = self.next(until) {
-            seen.push(format!("{input:?}"));
-            if let Some(found) = pick(input) {
-                return found;
-            }
-        }
-        panic!("{what} did not come within {SOON:?}; what came: {seen:#?}");
-    }
-
-    fn view(&mut self, domain: &str, what: &str, is: impl Fn(&DomainView) -> bool) -> DomainView {
-        self.wait(what, |input| match input {
-            LibvirtInput::Domain { name, view, .. } if name == domain && is(&view) => Some(view),
-            _ => None,
-        })
-    }
-
-    fn happened(&mut self, domain: &str, wanted: Happened) -> DomainView {
-        self.wait(&format!("{wanted:?} of '{domain}'"), |input| match input {
-            LibvirtInput::Domain { name, view, happened } if name == domain && happened == Some(wanted) => {
-                Some(view)
-            }
-            _ => None,
-        })
-    }
-
-    fn connected(&mut self) {
-        self.wait("a connection", |input| (input == LibvirtInput::Connected).then_some(()));
-    }
-
-    fn lost(&mut self) -> String {
-        self.wait("a loss", |input| match input {
-            LibvirtInput::Lost { reason } => Some(reason),
-            _ => None,
-        })
-    }
-
-    fn order(&self, domain: &str, action: VmAction, limit: Duration) -> Ticket {
-        let ticket = Ticket(self.tickets.replace(self.tickets.get() + 1));
-        self.libvirt.order(Order { ticket, domain: domain.to_owned(), action, limit });
-        ticket
-    }
-
-    fn done(&mut self, wanted: Ticket) -> Result<(), ActionError> {
-        self.wait(&format!("the answer to {wanted:?}"), |input| match input {
-            LibvirtInput::Done { ticket, result } if ticket == wanted => Some(result),
-            _ => None,
-        })
-    }
-
-    fn act(&mut self, domain: &str, action: VmAction) -> Result<(), ActionError> {
-        let ticket = self.order(domain, action, SOON);
-        self.done(ticket)
-    }
-}
-
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("roost-libvirt-{}-{number}", std::process::id()));
-        fs::create_dir(&path).expect("a fresh folder");
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-        fs::write(&path, text).expect("writable");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 // The in-process test driver.
 
 /// A fake host with the domains `up` (runs, and has a vsock) and `down`; each connection has its own.
@@ -279,143 +163,6 @@ fn a_uri_that_leads_nowhere_is_told_with_what_to_do() {
 
 // A libvirtd of the test's own.
 
-const LIBVIRTD_CONF: &str = r#"
-unix_sock_dir = "DIR/socket"
-auth_unix_rw = "none"
-unix_sock_rw_perms = "0700"
-log_outputs = "3:file:DIR/libvirtd.log"
-"#;
-
-const QEMU_CONF: &str = r#"
-stdio_handler = "file"
-user = "root"
-group = "root"
-cgroup_controllers = []
-security_driver = "none"
-namespaces = []
-remember_owner = 0
-"#;
-
-/// Runs a libvirtd with private folders for each line that it reads, one after another. It is the first process of a PID
-/// namespace: it reaps the QEMUs, as libvirt waits for somebody to do, and takes them with it when it ends. The cache is
-/// shared by all tests: to ask QEMU what it can takes seconds.
-const RUN_LIBVIRTD: &str = r#"
-set -e
-for pair in run:/run lib:/var/lib/libvirt log:/var/log/libvirt etc:/etc/libvirt cache:/var/cache/libvirt; do
-    mkdir -p "$1/${pair%%:*}" "${pair#*:}"
-    mount --bind "$1/${pair%%:*}" "${pair#*:}"
-done
-while read -r line; do
-    libvirtd -f "$1/libvirtd.conf" -p "$1/run/libvirtd.pid" &
-    wait $! || true
-done
-"#;
-
-struct Libvirtd {
-    folder: Folder,
-    namespace: Child,
-}
-
-impl Libvirtd {
-    /// A libvirtd that does not run yet, and knows these domains.
-    fn new(domains: &[&str]) -> Self {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "a libvirtd of one's own needs root: run the tests as root"
-        );
-        for (program, package) in [
-            ("libvirtd", "libvirt-daemon-system"),
-            ("qemu-system-x86_64", "qemu-system-x86"),
-            ("setpriv", "util-linux"),
-        ] {
-            let found =
-                Command::new("sh").args(["-c", "command -v \"$0\"", program]).output().expect("a shell");
-            assert!(found.status.success(), "this test needs '{program}': install the package {package}");
-        }
-        let folder = Folder::new();
-        let dir = folder.0.to_str().expect("a plain path").to_owned();
-        folder.file("libvirtd.conf", &LIBVIRTD_CONF.replace("DIR", &dir));
-        folder.file("etc/qemu.conf", QEMU_CONF);
-        fs::create_dir(folder.0.join("socket")).expect("a folder");
-        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libvirt-cache");
-        fs::create_dir_all(&cache).expect("a folder");
-        std::os::unix::fs::symlink(cache, folder.0.join("cache")).expect("a link");
-        for name in domains {
-            folder.file(&format!("etc/qemu/{name}.xml"), &guest(name));
-        }
-        let log = fs::File::create(folder.0.join("out.log")).expect("a log");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["--mount", "--propagation", "private", "sh", "-c", RUN_LIBVIRTD, "sh"]).arg(&folder.0);
-        let out = log.try_clone().expect("a descriptor");
-        let namespace = command.stdin(Stdio::piped()).stdout(out).stderr(log).spawn().expect("a process");
-        Self { folder, namespace }
-    }
-
-    fn started(domains: &[&str]) -> Self {
-        let mut this = Self::new(domains);
-        this.start();
-        this
-    }
-
-    fn start(&mut self) {
-        self.namespace.stdin.as_mut().expect("it is a pipe").write_all(b"start\n").expect("the shell reads");
-    }
-
-    fn uri(&self) -> String {
-        format!("qemu+unix:///system?socket={}/socket/libvirt-sock", self.folder.0.display())
-    }
-
-    fn signal(&self, signal: Signal) -> Pid {
-        let pid = self.pid("libvirtd.pid");
-        kill(pid, signal).expect("libvirtd runs");
-        pid
-    }
-
-    /// Kills libvirtd; guests run on.
-    fn kill(&mut self) {
-        let pid = self.signal(Signal::SIGKILL);
-        while kill(pid, None).is_ok() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// The QEMU of a domain that runs.
-    fn qemu(&self, domain: &str) -> Pid {
-        self.pid(&format!("libvirt/qemu/{domain}.pid"))
-    }
-
-    /// The process that a file names by its number in the namespace.
-    fn pid(&self, file: &str) -> Pid {
-        let inner = fs::read_to_string(self.folder.0.join("run").join(file)).expect("it runs");
-        let own = self.namespace.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).expect("unshare runs");
-        let namespace = fs::read_link(format!("/proc/{}/ns/pid", children.trim())).expect("the shell runs");
-        let is_it = |pid: &Pid| {
-            fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|ns| ns == namespace)
-                && fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| {
-                    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-                    ids.split_whitespace().last() == Some(inner.trim())
-                })
-        };
-        let all = fs::read_dir("/proc").expect("it is mounted").flatten();
-        all.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw))
-            .find(is_it)
-            .unwrap_or_else(|| panic!("there is no process {inner} in the namespace"))
-    }
-}
-
-impl Drop for Libvirtd {
-    fn drop(&mut self) {
-        let _ = self.namespace.kill(); // all in it ends with it
-        let _ = self.namespace.wait();
-        if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.0.join("libvirtd.log")).unwrap_or_default();
-            eprintln!("libvirtd said:\n{log}");
-        }
-    }
-}
-
 /// An empty machine: its firmware finds nothing to boot, and waits.
 fn guest(name: &str) -> String {
     format!(
@@ -427,21 +174,22 @@ fn guest(name: &str) -> String {
     )
 }
 
-/// A driver that has seen these domains start.
-fn running(libvirtd: &Libvirtd, domains: &[&str]) -> Driver {
-    let mut driver = Driver::start(&libvirtd.uri(), domains);
-    driver.connected();
-    for name in domains {
-        assert_eq!(driver.act(name, VmAction::Start), Ok(()));
-        driver.view(name, "a running guest", |view| view.run == Run::Running);
-    }
-    driver
+/// A libvirtd that does not run yet, and knows these empty machines.
+fn libvirtd(domains: &[&str]) -> Libvirtd {
+    let domains: Vec<_> = domains.iter().map(|name| (*name, guest(name))).collect();
+    Libvirtd::new(&domains, &Lan::None)
+}
+
+fn started(domains: &[&str]) -> Libvirtd {
+    let mut libvirtd = libvirtd(domains);
+    libvirtd.start();
+    libvirtd
 }
 
 #[test]
 fn the_death_of_qemu_is_told_within_milliseconds() {
     const KILLS: usize = 20;
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     // libvirtd itself waits until the dead QEMU is reaped, and looks for that each 200 ms: so what it takes from its
     // event is measured as well.
@@ -477,7 +225,7 @@ fn the_death_of_qemu_is_told_within_milliseconds() {
 
 #[test]
 fn a_signal_that_ends_qemu_is_not_the_guests_shutdown() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     kill(libvirtd.qemu("a"), Signal::SIGTERM).expect("QEMU runs");
     let view = driver.happened("a", Happened::Stopped(Off::Destroyed));
@@ -488,7 +236,7 @@ fn a_signal_that_ends_qemu_is_not_the_guests_shutdown() {
 
 #[test]
 fn a_libvirtd_that_stands_still_is_lost_and_found_again() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     let before = driver.view("a", "the guest", |view| view.life.is_some());
     for pause in [Duration::ZERO, Duration::from_secs(8)] {
@@ -513,7 +261,7 @@ fn a_libvirtd_that_stands_still_is_lost_and_found_again() {
 
 #[test]
 fn what_timed_out_before_libvirtd_began_it_is_not_done_later() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     let before = driver.view("a", "the guest", |view| view.life.is_some());
     libvirtd.signal(Signal::SIGSTOP);
@@ -528,7 +276,7 @@ fn what_timed_out_before_libvirtd_began_it_is_not_done_later() {
 
 #[test]
 fn a_restart_of_libvirtd_harms_no_guest() {
-    let mut libvirtd = Libvirtd::started(&["a"]);
+    let mut libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     let before = driver.view("a", "the guest", |view| view.life.is_some());
     let qemu = libvirtd.qemu("a");
@@ -551,7 +299,7 @@ fn a_restart_of_libvirtd_harms_no_guest() {
 
 #[test]
 fn a_libvirtd_that_comes_late_is_found() {
-    let mut libvirtd = Libvirtd::new(&["a"]);
+    let mut libvirtd = libvirtd(&["a"]);
     let mut driver = Driver::start(&libvirtd.uri(), &["a"]);
     driver.lost();
     libvirtd.start();
@@ -561,7 +309,7 @@ fn a_libvirtd_that_comes_late_is_found() {
 
 #[test]
 fn a_restart_of_the_driver_finds_everything_again() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     let before = driver.view("a", "the guest", |view| view.life.is_some());
     drop(driver);
@@ -573,7 +321,7 @@ fn a_restart_of_the_driver_finds_everything_again() {
 
 #[test]
 fn a_qemu_that_stands_still_holds_nobody_else_up() {
-    let libvirtd = Libvirtd::started(&["a", "b", "c"]);
+    let libvirtd = started(&["a", "b", "c"]);
     let mut driver = running(&libvirtd, &["a", "b"]);
     kill(libvirtd.qemu("a"), Signal::SIGSTOP).expect("QEMU runs");
     let stuck = driver.order("a", VmAction::Reset, Duration::from_secs(2));
@@ -597,7 +345,7 @@ fn a_qemu_that_stands_still_holds_nobody_else_up() {
 
 #[test]
 fn a_domain_that_libvirtd_holds_locked_holds_nobody_else_up() {
-    let libvirtd = Libvirtd::new(&["a", "b"]);
+    let libvirtd = libvirtd(&["a", "b"]);
     // A hook that does not end, as a start from a disk that does not answer, keeps the domain locked in libvirtd.
     let hook = "#!/bin/sh\ntest \"$1 $2\" != 'b prepare' || exec sleep 20\n";
     let hook = libvirtd.folder.file("etc/hooks/qemu", hook);
@@ -658,7 +406,7 @@ fn has_ended(pid: Pid) -> bool {
 
 #[test]
 fn a_vm_is_killed_though_libvirtd_stands_still_or_is_gone() {
-    let mut libvirtd = Libvirtd::started(&["k1", "k2"]);
+    let mut libvirtd = started(&["k1", "k2"]);
     let mut driver = running(&libvirtd, &["k1", "k2"]);
     let (first, second) = (libvirtd.qemu("k1"), libvirtd.qemu("k2"));
     libvirtd.signal(Signal::SIGSTOP);
@@ -681,7 +429,7 @@ fn a_vm_is_killed_though_libvirtd_stands_still_or_is_gone() {
 
 #[test]
 fn a_vm_is_killed_by_a_driver_that_never_saw_libvirt() {
-    let mut libvirtd = Libvirtd::started(&["k3"]);
+    let mut libvirtd = started(&["k3"]);
     drop(running(&libvirtd, &["k3"]));
     let qemu = libvirtd.qemu("k3");
     libvirtd.kill();
@@ -693,7 +441,7 @@ fn a_vm_is_killed_by_a_driver_that_never_saw_libvirt() {
 
 #[test]
 fn a_kill_that_is_not_certain_whom_it_meets_kills_nobody() {
-    let libvirtd = Libvirtd::started(&["k4"]);
+    let libvirtd = started(&["k4"]);
     let mut driver = running(&libvirtd, &["k4"]);
     let qemu = libvirtd.qemu("k4");
     let refused = |driver: &mut Driver, what: &str| match driver.act("k4", VmAction::Kill) {
@@ -716,7 +464,7 @@ fn a_kill_that_is_not_certain_whom_it_meets_kills_nobody() {
 
 #[test]
 fn a_real_console_is_kept() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     let file = libvirtd.folder.0.join("a.ppm");
     assert_eq!(driver.act("a", VmAction::Screenshot { file: file.clone() }), Ok(()));
@@ -727,7 +475,7 @@ fn a_real_console_is_kept() {
 
 #[test]
 fn a_job_of_libvirts_is_seen() {
-    let libvirtd = Libvirtd::started(&["a"]);
+    let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     // A dump into a pipe that nobody reads does not end.
     let pipe = libvirtd.folder.0.join("pipe");

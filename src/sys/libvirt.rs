@@ -402,25 +402,78 @@ pub fn vcpu_time(domain: &Domain) -> Result<u64, Error> {
     Ok(vcpus.iter().take(count).map(|vcpu| vcpu.cpuTime).fold(0, u64::saturating_add))
 }
 
-/// The `virDomainJobOperation` of the job that libvirt has under way for a domain, if any.
-pub fn job(domain: &Domain) -> Result<Option<u32>, Error> {
+/// A job of a domain's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobStats {
+    /// Its `virDomainJobOperation`.
+    pub operation: u32,
+    /// The memory that it is to move, in bytes; none before it has begun to.
+    pub total: u64,
+    /// What of that is still to be moved.
+    pub remaining: u64,
+    /// How long the domain stood still for it, in milliseconds, if libvirt tells.
+    pub downtime_ms: Option<u64>,
+}
+
+/// Which job of a domain's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one under way.
+    UnderWay,
+    /// The newest that was completed; libvirt tells of it once.
+    Completed,
+}
+
+/// A job of a domain's, if there is such a one.
+pub fn job(domain: &Domain, which: Which) -> Result<Option<JobStats>, Error> {
     let mut kind: c_int = 0;
     let mut params: ffi::virTypedParameterPtr = ptr::null_mut();
     let mut count: c_int = 0;
+    let flags = match which {
+        Which::UnderWay => 0,
+        Which::Completed => ffi::VIR_DOMAIN_JOB_STATS_COMPLETED,
+    };
     // SAFETY: the pointer is used while `domain` is borrowed.
     let domain = unsafe { domain.as_ptr() };
     // SAFETY: the domain is valid, and the other three take what libvirt returns.
     let result =
-        unsafe { ffi::virDomainGetJobStats(domain, &raw mut kind, &raw mut params, &raw mut count, 0) };
+        unsafe { ffi::virDomainGetJobStats(domain, &raw mut kind, &raw mut params, &raw mut count, flags) };
     if result < 0 {
         return Err(Error::last_error());
     }
     // SAFETY: libvirt said that there are `count` parameters.
-    let operation = Numbers(unsafe { slice(params, count) }).get("operation");
+    let numbers = Numbers(unsafe { slice(params, count) });
+    let operation = numbers.get("operation").and_then(|n| c_uint::try_from(n).ok());
+    let stats = JobStats {
+        operation: operation.unwrap_or(ffi::VIR_DOMAIN_JOB_OPERATION_UNKNOWN),
+        total: numbers.get("data_total").unwrap_or_default(),
+        remaining: numbers.get("data_remaining").unwrap_or_default(),
+        downtime_ms: numbers.get("downtime"),
+    };
     // SAFETY: libvirt made the parameters and gave them to us; null is allowed.
     unsafe { ffi::virTypedParamsFree(params, count) };
-    let running = [ffi::VIR_DOMAIN_JOB_BOUNDED, ffi::VIR_DOMAIN_JOB_UNBOUNDED];
-    let operation =
-        operation.and_then(|n| c_uint::try_from(n).ok()).unwrap_or(ffi::VIR_DOMAIN_JOB_OPERATION_UNKNOWN);
-    Ok(running.contains(&kind.cast_unsigned()).then_some(operation))
+    let is_it = match (which, kind.cast_unsigned()) {
+        (Which::UnderWay, ffi::VIR_DOMAIN_JOB_BOUNDED | ffi::VIR_DOMAIN_JOB_UNBOUNDED)
+        | (Which::Completed, ffi::VIR_DOMAIN_JOB_COMPLETED) => true,
+        (Which::UnderWay | Which::Completed, _) => false,
+    };
+    Ok(is_it.then_some(stats))
+}
+
+/// Ends the job that libvirt has under way for a domain.
+pub fn abort(domain: &Domain) -> Result<(), Error> {
+    // SAFETY: the pointer is used while `domain` is borrowed.
+    let domain = unsafe { domain.as_ptr() };
+    // SAFETY: the domain is valid.
+    let result = unsafe { ffi::virDomainAbortJob(domain) };
+    if result < 0 { Err(Error::last_error()) } else { Ok(()) }
+}
+
+/// Writes a domain's memory to a new file, and stops it.
+pub fn save(domain: &Domain, file: &CStr) -> Result<(), Error> {
+    // SAFETY: the pointer is used while `domain` is borrowed.
+    let domain = unsafe { domain.as_ptr() };
+    // SAFETY: the domain is valid, `file` is a C string, and a null description leaves the domain's as it is.
+    let result = unsafe { ffi::virDomainSaveFlags(domain, file.as_ptr(), ptr::null(), 0) };
+    if result < 0 { Err(Error::last_error()) } else { Ok(()) }
 }

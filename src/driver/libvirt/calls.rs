@@ -7,12 +7,17 @@
 
 use super::domain::{Basics, Disks, Look};
 use super::error::CallError;
+use super::gauge;
+use super::moves;
 use super::view;
 use super::watch::{Answer, Ask};
 use super::xml;
 use crate::driver::clock;
-use crate::engine::keeper::vm::{Order, VmAction};
-use crate::sys::libvirt::{Numbers, Sink, Subscription, all_stats, domain_stats, job, vcpu_time};
+use crate::engine::keeper::vm::{Order, Run, VmAction};
+use crate::sys::libvirt::{
+    Numbers, Sink, Subscription, Which, abort, all_stats, domain_stats, job, vcpu_time,
+};
+use core::time::Duration;
 use roost_proto::cluster::{Need, Room};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;
@@ -23,7 +28,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use virt::connect::Connect;
 use virt::domain::Domain;
-use virt::error::Error;
+use virt::error::{Error, ErrorNumber};
 use virt::stream::Stream;
 use virt_sys as ffi;
 
@@ -79,7 +84,8 @@ impl Line {
         Ok(Self { connect, domains: BTreeMap::new() })
     }
 
-    fn failed(&self, error: &Error) -> CallError {
+    /// What an error of a call on this connection means.
+    pub fn failed(&self, error: &Error) -> CallError {
         CallError::from_libvirt(error, self.connect.is_alive().unwrap_or(false))
     }
 
@@ -180,8 +186,13 @@ impl Line {
     }
 
     /// Carries an order out, unless its time is over before libvirt has begun to: then somebody has decided anew. A call
-    /// of libvirt's itself knows no end.
-    pub fn act(&self, order: &Order, deadline: Instant) -> Result<(), CallError> {
+    /// of libvirt's itself knows no end. How long a migration kept the domain from running is left in `stood_still`.
+    pub fn act(
+        &self,
+        order: &Order,
+        deadline: Instant,
+        stood_still: &mut Option<Duration>,
+    ) -> Result<(), CallError> {
         if let VmAction::Define { xml } = &order.action {
             return self.define(&order.domain, xml);
         }
@@ -191,7 +202,6 @@ impl Line {
             return Err(CallError::Failed("libvirt answered too late; nothing was done".to_owned()));
         }
         let (done, wanted) = match &order.action {
-            VmAction::Define { .. } => return Ok(()),
             VmAction::Start => (domain.create(), Some(true)),
             VmAction::Reboot => (domain.reboot(ffi::VIR_DOMAIN_REBOOT_DEFAULT), None),
             VmAction::Reset => (domain.reset(), None),
@@ -199,14 +209,12 @@ impl Line {
             VmAction::Destroy => (domain.destroy(), Some(false)),
             VmAction::Suspend => (domain.suspend(), None),
             VmAction::Resume => (domain.resume(), None),
-            VmAction::Kill => unreachable!("it needs no libvirt: see `shell`"),
-            VmAction::Migrate { .. }
-            | VmAction::Save { .. }
-            | VmAction::Restore { .. }
-            | VmAction::Abort
-            | VmAction::Forget { .. } => {
-                return Err(CallError::Failed("this roostd cannot move memory between hosts".to_owned()));
-            }
+            VmAction::Abort => (abort(&domain), None),
+            VmAction::Migrate { to } => return moves::migrate(self, &domain, to, stood_still),
+            VmAction::Save { file } => return moves::save(self, &domain, file),
+            VmAction::Restore { file } => return moves::restore(self, &domain, file),
+            VmAction::Define { .. } => unreachable!("it was done above"),
+            VmAction::Kill | VmAction::Forget { .. } => unreachable!("these need no libvirt: see `shell`"),
             VmAction::Screenshot { file } => return self.screenshot(&domain, file, deadline),
         };
         let Err(error) = done else { return Ok(()) };
@@ -218,6 +226,28 @@ impl Line {
             }
             other => Err(other),
         }
+    }
+
+    /// How far the domain's migration or saving came, in per cent.
+    pub fn gauge(&mut self, name: &str) -> Result<Option<u8>, CallError> {
+        let stats = self.known(name).and_then(|domain| job(&domain, Which::UnderWay));
+        let stats = self.forget_if_failed(name, stats).map_err(|error| self.failed(&error))?;
+        Ok(stats.and_then(|stats| gauge::percent(stats.total, stats.remaining)))
+    }
+
+    /// What a domain does.
+    pub fn run(&self, domain: &Domain) -> Result<Run, CallError> {
+        let mut run = Run::Undefined;
+        domain_stats(domain, ffi::VIR_DOMAIN_STATS_STATE, 0, |now, numbers| {
+            run = basics(now.id(), numbers).run;
+        })
+        .map_err(|error| self.failed(&error))?;
+        Ok(run)
+    }
+
+    /// The connection.
+    pub const fn connect(&self) -> &Connect {
+        &self.connect
     }
 
     /// What the host has room for.
@@ -274,7 +304,14 @@ fn mib(kib: u64) -> u32 {
 }
 
 fn probe(domain: &Domain, disks: Disks) -> Result<Answer, Error> {
-    let operation = job(domain)?;
+    let operation = match job(domain, Which::UnderWay) {
+        Ok(stats) => stats.map(|stats| stats.operation),
+        // libvirt does not tell how far a migration came that is coming in, and so it tells that one is.
+        Err(error) if error.code().known() == Some(ErrorNumber::OperationUnsupported) => {
+            Some(ffi::VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN)
+        }
+        Err(error) => return Err(error),
+    };
     let mut requests = None;
     if disks == Disks::Due {
         let flags = ffi::VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT;
@@ -357,6 +394,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn of_file(what: &str, path: &Path, error: &io::Error) -> CallError {
+/// An error of the system's about a file.
+pub fn of_file(what: &str, path: &Path, error: &io::Error) -> CallError {
     CallError::Failed(format!("{what} '{}': {error}", path.display()))
 }

@@ -1,6 +1,7 @@
 //! The driver's decisions as a whole: when to connect, what to ask, what to carry out, what to tell the engine. Pure.
 
 use super::error::CallError;
+use super::gauge::Gauges;
 use super::orders::Orders;
 use super::view::{self, Cue};
 use super::watch::{self, Answer, Ask, Watch};
@@ -34,8 +35,12 @@ pub enum Fact {
     Missed,
     /// An answer to a question.
     Answer(usize, Result<Answer, CallError>),
+    /// How long a domain stood still in a migration, whose end follows.
+    StoodStill(usize, Duration),
     /// The end of an action.
     Ended(usize, Result<(), ActionError>),
+    /// How far a migration or saving came, in per cent, if that is known.
+    Gauged(usize, Option<u8>),
     /// The domains to watch.
     Watch(BTreeSet<String>),
     /// An order.
@@ -51,6 +56,8 @@ pub enum Deed {
     Ask(usize, Ask),
     /// Act in this slot.
     Act(usize, Order),
+    /// Ask in this slot how far the migration or saving of this domain came.
+    Gauge(usize, String),
     /// Tell the engine.
     Tell(LibvirtInput),
     /// Write to the log.
@@ -82,6 +89,7 @@ pub struct Manager {
     told: Told,
     watch: Watch,
     orders: Orders,
+    gauges: Gauges,
     out: VecDeque<Deed>,
 }
 
@@ -95,6 +103,7 @@ impl Manager {
             told: Told::Nothing,
             watch: Watch::new(period),
             orders: Orders::new(),
+            gauges: Gauges::default(),
             out: VecDeque::new(),
         }
     }
@@ -119,7 +128,9 @@ impl Manager {
             }
             Fact::Missed => self.watch.missed(),
             Fact::Answer(slot, answer) => self.watch.answered(slot, answer),
+            Fact::StoodStill(slot, time) => self.orders.stood_still(slot, time),
             Fact::Ended(slot, result) => self.orders.ended(slot, result),
+            Fact::Gauged(slot, percent) => self.gauges.answered(now, slot, percent),
             Fact::Watch(names) => self.watch.watch(names),
             Fact::Order(order) => self.orders.submit(now, order),
         }
@@ -152,7 +163,9 @@ impl Manager {
             Session::Opening { since } if self.told != Told::Lost => Some(since + OPEN_LIMIT),
             Session::Opening { .. } | Session::Open => None,
         };
-        [session, self.watch.poll_timeout(), self.orders.poll_timeout()].into_iter().flatten().min()
+        let parts =
+            [session, self.watch.poll_timeout(), self.orders.poll_timeout(), self.gauges.poll_timeout()];
+        parts.into_iter().flatten().min()
     }
 
     /// What to do next.
@@ -204,6 +217,13 @@ impl Manager {
         }
         while let Some((slot, order)) = self.orders.poll_order(now) {
             self.out.push_back(Deed::Act(slot, order));
+        }
+        self.gauges.follow(now, self.orders.moving());
+        while let Some(input) = self.gauges.poll_output() {
+            self.out.push_back(Deed::Tell(input));
+        }
+        while let Some((slot, domain)) = self.gauges.poll_ask(now) {
+            self.out.push_back(Deed::Gauge(slot, domain));
         }
     }
 }
@@ -330,5 +350,26 @@ mod tests {
         deeds(&mut manager);
         manager.handle(at(0), Fact::Order(order));
         assert_eq!(deeds(&mut manager), [Deed::Tell(refused)]);
+    }
+
+    #[test]
+    fn how_far_a_migration_came_is_told_until_it_is_over() {
+        let mut manager = connected();
+        let action = VmAction::Migrate { to: "qemu+ssh://hv2/system".to_owned() };
+        let order =
+            Order { ticket: Ticket(1), domain: "a".to_owned(), action, limit: Duration::from_secs(600) };
+        manager.handle(at(0), Fact::Order(order));
+        let Some(Deed::Act(slot, _)) = deeds(&mut manager).pop() else { panic!("it is carried out") };
+        manager.handle_timeout(at(1000));
+        assert_eq!(deeds(&mut manager), [Deed::Gauge(0, "a".to_owned())]);
+        manager.handle(at(1001), Fact::Gauged(0, Some(40)));
+        let progress = LibvirtInput::Progress { ticket: Ticket(1), percent: 40 };
+        assert_eq!(deeds(&mut manager), [Deed::Tell(progress)]);
+        manager.handle(at(1500), Fact::StoodStill(slot, Duration::from_millis(60)));
+        manager.handle(at(1500), Fact::Ended(slot, Ok(())));
+        let downtime = LibvirtInput::Downtime { ticket: Ticket(1), time: Duration::from_millis(60) };
+        let done = LibvirtInput::Done { ticket: Ticket(1), result: Ok(()) };
+        assert_eq!(deeds(&mut manager), [Deed::Tell(downtime), Deed::Tell(done)]);
+        assert_eq!(manager.poll_timeout(), Some(at(2000)), "that is the next poll");
     }
 }

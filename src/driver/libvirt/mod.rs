@@ -10,8 +10,10 @@
 mod calls;
 mod domain;
 mod error;
+mod gauge;
 mod kill;
 mod manager;
+mod moves;
 mod orders;
 mod outbox;
 mod shell;

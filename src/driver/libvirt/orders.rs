@@ -1,25 +1,95 @@
 //! Orders: which runs when, and one answer for each, in time. Pure: the calls are the shell's.
 //!
 //! A call that libvirt does not finish cannot be taken back. It keeps its slot, its order is answered as timed out, and
-//! when it ends after all, that alone is told. The last slot is for pulling plugs alone: that is what ends the calls that hang
-//! on a stuck QEMU, so it must not wait behind them.
+//! when it ends after all, that alone is told. The last slot of the calls is for pulling plugs alone: that is what ends the
+//! calls that hang on a stuck QEMU, so it must not wait behind them.
 //!
-//! To kill a VM's process needs no libvirt. So it has slots of its own, and is begun whether libvirt answers or not.
+//! Migrating, saving and restoring take as long as there is memory to move. They have slots of their own, so that no start
+//! waits behind them, and what pauses or ends a VM does not wait for the migration or saving of that VM either. All else
+//! about that VM is refused until then.
+//!
+//! To kill a VM's process needs no libvirt, nor does taking away a file. So these have slots of their own, and are begun
+//! whether libvirt answers or not.
 
-use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, VmAction};
+use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, Ticket, VmAction};
+use core::ops::Range;
+use core::time::Duration;
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
 
 /// Calls under way at once, each on a connection of its own that is made when it is first needed.
-pub const SLOTS: usize = 4;
+pub const CALL_SLOTS: usize = 4;
 /// Calls under way at once that do not pull a plug.
-const MAX_ORDINARY: usize = SLOTS - 1;
+const MAX_ORDINARY: usize = CALL_SLOTS - 1;
+/// Migrations, savings and restorings under way at once. Each takes a worker of libvirtd's for minutes, and all of a
+/// network or a disk; more of them at once would end no sooner.
+pub const MOVE_SLOTS: usize = 3;
 /// Kills under way at once. One takes milliseconds, or seconds where a process is stuck in the kernel.
 pub const KILL_SLOTS: usize = 4;
-/// Where the slots for kills begin; their numbers follow on those of the calls.
-const KILLS: usize = SLOTS;
-/// Orders that wait for a slot, at most: more than one for each VM of a large host.
+/// Files that are being taken away at once. One hangs as long as its storage does.
+pub const FILE_SLOTS: usize = 2;
+/// All of them: the lanes' slots follow on one another, as in [`Lane::slots`].
+const SLOTS: usize = CALL_SLOTS + MOVE_SLOTS + KILL_SLOTS + FILE_SLOTS;
+/// Orders of a lane that wait for a slot, at most: more than one for each VM of a large host.
 const MAX_WAITING: usize = 256;
+
+/// Who carries an order out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Calls that libvirt answers within seconds if it does.
+    Call,
+    /// Calls that move a VM's memory.
+    Move,
+    /// Killing, which needs no libvirt.
+    Kill,
+    /// Taking a file away, which needs none either.
+    File,
+}
+
+impl Lane {
+    const ALL: [Self; 4] = [Self::Call, Self::Move, Self::Kill, Self::File];
+
+    const fn of(action: &VmAction) -> Self {
+        match action {
+            VmAction::Define { .. }
+            | VmAction::Start
+            | VmAction::Reboot
+            | VmAction::Reset
+            | VmAction::Shutdown
+            | VmAction::Destroy
+            | VmAction::Suspend
+            | VmAction::Resume
+            | VmAction::Abort
+            | VmAction::Screenshot { .. } => Self::Call,
+            VmAction::Migrate { .. } | VmAction::Save { .. } | VmAction::Restore { .. } => Self::Move,
+            VmAction::Kill => Self::Kill,
+            VmAction::Forget { .. } => Self::File,
+        }
+    }
+
+    const fn slots(self) -> Range<usize> {
+        const MOVES: usize = CALL_SLOTS;
+        const KILLS: usize = MOVES + MOVE_SLOTS;
+        const FILES: usize = KILLS + KILL_SLOTS;
+        match self {
+            Self::Call => 0..MOVES,
+            Self::Move => MOVES..KILLS,
+            Self::Kill => KILLS..FILES,
+            Self::File => FILES..SLOTS,
+        }
+    }
+
+    const fn needs_libvirt(self) -> bool {
+        matches!(self, Self::Call | Self::Move)
+    }
+}
+
+/// The lane of a slot, and which of its workers that is.
+pub fn lane(slot: usize) -> (Lane, usize) {
+    let lane =
+        Lane::ALL.into_iter().find(|lane| lane.slots().contains(&slot)).expect("every slot is in a lane");
+    (lane, slot - lane.slots().start)
+}
 
 #[derive(Debug)]
 struct Running {
@@ -39,7 +109,7 @@ enum Answered {
 #[derive(Debug)]
 pub struct Orders {
     link: Link,
-    slots: [Option<Running>; SLOTS + KILL_SLOTS],
+    slots: [Option<Running>; SLOTS],
     waiting: VecDeque<(Order, Instant)>,
     out: VecDeque<LibvirtInput>,
 }
@@ -50,12 +120,35 @@ enum Link {
     Up,
 }
 
+const fn lane_of(order: &Order) -> Lane {
+    Lane::of(&order.action)
+}
+
 const fn pulls_plug(order: &Order) -> bool {
     matches!(order.action, VmAction::Destroy)
 }
 
-const fn kills(order: &Order) -> bool {
-    matches!(order.action, VmAction::Kill)
+/// Whether an order has to wait for another, for the same domain, that came before it.
+const fn waits_for(order: &Order, other: &Order, answer: Answered) -> bool {
+    match order.action {
+        VmAction::Kill => false,
+        // What pulls the plug or ends a migration waits for nothing but another such.
+        VmAction::Destroy => pulls_plug(other),
+        VmAction::Abort => matches!(other.action, VmAction::Abort),
+        VmAction::Suspend => !matches!(lane_of(other), Lane::Move | Lane::File),
+        // A file is of no use to a call that hangs.
+        VmAction::Forget { .. } => matches!(answer, Answered::No),
+        VmAction::Define { .. }
+        | VmAction::Start
+        | VmAction::Reboot
+        | VmAction::Reset
+        | VmAction::Shutdown
+        | VmAction::Resume
+        | VmAction::Migrate { .. }
+        | VmAction::Save { .. }
+        | VmAction::Restore { .. }
+        | VmAction::Screenshot { .. } => true,
+    }
 }
 
 impl Orders {
@@ -63,7 +156,7 @@ impl Orders {
     pub const fn new() -> Self {
         Self {
             link: Link::Down,
-            slots: [const { None }; SLOTS + KILL_SLOTS],
+            slots: [const { None }; SLOTS],
             waiting: VecDeque::new(),
             out: VecDeque::new(),
         }
@@ -77,9 +170,10 @@ impl Orders {
     /// libvirt does not answer. What waits for it is refused; what is under way ends by itself, or in time.
     pub fn link_down(&mut self) {
         self.link = Link::Down;
-        let (kills, others): (VecDeque<_>, _) =
-            core::mem::take(&mut self.waiting).into_iter().partition(|(order, _)| kills(order));
-        self.waiting = kills;
+        let (others, kept): (VecDeque<_>, _) = core::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(order, _)| lane_of(order).needs_libvirt());
+        self.waiting = kept;
         for (order, _) in others {
             self.answer(&order, Err(ActionError::NotConnected));
         }
@@ -87,10 +181,11 @@ impl Orders {
 
     /// Takes an order.
     pub fn submit(&mut self, now: Instant, order: Order) {
-        let alike = self.waiting.iter().filter(|(other, _)| kills(other) == kills(&order)).count();
-        if self.link == Link::Down && !kills(&order) {
+        let lane = lane_of(&order);
+        let alike = self.waiting.iter().filter(|(other, _)| lane_of(other) == lane).count();
+        if self.link == Link::Down && lane.needs_libvirt() {
             self.answer(&order, Err(ActionError::NotConnected));
-        } else if alike >= MAX_WAITING || self.would_hang(&order) {
+        } else if alike >= MAX_WAITING || self.is_moving(&order) || self.would_hang(&order) {
             self.answer(&order, Err(ActionError::Busy));
         } else {
             let deadline = now + order.limit;
@@ -98,12 +193,33 @@ impl Orders {
         }
     }
 
+    /// Whether the order would have to wait until its domain has moved. Nobody wants then what is wanted now, and what
+    /// pauses the domain must find nothing that would let it go on later.
+    fn is_moving(&self, order: &Order) -> bool {
+        let running = self.slots.iter().flatten().map(|running| (&running.order, running.answer));
+        let waiting = self.waiting.iter().map(|(other, _)| (other, Answered::No));
+        lane_of(order).needs_libvirt()
+            && running.chain(waiting).any(|(other, answer)| {
+                lane_of(other) == Lane::Move
+                    && other.domain == order.domain
+                    && waits_for(order, other, answer)
+            })
+    }
+
     /// Whether the call would only join those that hang: one for its domain does, or all that may be made do.
     fn would_hang(&self, order: &Order) -> bool {
+        let lane = lane_of(order);
+        if pulls_plug(order) || !lane.needs_libvirt() {
+            return false;
+        }
         let stuck = |running: &&Running| running.answer == Answered::TimedOut && !pulls_plug(&running.order);
-        let mut hanging = self.slots[..KILLS].iter().flatten().filter(stuck);
-        let same = hanging.clone().any(|running| running.order.domain == order.domain);
-        !pulls_plug(order) && !kills(order) && (same || hanging.nth(MAX_ORDINARY - 1).is_some())
+        let hanging = || self.slots.iter().flatten().filter(stuck).map(|running| &running.order);
+        let same = hanging().any(|other| {
+            let in_libvirt = lane_of(other).needs_libvirt();
+            in_libvirt && other.domain == order.domain && waits_for(order, other, Answered::TimedOut)
+        });
+        let may_be_made = if lane == Lane::Call { MAX_ORDINARY } else { MOVE_SLOTS };
+        same || hanging().filter(|other| lane_of(other) == lane).count() >= may_be_made
     }
 
     /// The next order to carry out, with what is left of its limit, and its slot.
@@ -115,20 +231,39 @@ impl Orders {
         Some((slot, order))
     }
 
-    /// Orders for one domain run one at a time, as they came; pulling its plug waits for nothing but another such, and
-    /// killing it for nothing at all.
+    /// Orders for one domain run one at a time, as they came, but for those that must not wait: see [`waits_for`].
     fn slot_for(&self, index: usize) -> Option<usize> {
         let (order, _) = &self.waiting[index];
-        let free = |slot: &usize| self.slots[*slot].is_none();
-        if kills(order) {
-            return (KILLS..self.slots.len()).find(free);
+        let running = || self.slots.iter().flatten().map(|running| (&running.order, running.answer));
+        let earlier = self.waiting.iter().take(index).map(|(other, _)| (other, Answered::No));
+        let is_in_its_way = |(other, answer): (&Order, Answered)| {
+            other.domain == order.domain && waits_for(order, other, answer)
+        };
+        if running().chain(earlier).any(is_in_its_way) {
+            return None;
         }
-        let plug = pulls_plug(order);
-        let in_its_way = |other: &Order| other.domain == order.domain && (!plug || pulls_plug(other));
-        let running = || self.slots.iter().flatten().map(|running| &running.order);
-        let ordinary = running().filter(|other| !pulls_plug(other) && !kills(other)).count();
-        let may_run = (plug || ordinary < MAX_ORDINARY) && !running().any(in_its_way);
-        if may_run { (0..KILLS).find(free) } else { None }
+        let lane = lane_of(order);
+        let is_ordinary = |other: &Order| lane_of(other) == Lane::Call && !pulls_plug(other);
+        if is_ordinary(order) && running().filter(|(other, _)| is_ordinary(other)).count() >= MAX_ORDINARY {
+            return None;
+        }
+        lane.slots().find(|slot| self.slots[*slot].is_none())
+    }
+
+    /// The migrations and savings that are under way and not answered, with their domains.
+    pub fn moving(&self) -> impl Iterator<Item = (Ticket, &str)> {
+        let running = self.slots.iter().flatten().filter(|running| running.answer == Answered::No);
+        running.map(|running| &running.order).filter_map(|order| match order.action {
+            VmAction::Migrate { .. } | VmAction::Save { .. } => Some((order.ticket, order.domain.as_str())),
+            _ => None,
+        })
+    }
+
+    /// The migration in this slot is over, and its domain stood still for so long. Its end follows.
+    pub fn stood_still(&mut self, slot: usize, time: Duration) {
+        if let Some(running) = self.slots[slot].as_ref().filter(|running| running.answer == Answered::No) {
+            self.out.push_back(LibvirtInput::Downtime { ticket: running.order.ticket, time });
+        }
     }
 
     /// A call ended.
@@ -183,10 +318,12 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::keeper::vm::Ticket;
-    use core::time::Duration;
+    use std::path::PathBuf;
 
     const LIMIT: Duration = Duration::from_secs(10);
+    const MOVES: usize = Lane::Move.slots().start;
+    const KILLS: usize = Lane::Kill.slots().start;
+    const FILES: usize = Lane::File.slots().start;
 
     fn at(seconds: u64) -> Instant {
         Instant::from_nanos(seconds * 1_000_000_000)
@@ -371,6 +508,166 @@ mod tests {
         assert_eq!(begun(&mut orders), [(KILLS, 1)]);
         orders.ended(KILLS, Ok(()));
         assert_eq!(begun(&mut orders), [(0, 2)]);
+    }
+
+    fn migrate() -> VmAction {
+        VmAction::Migrate { to: "qemu+ssh://hv2/system".to_owned() }
+    }
+
+    fn file() -> PathBuf {
+        PathBuf::from("/save/a")
+    }
+
+    #[test]
+    fn each_slot_is_of_one_lane() {
+        let lanes: Vec<_> = (0..SLOTS).map(lane).collect();
+        for lane in Lane::ALL {
+            let workers: Vec<_> =
+                lanes.iter().filter(|(its, _)| *its == lane).map(|(_, worker)| *worker).collect();
+            assert_eq!(workers, (0..lane.slots().len()).collect::<Vec<_>>(), "{lane:?}");
+        }
+    }
+
+    #[test]
+    fn long_moves_keep_no_other_vm_waiting() {
+        let mut orders = up();
+        let save = || VmAction::Save { file: file() };
+        let restore = || VmAction::Restore { file: file() };
+        for (ticket, domain, action) in
+            [(1, "a", migrate()), (2, "b", save()), (3, "c", restore()), (4, "d", migrate())]
+        {
+            orders.submit(at(0), order(ticket, domain, action));
+        }
+        assert_eq!(begun(&mut orders), [(MOVES, 1), (MOVES + 1, 2), (MOVES + 2, 3)]);
+        for (ticket, domain) in [(5, "e"), (6, "f"), (7, "g")] {
+            orders.submit(at(0), order(ticket, domain, VmAction::Start));
+        }
+        orders.submit(at(0), order(8, "h", VmAction::Destroy));
+        assert_eq!(begun(&mut orders), [(0, 5), (1, 6), (2, 7), (3, 8)]);
+        assert_eq!(orders.moving().collect::<Vec<_>>(), [(Ticket(1), "a"), (Ticket(2), "b")]);
+        orders.ended(MOVES + 1, Ok(()));
+        assert_eq!(begun(&mut orders), [(MOVES + 1, 4)]);
+    }
+
+    #[test]
+    fn what_stops_a_vm_does_not_wait_for_its_migration_and_all_else_is_refused() {
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", migrate()));
+        for (ticket, action) in [
+            (2, VmAction::Resume),
+            (3, VmAction::Start),
+            (4, VmAction::Suspend),
+            (5, VmAction::Abort),
+            (6, VmAction::Destroy),
+            (7, VmAction::Kill),
+            (8, migrate()),
+        ] {
+            orders.submit(at(0), order(ticket, "a", action));
+        }
+        assert_eq!(begun(&mut orders), [(MOVES, 1), (0, 4), (1, 5), (2, 6), (KILLS, 7)]);
+        assert_eq!(answers(&mut orders), [2, 3, 8].map(|ticket| (ticket, Err(ActionError::Busy))));
+        orders.ended(MOVES, Err(ActionError::Failed("canceled by client".to_owned())));
+        orders.submit(at(0), order(9, "a", VmAction::Resume));
+        assert_eq!(begun(&mut orders), [], "the others have not ended");
+        for slot in [0, 1, 2, KILLS] {
+            orders.ended(slot, Ok(()));
+        }
+        assert_eq!(begun(&mut orders), [(0, 9)]);
+    }
+
+    #[test]
+    fn a_migration_that_hangs_can_be_stopped_and_nothing_else() {
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", migrate()));
+        begun(&mut orders);
+        orders.handle_timeout(at(10));
+        assert_eq!(orders.moving().count(), 0);
+        for (ticket, action) in [
+            (2, VmAction::Start),
+            (3, migrate()),
+            (4, VmAction::Forget { file: file() }),
+            (5, VmAction::Suspend),
+            (6, VmAction::Abort),
+            (7, VmAction::Destroy),
+        ] {
+            orders.submit(at(11), order(ticket, "a", action));
+        }
+        let busy = || Err(ActionError::Busy);
+        assert_eq!(answers(&mut orders), [(1, Err(ActionError::TimedOut)), (2, busy()), (3, busy())]);
+        let begun =
+            core::iter::from_fn(|| orders.poll_order(at(11))).map(|(slot, order)| (slot, order.ticket.0));
+        assert_eq!(begun.collect::<Vec<_>>(), [(FILES, 4), (0, 5), (1, 6), (2, 7)]);
+    }
+
+    #[test]
+    fn moves_that_all_hang_take_no_more() {
+        let mut orders = up();
+        for (ticket, domain) in [(1, "a"), (2, "b"), (3, "c")] {
+            orders.submit(at(0), order(ticket, domain, migrate()));
+        }
+        assert_eq!(begun(&mut orders).len(), MOVE_SLOTS);
+        orders.handle_timeout(at(10));
+        answers(&mut orders);
+        orders.submit(at(11), order(4, "d", migrate()));
+        orders.submit(at(11), order(5, "d", VmAction::Start));
+        assert_eq!(answers(&mut orders), [(4, Err(ActionError::Busy))]);
+        assert_eq!(begun(&mut orders), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_migration_waits_for_what_came_before_it() {
+        let mut orders = up();
+        for (ticket, domain) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+            orders.submit(at(0), order(ticket, domain, VmAction::Start));
+        }
+        orders.submit(at(0), order(5, "a", migrate()));
+        orders.submit(at(0), order(6, "d", migrate()));
+        assert_eq!(begun(&mut orders), [(0, 1), (1, 2), (2, 3)]);
+        orders.ended(0, Ok(()));
+        assert_eq!(begun(&mut orders), [(0, 4), (MOVES, 5)]);
+        orders.ended(0, Ok(()));
+        assert_eq!(begun(&mut orders), [(MOVES + 1, 6)]);
+    }
+
+    #[test]
+    fn a_file_is_taken_away_without_libvirt_and_after_what_reads_it() {
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", VmAction::Restore { file: file() }));
+        orders.submit(at(0), order(2, "a", VmAction::Forget { file: file() }));
+        assert_eq!(begun(&mut orders), [(MOVES, 1)]);
+        orders.ended(MOVES, Ok(()));
+        orders.submit(at(0), order(3, "a", VmAction::Resume));
+        assert_eq!(begun(&mut orders), [(FILES, 2)]);
+        orders.ended(FILES, Ok(()));
+        assert_eq!(begun(&mut orders), [(0, 3)]);
+        orders.ended(0, Ok(()));
+        answers(&mut orders);
+        orders.link_down();
+        orders.submit(at(0), order(4, "a", VmAction::Forget { file: file() }));
+        orders.submit(at(0), order(5, "a", VmAction::Restore { file: file() }));
+        assert_eq!(answers(&mut orders), [(5, Err(ActionError::NotConnected))]);
+        assert_eq!(begun(&mut orders), [(FILES, 4)]);
+    }
+
+    #[test]
+    fn how_long_a_vm_stood_still_is_told_before_the_end_and_not_after_a_timeout() {
+        let told = |orders: &mut Orders| core::iter::from_fn(|| orders.poll_output()).collect::<Vec<_>>();
+        let time = Duration::from_millis(45);
+        let mut orders = up();
+        orders.submit(at(0), order(1, "a", migrate()));
+        begun(&mut orders);
+        orders.stood_still(MOVES, time);
+        orders.ended(MOVES, Ok(()));
+        let ticket = Ticket(1);
+        let done = LibvirtInput::Done { ticket, result: Ok(()) };
+        assert_eq!(told(&mut orders), [LibvirtInput::Downtime { ticket, time }, done]);
+        orders.submit(at(0), order(2, "a", migrate()));
+        begun(&mut orders);
+        orders.handle_timeout(at(10));
+        told(&mut orders);
+        orders.stood_still(MOVES, time);
+        orders.ended(MOVES, Ok(()));
+        assert_eq!(told(&mut orders), [LibvirtInput::Ended { ticket: Ticket(2) }]);
     }
 
     #[test]

@@ -81,21 +81,28 @@ fn add(queue: &mut VecDeque<LibvirtInput>, input: LibvirtInput) {
             }
         }
         LibvirtInput::Lost { .. } => {
-            queue.retain(|other| matches!(other, LibvirtInput::Done { .. } | LibvirtInput::Ended { .. }));
+            queue.retain(is_about_an_order);
             queue.push_back(input);
         }
         LibvirtInput::Room(_) => {
             queue.retain(|other| !matches!(other, LibvirtInput::Room(_)));
             queue.push_back(input);
         }
+        LibvirtInput::Progress { ticket, .. } => {
+            let ticket = *ticket;
+            let older = |other: &LibvirtInput| matches!(other, LibvirtInput::Progress { ticket: its, .. } if *its == ticket);
+            queue.retain(|other| !older(other));
+            queue.push_back(input);
+        }
         LibvirtInput::Connected
         | LibvirtInput::Done { .. }
         | LibvirtInput::Ended { .. }
-        | LibvirtInput::Progress { .. }
-        | LibvirtInput::Downtime { .. } => {
-            queue.push_back(input);
-        }
+        | LibvirtInput::Downtime { .. } => queue.push_back(input),
     }
+}
+
+const fn is_about_an_order(input: &LibvirtInput) -> bool {
+    matches!(input, LibvirtInput::Done { .. } | LibvirtInput::Ended { .. } | LibvirtInput::Downtime { .. })
 }
 
 const fn has_no_cause(input: &LibvirtInput) -> bool {
@@ -118,6 +125,7 @@ fn renew(older: &mut LibvirtInput, mut newer: LibvirtInput) {
 mod tests {
     use super::*;
     use crate::engine::keeper::vm::{DomainView, Job, Off, Progress, Run, Ticket};
+    use core::time::Duration;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     fn domain(name: &str, life: u32, happened: Option<Happened>) -> LibvirtInput {
@@ -171,6 +179,15 @@ mod tests {
         let done = LibvirtInput::Done { ticket: Ticket(1), result: Ok(()) };
         let queue = queued(&[lost(), LibvirtInput::Connected, domain("a", 1, None), done.clone(), lost()]);
         assert_eq!(queue, [done, lost()]);
+    }
+
+    #[test]
+    fn how_far_a_migration_came_is_told_by_its_newest_word() {
+        let progress = |ticket, percent| LibvirtInput::Progress { ticket: Ticket(ticket), percent };
+        let downtime = LibvirtInput::Downtime { ticket: Ticket(1), time: Duration::from_millis(40) };
+        let queue = queued(&[progress(1, 10), progress(2, 20), progress(1, 30), downtime.clone()]);
+        assert_eq!(queue, [progress(2, 20), progress(1, 30), downtime.clone()]);
+        assert_eq!(queued(&[progress(1, 10), downtime.clone(), lost()]), [downtime, lost()]);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use super::calls::{Line, Link};
 use super::error::CallError;
 use super::kill::kill;
 use super::manager::{Deed, Fact, LinkId, Manager};
+use super::orders::{self, Lane, lane};
 use super::outbox::Outbox;
-use super::view;
-use super::{orders, watch};
+use super::{gauge, moves, view, watch};
 use crate::driver::clock;
-use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order};
+use crate::engine::keeper::vm::{ActionError, LibvirtInput, Order, VmAction};
 use crate::sys::libvirt::{Notice, Sink};
 use crate::sys::memory::release_code;
 use core::time::Duration;
@@ -166,7 +166,10 @@ struct Shell {
     openers: Crew,
     askers: Crew,
     actors: Crew,
+    movers: Crew,
     killers: Crew,
+    removers: Crew,
+    gauges: Crew,
     uuids: Uuids,
 }
 
@@ -186,8 +189,11 @@ pub fn start(uri: &str, period: Duration, inbox: Arc<Inbox>, outbox: Arc<Outbox>
         start_up: StartUp::Begun,
         openers: Crew::new("open", 1),
         askers: Crew::new("ask", watch::SLOTS),
-        actors: Crew::new("act", orders::SLOTS),
+        actors: Crew::new("act", orders::CALL_SLOTS),
+        movers: Crew::new("move", orders::MOVE_SLOTS),
         killers: Crew::new("kill", orders::KILL_SLOTS),
+        removers: Crew::new("file", orders::FILE_SLOTS),
+        gauges: Crew::new("gauge", gauge::SLOTS),
         uuids: Uuids::default(),
     };
     thread::Builder::new().name("libvirt".to_owned()).stack_size(STACK).spawn(move || shell.run())?;
@@ -236,6 +242,7 @@ impl Shell {
             Deed::Open(id) => self.open(id),
             Deed::Ask(slot, ask) => self.ask(slot, ask),
             Deed::Act(slot, order) => self.act(slot, order),
+            Deed::Gauge(slot, domain) => self.gauge(slot, domain),
             Deed::Tell(input) => self.outbox.push(input),
             Deed::Note(text) => log::warn!("{text}"),
         }
@@ -294,33 +301,69 @@ impl Shell {
     }
 
     fn act(&mut self, slot: usize, order: Order) {
-        if let Some(slot) = slot.checked_sub(orders::SLOTS) {
-            self.kill(slot, &order);
-            return;
-        }
-        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
-        let deadline = clock::now() + order.limit;
-        let job = move |own: &mut Own| {
-            let result = way.follow(own, |line| line.act(&order, deadline));
-            inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        let (lane, worker) = lane(slot);
+        let job = match lane {
+            Lane::Call | Lane::Move => self.call(slot, order),
+            Lane::Kill => self.kill(slot, order),
+            Lane::File => self.remove(slot, order),
         };
-        if let Err(error) = self.actors.run(slot, Box::new(job)) {
+        let crew = match lane {
+            Lane::Call => &mut self.actors,
+            Lane::Move => &mut self.movers,
+            Lane::Kill => &mut self.killers,
+            Lane::File => &mut self.removers,
+        };
+        if let Err(error) = crew.run(worker, job) {
             self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
         }
     }
 
-    /// Kills a VM's process, whatever libvirt does.
-    fn kill(&mut self, killer: usize, order: &Order) {
-        let (uri, inbox, slot) = (self.uri.clone(), Arc::clone(&self.inbox), orders::SLOTS + killer);
+    fn call(&self, slot: usize, order: Order) -> Job {
+        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
         let deadline = clock::now() + order.limit;
-        let name = order.domain.clone();
+        Box::new(move |own| {
+            let mut stood_still = None;
+            let result = way.follow(own, |line| line.act(&order, deadline, &mut stood_still));
+            if let Some(time) = stood_still {
+                inbox.push(Message::Fact(Fact::StoodStill(slot, time)));
+            }
+            inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        })
+    }
+
+    /// Kills a VM's process, whatever libvirt does.
+    fn kill(&self, slot: usize, order: Order) -> Job {
+        let (uri, inbox) = (self.uri.clone(), Arc::clone(&self.inbox));
+        let deadline = clock::now() + order.limit;
+        let name = order.domain;
         let uuid = self.uuids.lock().expect("no thread panics while it holds this").get(&name).cloned();
-        let job = move |_: &mut Own| {
+        Box::new(move |_| {
             let result = kill(&uri, &name, uuid.as_deref(), deadline);
             inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        })
+    }
+
+    /// Takes a file away, whatever libvirt does.
+    fn remove(&self, slot: usize, order: Order) -> Job {
+        let inbox = Arc::clone(&self.inbox);
+        Box::new(move |_| {
+            let VmAction::Forget { file } = &order.action else {
+                unreachable!("no other order is in this lane")
+            };
+            let result = moves::forget(file);
+            inbox.push(Message::Fact(Fact::Ended(slot, result.map_err(ActionError::from))));
+        })
+    }
+
+    fn gauge(&mut self, slot: usize, domain: String) {
+        let (way, inbox) = (self.way(), Arc::clone(&self.inbox));
+        let job = move |own: &mut Own| {
+            // What it does not say now it may say the next time.
+            let percent = way.follow(own, |line| line.gauge(&domain)).unwrap_or_default();
+            inbox.push(Message::Fact(Fact::Gauged(slot, percent)));
         };
-        if let Err(error) = self.killers.run(killer, Box::new(job)) {
-            self.inbox.push(Message::Fact(Fact::Ended(slot, Err(no_thread(&error).into()))));
+        if self.gauges.run(slot, Box::new(job)).is_err() {
+            self.inbox.push(Message::Fact(Fact::Gauged(slot, None)));
         }
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Calls under way at once, each on a connection of its own that is made when it is first needed: one safe call, one
 /// probe, and two that may hang. With those of the orders they are less than half of the workers of a libvirtd as
-/// shipped (`max_workers = 20` in libvirtd.conf).
+/// shipped (`max_workers = 20` in libvirtd.conf), and while as many VMs are moved as can be, two thirds of them.
 pub const SLOTS: usize = 4;
 /// Probes under way at once: half of the slots, so that stuck domains leave room for safe calls.
 const MAX_PROBES: usize = 2;
