@@ -452,6 +452,13 @@ impl Daemon {
                     };
                     self.control.answer(request, &reply);
                 }
+                Output::Reply { request, reply } => {
+                    let reply = match *reply {
+                        Reply::Status(status) => Reply::Status(self.with_own_warnings(status)),
+                        reply => reply,
+                    };
+                    self.control.answer(request, &reply);
+                }
                 Output::Send { to, datagram } => {
                     if let Some(network) = &mut self.network {
                         network.send(to, &datagram);
@@ -578,6 +585,10 @@ impl Daemon {
             Ask::Maintenance { host, on } => {
                 let mode = if on { HostMode::Maintenance } else { HostMode::Active };
                 self.command(now, request, who, Command::Mode { host, mode });
+            }
+            ask @ (Ask::Cluster | Ask::Explain { .. } | Ask::Plan { .. }) => {
+                let now_ms = clock::wall_ms();
+                self.engine.handle(now, Input::Ask { request, ask, now_ms });
             }
             Ask::Reload => {
                 let reply = match self.reload() {

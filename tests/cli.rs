@@ -5,6 +5,10 @@ use roost_proto::control::{
     HostState, HostStatus, Intent, Level, LibvirtStatus, MAX_LINE, Recoveries, Refusal, Reply, Request,
     ResourceStatus, Status,
 };
+use roost_proto::insight::{
+    Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
+    Quorum, QuorumState, Stuck, Subject, Verdict,
+};
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -173,6 +177,8 @@ fn status(health: Health, groups: Vec<GroupStatus>) -> Status {
         hosts: vec![],
         groups,
         warnings: vec![],
+        leader: None,
+        quorum: None,
     }
 }
 
@@ -246,12 +252,12 @@ fn a_healthy_host_is_one_line_a_group() {
     assert_eq!(
         lines[1..],
         [
-            "GROUP  VM     CONDITION    SINCE  WHY",
-            "mail   mail1  offline      3m20s",
-            "web    web1   online       3m20s",
+            "  GROUP  VM     CONDITION    SINCE  WHY",
+            "  mail   mail1  offline      3m20s",
+            "  web    web1   online       3m20s",
         ]
     );
-    assert_eq!(daemon.asked(), [Ask::Status]);
+    assert_eq!(daemon.asked(), [Ask::Cluster]);
     assert_eq!(daemon.asked.lock().expect("ours").first().map(|r| r.version), Some(CONTROL_VERSION));
 }
 
@@ -274,10 +280,10 @@ fn trouble_is_told_whole_and_in_place() {
     assert_eq!(
         lines,
         [
-            "GROUP  VM    CONDITION    SINCE  WHY",
-            "db     db1   left alone   3m20s  frozen; somebody paused the VM; `virsh resume` ends it",
-            "old    old1  online       3m20s  no controller: only the VM is watched",
-            "web    web1  recovering   3m20s  the guest gave up on 'site': httpd: it ends as soon as it is started; will ask the guest to reboot in 4s; recent recoveries: 1 reboot, 2 restarts",
+            "  GROUP  VM    CONDITION    SINCE  WHY",
+            "! db     db1   left alone   3m20s  frozen; somebody paused the VM; `virsh resume` ends it",
+            "  old    old1  online       3m20s  no controller: only the VM is watched",
+            "! web    web1  recovering   3m20s  the guest gave up on 'site': httpd: it ends as soon as it is started; will ask the guest to reboot in 4s; recent recoveries: 1 reboot, 2 restarts",
             "  site: faulted",
             "    httpd: it ends as soon as it is started (exit status 1)",
             "    | line 2",
@@ -317,7 +323,7 @@ fn long_names_are_never_cut() {
     let screen = on_terminal(&daemon, "status", &[("NO_COLOR", "1")]);
     assert!(screen.contains(&name), "{screen}");
     assert!(
-        screen.contains("\nweb    web1  online"),
+        screen.contains("\n  web    web1  online"),
         "one long name does not widen the others' columns:\n{screen}"
     );
 }
@@ -326,7 +332,7 @@ fn long_names_are_never_cut() {
 fn a_host_without_groups_says_so() {
     let (exit, out, _) =
         run(Daemon::answering(Reply::Status(status(Health::Healthy, vec![]))).roost(&["status"]));
-    assert_eq!((exit, out.lines().nth(1)), (0, Some("no group of the configuration runs on this host")));
+    assert_eq!((exit, out.lines().nth(1)), (0, Some("the configuration has no group")));
 }
 
 #[test]
@@ -547,7 +553,8 @@ fn hosts_are_shown_when_there_are_several() {
     assert_eq!(code, 1);
     assert!(text.contains("hv1   up                2  leads\n"), "{text}");
     assert!(text.contains("hv2   blocked           2  evicted, and not known to be off\n"), "{text}");
-    assert!(text.contains("on 'hv2'"), "{text}");
+    assert!(text.contains("  web    hv2   elsewhere    3m20s  whose it is did not say how it is"), "{text}");
+    assert!(text.contains("\n! hv2 ") && text.contains("\n  hv1 "), "{text}");
 }
 
 /// A daemon that takes an order, whose group is first `on_the_way` and then, told by an event, as `ends`.
@@ -567,7 +574,7 @@ fn obeying(on_the_way: GroupStatus, ends: GroupStatus) -> Daemon {
             let _ = stream.write_all(both.concat().as_bytes()); // at once, as they happened
             let _ = stream.read(&mut [0]); // until the other side hangs up
         }
-        Ask::Status => {
+        Ask::Cluster => {
             let group = if *reached.lock().expect("ours") { &ends } else { &on_the_way };
             say(stream, &Reply::Status(status(Health::Degraded, vec![group.clone()])));
         }
@@ -681,7 +688,7 @@ fn a_socket_that_may_not_be_opened_is_told_with_what_to_do() {
 #[test]
 fn daemons_that_talk_nonsense_are_not_believed() {
     for nonsense in
-        [&b"hello\n"[..], b"{}\n", b"{\"reply\":\"sing\"}\n", b"\xff\xfe\n", b"{\"reply\":\"end\"}\n"]
+        [&b"hello\n"[..], b"{}\n", b"{\"reply\":\"status\"}\n", b"\xff\xfe\n", b"{\"reply\":\"end\"}\n"]
     {
         let (exit, out, err) = run(Daemon::sending(nonsense).roost(&["status"]));
         assert_eq!((exit, out.as_str()), (76, ""), "{err}");
@@ -708,6 +715,361 @@ fn a_newer_daemon_that_says_more_is_understood() {
         let _ = stream.write_all(line.as_bytes());
     });
     assert_eq!(run(daemon.roost(&["status"])).0, 0);
+}
+
+/// A later daemon, by hand: a reply of a kind that is not known here, and a later version of one that is.
+#[test]
+fn a_daemon_that_is_too_new_is_told_with_what_to_upgrade() {
+    let later: [&[u8]; 2] =
+        [b"{\"reply\":\"sing\"}\n", b"{\"reply\":\"status\",\"version\":2,\"mood\":\"sunny\"}\n"];
+    for told in later {
+        let (exit, out, err) = run(Daemon::sending(told).roost(&["status"]));
+        assert_eq!((exit, out.as_str()), (76, ""), "{err}");
+        assert!(
+            err.contains("roostd is newer than this roost") && err.ends_with(": upgrade roost\n"),
+            "{err}"
+        );
+    }
+    let mut whole = status(Health::Healthy, vec![]);
+    whole.version = CONTROL_VERSION + 1;
+    let (exit, _, err) = run(Daemon::answering(Reply::Status(whole)).roost(&["status"]));
+    assert!(exit == 76 && err.contains("upgrade roost"), "{exit} {err}");
+}
+
+/// An older daemon, by hand: it refuses what it does not know, in the words that it always had.
+#[test]
+fn a_daemon_that_is_too_old_is_told_with_what_to_upgrade() {
+    let reason = "'{\"version\":1,\"ask\":\"cluster\"}' is no request that roostd 0.0.9 knows (unknown variant `cluster`); are roost and \
+                  roostd of one version?";
+    let old = || Daemon::answering(Reply::Refused { code: Refusal::BadRequest, reason: reason.into() });
+    for arguments in [&["status"][..], &["explain", "web"], &["plan", "--any", "1"]] {
+        let (exit, out, err) = run(old().roost(arguments));
+        assert_eq!((exit, out.as_str()), (76, ""));
+        assert!(err.contains("roostd 0.0.9") && err.contains("roostd is the older, so upgrade it"), "{err}");
+    }
+}
+
+fn host(name: &str, state: HostState, leads: bool, groups: u32, reason: &str) -> HostStatus {
+    HostStatus { name: name.into(), state, leads, votes: true, reason: reason.into(), groups }
+}
+
+fn quorum(state: QuorumState) -> Quorum {
+    Quorum { state, voters: 3, heard: 3, needed: 2, silent: vec![], means: vec![], remedy: vec![] }
+}
+
+/// Three hosts with twenty groups, of which one is in trouble, as any of them shows it.
+fn busy() -> Status {
+    let owners = ["hv1", "hv2", "hv3"];
+    let mut groups: Vec<GroupStatus> = (0..20)
+        .map(|nth| {
+            let mut group = group(&format!("application-{nth:02}"), Condition::Online, "");
+            group.owner = Some(owners[nth % 3].into());
+            group
+        })
+        .collect();
+    groups[4].condition = Condition::Recovering;
+    groups[4].reason =
+        "the guest gave up on 'site': httpd: it ends as soon as it is started; will reset the VM in 4s"
+            .into();
+    (groups[7].condition, groups[7].since_ms) = (Condition::Unknown, 0);
+    groups[7].reason = "'hv2' is not heard".into();
+    let mut status = status(Health::Degraded, groups);
+    status.leader = Some("hv3".into());
+    status.quorum = Some(quorum(QuorumState::Held));
+    status.hosts = vec![
+        host("hv1", HostState::Up, false, 7, ""),
+        host("hv2", HostState::Silent, false, 7, "not heard for 2 s"),
+        host("hv3", HostState::Up, true, 6, ""),
+    ];
+    status
+}
+
+#[test]
+fn a_cluster_is_one_screen_with_what_is_wrong_marked() {
+    let (exit, out, _) = run(Daemon::answering(Reply::Status(busy())).roost(&["status"]));
+    assert_eq!(exit, 1);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("cluster lab, host hv1, as of hv3, the leader: degraded  "), "{out}");
+    assert_eq!(
+        lines[1..11],
+        [
+            "  HOST  STATE        GROUPS  WHY",
+            "  hv1   up                7",
+            "! hv2   silent            7  not heard for 2 s",
+            "  hv3   up                6  leads",
+            "  GROUP           HOST  CONDITION    SINCE  WHY",
+            "  application-00  hv1   online       3m20s",
+            "  application-01  hv2   online       3m20s",
+            "  application-02  hv3   online       3m20s",
+            "  application-03  hv1   online       3m20s",
+            "! application-04  hv2   recovering   3m20s  the guest gave up on 'site': httpd: it ends as soon as it is started; will reset the VM in 4s",
+        ]
+    );
+    assert_eq!(lines[13], "! application-07  hv2   unknown          -  'hv2' is not heard");
+    assert_eq!(lines.len(), 26);
+    let screen = on_terminal(&Daemon::answering(Reply::Status(busy())), "status", &[("NO_COLOR", "1")]);
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "too wide:\n{screen}");
+}
+
+#[test]
+fn without_a_majority_it_is_the_first_thing_told_with_what_can_be_done() {
+    let mut status = busy();
+    status.leader = None;
+    status.health = Health::Broken;
+    status.quorum = Some(Quorum {
+        heard: 1,
+        silent: vec!["hv2".into(), "hv3".into()],
+        means: vec!["the groups of this host run on".into(), "nothing is decided".into()],
+        remedy: vec!["one more voter must be heard".into()],
+        ..quorum(QuorumState::Lost)
+    });
+    let (exit, out, _) = run(Daemon::answering(Reply::Status(status)).roost(&["status"]));
+    assert_eq!(exit, 2);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("cluster lab, host hv1, as far as it alone knows: broken  "), "{out}");
+    assert_eq!(
+        lines[1..6],
+        [
+            "NO MAJORITY: 1 of 3 voters heard, 2 needed; not heard: hv2, hv3",
+            "  the groups of this host run on",
+            "  nothing is decided",
+            "  to do: one more voter must be heard",
+            "  HOST  STATE        GROUPS  WHY",
+        ]
+    );
+}
+
+fn explained(subject: Subject) -> Explanation {
+    Explanation {
+        version: CONTROL_VERSION,
+        host: "hv1".into(),
+        leader: Some("hv3".into()),
+        quorum: quorum(QuorumState::Held),
+        subject,
+    }
+}
+
+fn case() -> PlanCase {
+    let moved = |group: &str, to: &str, step| PlannedMove {
+        group: group.into(),
+        from: Some("hv1".into()),
+        to: to.into(),
+        step,
+        memory_mib: 2048,
+    };
+    PlanCase {
+        without: vec!["hv1".into()],
+        quorum: true,
+        moves: vec![moved("db", "hv2", 1), moved("web", "hv3", 2)],
+        stuck: vec![Stuck {
+            group: "mail".into(),
+            from: Some("hv1".into()),
+            reason:
+                "no host that may run it has room: no room on 'hv2': it needs 4096 MiB, and 2048 MiB are left"
+                    .into(),
+        }],
+        unfenced: vec![],
+    }
+}
+
+#[test]
+fn a_group_is_explained() {
+    let verdict =
+        |host: &str, verdict, reason: &str| HostVerdict { host: host.into(), verdict, reason: reason.into() };
+    let mut group = GroupExplained {
+        name: "web".into(),
+        vm: "web1".into(),
+        intent: Intent::Online,
+        condition: Condition::Online,
+        owner: Some("hv1".into()),
+        why: vec!["it is wanted online".into()],
+        problems: vec![],
+        hosts: vec![
+            verdict("hv1", Verdict::Owner, "it is there"),
+            verdict("hv2", Verdict::Cannot, "'hv2' is in maintenance"),
+            verdict("hv3", Verdict::Next, "it has room: 4096 MiB are left"),
+        ],
+        next: vec!["if its VM stops or crashes: restart the VM on 'hv1' (0 of 3 within 1h made)".into()],
+    };
+    let tell = |group: &GroupExplained, json: bool| {
+        let daemon = Daemon::answering(Reply::Explanation(explained(Subject::Group(group.clone()))));
+        let arguments = if json { &["explain", "web", "--json"][..] } else { &["explain", "web"] };
+        let (exit, out, _) = run(daemon.roost(arguments));
+        assert_eq!(daemon.asked(), [Ask::Explain { subject: "web".into() }]);
+        (exit, out)
+    };
+    let (exit, out) = tell(&group, false);
+    assert_eq!(exit, 0);
+    assert_eq!(
+        out,
+        "group web, VM web1: online on hv1, as of hv3, the leader\n\
+         why\n  \
+           it is wanted online\n\
+         its hosts\n  \
+           hv1  is there  it is there\n  \
+           hv2  cannot    'hv2' is in maintenance\n  \
+           hv3  next      it has room: 4096 MiB are left\n\
+         what the next failure would do\n  \
+           if its VM stops or crashes: restart the VM on 'hv1' (0 of 3 within 1h made)\n"
+    );
+    group.problems = vec!["not protected from the loss of 'hv1'".into()];
+    let (exit, out) = tell(&group, false);
+    assert!(
+        exit == 1 && out.contains("\nproblems\n! not protected from the loss of 'hv1'\nits hosts\n"),
+        "{out}"
+    );
+    group.condition = Condition::GivenUp;
+    assert_eq!(tell(&group, false).0, 2);
+    let (exit, json) = tell(&group, true);
+    let told: Explanation = serde_json::from_str(&json).expect("its own object");
+    assert_eq!((exit, told), (2, explained(Subject::Group(group))));
+}
+
+#[test]
+fn a_host_is_explained() {
+    let host = HostExplained {
+        name: "hv1".into(),
+        state: HostState::Up,
+        why: vec!["it is in the cluster (start 5); it votes".into()],
+        problems: vec![],
+        fencing: FencingBy::Agent,
+        fencing_words: "fence agents (fence_ipmilan) switch it off".into(),
+        lost: Some(case()),
+    };
+    let daemon = Daemon::answering(Reply::Explanation(explained(Subject::Host(host))));
+    let (exit, out, _) = run(daemon.roost(&["explain", "hv1"]));
+    assert_eq!(exit, 0);
+    assert_eq!(
+        out,
+        "host hv1: up, as of hv3, the leader\n\
+         how it stands\n  \
+           it is in the cluster (start 5); it votes\n\
+         how it is known to run nothing when it is lost\n  \
+           fence agents (fence_ipmilan) switch it off\n\
+         if it were lost now\n  \
+           step  1  db   hv1 -> hv2  2048 MiB\n  \
+           step  2  web  hv1 -> hv3  2048 MiB\n\
+         ! mail stays down: no host that may run it has room: no room on 'hv2': it needs 4096 MiB, and 2048 MiB are left\n"
+    );
+    let screen = on_terminal(&daemon, "explain hv1", &[("NO_COLOR", "1")]);
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "too wide:\n{screen}");
+}
+
+#[test]
+fn a_plan_tells_who_goes_where_and_who_would_not_fit() {
+    let report = |fits, cases| PlanReport { version: CONTROL_VERSION, leader: "hv3".into(), fits, cases };
+    let mut good = case();
+    good.stuck.clear();
+    let daemon = Daemon::answering(Reply::Plan(report(true, vec![good.clone()])));
+    let (exit, out, _) = run(daemon.roost(&["plan", "--without", "hv1,hv2"]));
+    assert_eq!(exit, 0);
+    assert_eq!(
+        out,
+        "without hv1, as of hv3, the leader: 2 groups move, everything fits\n  \
+           step  1  db   hv1 -> hv2  2048 MiB\n  \
+           step  2  web  hv1 -> hv3  2048 MiB\n"
+    );
+    assert_eq!(daemon.asked(), [Ask::Plan { without: vec!["hv1".into(), "hv2".into()], any: false }]);
+
+    let mut bad = case();
+    bad.unfenced = vec!["hv1".into()];
+    let daemon = Daemon::answering(Reply::Plan(report(false, vec![bad, good])));
+    let (exit, out, _) = run(daemon.roost(&["plan", "--any", "1"]));
+    assert_eq!(exit, 1);
+    for words in [
+        "2 groups move, 1 group would not run",
+        "! mail stays down: no host that may run it has room",
+        "'hv1' has neither a fence agent nor a watchdog",
+        "not every host may be lost: 1 loss would leave groups down",
+    ] {
+        assert!(out.contains(words), "{words}: {out}");
+    }
+    assert_eq!(daemon.asked(), [Ask::Plan { without: vec![], any: true }]);
+    let (exit, json, _) = run(daemon.roost(&["plan", "--any", "1", "--json"]));
+    let told: PlanReport = serde_json::from_str(&json).expect("its own object");
+    assert!(exit == 1 && told.cases.len() == 2);
+    for wrong in [&["plan"][..], &["plan", "--any", "2"], &["plan", "--any", "1", "--without", "hv1"]] {
+        assert_eq!(run(daemon.roost(wrong)).0, 64, "{wrong:?}");
+    }
+}
+
+/// A terminal on which `roost watch` runs: what is typed, and what comes out until it ends.
+#[test]
+fn watching_redraws_what_changed_and_gives_the_terminal_back() {
+    let (looks, happens) = (Mutex::new(0), Mutex::new(None));
+    let (tell, told) = channel::<()>();
+    *happens.lock().expect("ours") = Some(told);
+    let daemon = Daemon::start(move |ask, stream| match ask {
+        Ask::Cluster => {
+            let mut looks = looks.lock().expect("ours");
+            *looks += 1;
+            let mut shown = busy();
+            if *looks > 1 {
+                shown.groups[4].condition = Condition::Online;
+                shown.groups[4].reason.clear();
+            }
+            say(stream, &Reply::Status(shown));
+        }
+        Ask::Events { after: u64::MAX, group: None, follow: true } => {
+            let told = happens.lock().expect("ours").take();
+            if told.is_some_and(|told| told.recv().is_ok()) {
+                say(stream, &Reply::Event(event(1, "it is well again")));
+            }
+            let _ = stream.read(&mut [0]); // until the other side hangs up
+        }
+        other => panic!("nobody asks {other:?}"),
+    });
+    let line = format!(
+        "stty rows 40 cols 100; stty -a > {0}/before; {ROOST} --socket {1} watch; echo ended $?; stty -a > {0}/after",
+        daemon.folder.0.display(),
+        daemon.socket().display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("NO_COLOR", "1").env("TERM", "xterm").env("TZ", "UTC");
+    let mut child =
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script(1) of bsdutils");
+    let mut out = child.stdout.take().expect("piped");
+    let mut keys = child.stdin.take().expect("piped");
+    let mut seen = String::new();
+    let mut until = |words: &str, seen: &mut String| {
+        let mut bytes = [0; 4096];
+        while !seen.contains(words) {
+            let count = out.read(&mut bytes).expect("the terminal");
+            assert!(count > 0, "it ended before {words:?}: {seen:?}");
+            *seen += &String::from_utf8_lossy(&bytes[..count]);
+        }
+    };
+    until("q ends this", &mut seen);
+    tell.send(()).expect("it follows");
+    until("application-04  hv2   online", &mut seen);
+    keys.write_all(b"q").expect("it reads");
+    until("ended 0", &mut seen);
+    let _ = child.wait();
+    assert!(seen.starts_with("\x1b[?1049h") && seen.contains("\x1b[?1049l"), "{seen:?}");
+    assert_eq!(seen.matches("\x1b[2J").count(), 2, "cleared at the start and never again: {seen:?}");
+    assert_eq!(seen.matches("application-00").count(), 1, "what did not change is not drawn again: {seen:?}");
+    let stty = |name: &str| std::fs::read_to_string(daemon.folder.0.join(name)).expect("it was written");
+    assert_eq!(stty("before"), stty("after"));
+}
+
+#[test]
+fn watching_without_a_terminal_is_refused_and_programs_get_lines() {
+    let daemon = Daemon::answering(Reply::Status(busy()));
+    let (exit, out, err) = run(daemon.roost(&["watch"]));
+    assert!(exit == 64 && out.is_empty() && err.contains("needs a terminal"), "{exit} {err}");
+    let daemon = Daemon::start(|ask, stream| match ask {
+        Ask::Cluster => say(stream, &Reply::Status(busy())),
+        _ => {
+            say(stream, &Reply::Event(event(1, "something")));
+        }
+    });
+    let (exit, out, err) = run(daemon.roost(&["watch", "--json"]));
+    assert!(
+        exit == 69 && err.contains("roostd hung up"),
+        "a follower is told that the daemon went away: {err}"
+    );
+    assert_eq!(out.lines().count(), 1, "nothing changed: {out}");
+    assert_eq!(serde_json::from_str::<Status>(&out).expect("a status").groups.len(), 20);
 }
 
 /// It is refused before it has said a word, as a daemon that is too busy does it.

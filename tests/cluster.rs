@@ -7,7 +7,10 @@ mod common;
 
 use common::{Bed, SOON};
 use nix::sys::signal::Signal;
-use roost_proto::control::{Ask, Condition, Event, EventKind, HostState, Intent, Reply};
+use roost_proto::control::{
+    Ask, Condition, Event, EventKind, GroupStatus, HostState, Intent, Refusal, Reply, Status,
+};
+use roost_proto::insight::QuorumState;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -437,4 +440,129 @@ fn who_has_another_key_or_another_clusters_name_is_not_let_in() {
         cluster.hosts[nth].run();
     }
     cluster.is_whole();
+}
+
+/// What the whole cluster looks like, asked on this host.
+fn cluster(bed: &Bed) -> Status {
+    match bed.ask(Ask::Cluster).pop() {
+        Some(Reply::Status(status)) => status,
+        other => panic!("no status: {other:?}"),
+    }
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn any_host_tells_of_all_explains_and_plans() {
+    let cluster_of_three = Cluster::founded();
+    let leader = HOSTS[cluster_of_three.leader()];
+    for bed in &cluster_of_three.hosts {
+        bed.until("it tells of all, as the leader knows it", |bed| {
+            let status = cluster(bed);
+            let well = |group: &GroupStatus| {
+                group.condition == Condition::Online && group.since_ms > 0 && group.owner.is_some()
+            };
+            let all = status.groups.len() == 3 && status.groups.iter().all(well);
+            (all && status.host == bed.host && status.leader.as_deref() == Some(leader)).then_some(())
+        });
+        let shown = roost(bed, &["status"]);
+        assert_eq!(words(&shown).matches("  online  ").count(), 3, "{}", words(&shown));
+        // Each group, wherever it is asked about: its own host tells how it is, the leader where it could go.
+        for nth in 1..=3 {
+            let told = words(&roost(bed, &["explain", &format!("web{nth}")]));
+            for part in [
+                format!("online on hv{nth}"),
+                format!("hv{nth}  is there"),
+                format!("it is online on 'hv{nth}', for "),
+                "  next      it has room: ".to_owned(),
+                format!("restart the VM on 'hv{nth}' (0 of 3 within 1h made)"),
+                format!("not protected from the loss of 'hv{nth}', which has neither"),
+                "its guest never had a controller".to_owned(),
+            ] {
+                assert!(told.contains(&part), "{part}: {told}");
+            }
+        }
+        let told = words(&roost(bed, &["explain", "hv2"]));
+        for part in [
+            "it is in the cluster",
+            "its own is 1 group: web2",
+            "neither a fence agent nor a watchdog",
+            "web2  hv2 -> hv",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let plan = roost(bed, &["plan", "--any", "1"]);
+        assert_eq!(plan.status.code(), Some(0), "{}", words(&plan));
+        assert!(words(&plan).contains("any one host may be lost"), "{}", words(&plan));
+        let plan = roost(bed, &["plan", "--without", "hv1,hv3"]);
+        assert_eq!(plan.status.code(), Some(1), "{}", words(&plan));
+        assert!(words(&plan).contains("no majority would be left"), "{}", words(&plan));
+        for (asked, told) in [("wbe1", "did you mean 'web1'?"), ("hv9", "did you mean 'hv1'?")] {
+            let refused = roost(bed, &["explain", asked]);
+            assert!(refused.status.code() == Some(65) && words(&refused).contains(told), "{refused:?}");
+        }
+        assert_eq!(roost(bed, &["plan", "--without", "hv9"]).status.code(), Some(65));
+    }
+}
+
+#[test]
+fn without_a_majority_it_is_said_at_once_what_that_means() {
+    let mut cluster_of_three = Cluster::founded();
+    for nth in [1, 2] {
+        cluster_of_three.hosts[nth].end(Signal::SIGKILL);
+    }
+    let bed = &cluster_of_three.hosts[0];
+    // An order that is given right now is refused as well, before a person wonders; the old bound was 10 s.
+    let begun = Instant::now();
+    let refused = roost(bed, &["freeze", "web1"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(refused.status.code(), Some(75), "{refused:?}");
+    for part in ["no majority: 1 of 3 voters are heard, and it takes 2", "'hv2'", "'hv3'", "start roostd on"]
+    {
+        assert!(words(&refused).contains(part), "{part}: {}", words(&refused));
+    }
+    let begun = Instant::now();
+    let shown = roost(bed, &["status"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(shown.status.code(), Some(2), "{}", words(&shown));
+    for part in [
+        "as far as it alone knows",
+        "NO MAJORITY: 1 of 3 voters heard, 2 needed",
+        "roost fence HOST --confirm",
+        "to do: ",
+    ] {
+        assert!(words(&shown).contains(part), "{part}: {}", words(&shown));
+    }
+    let explained = roost(bed, &["explain", "web1"]);
+    assert_eq!(explained.status.code(), Some(2), "{}", words(&explained));
+    assert!(words(&explained).contains("as far as hv1 alone knows"), "{}", words(&explained));
+    for arguments in [&["plan", "--any", "1"][..], &["fence", "hv2", "--confirm"], &["online", "web2"]] {
+        let refused = roost(bed, arguments);
+        assert_eq!(refused.status.code(), Some(75), "{arguments:?}: {}", words(&refused));
+    }
+    // One voter more is enough.
+    cluster_of_three.hosts[1].run();
+    let bed = &cluster_of_three.hosts[0];
+    bed.until("there is a majority again", |bed| {
+        cluster(bed).quorum.is_some_and(|quorum| quorum.state == QuorumState::Held).then_some(())
+    });
+    assert!(roost(bed, &["freeze", "web1"]).status.success());
+}
+
+/// An operator's tool of before, by hand, and one of a later version.
+#[test]
+fn older_and_newer_tools_are_answered() {
+    let cluster_of_three = Cluster::founded();
+    let bed = &cluster_of_three.hosts[0];
+    let old = bed.ask_text("{\"version\":1,\"ask\":\"status\"}");
+    assert!(matches!(old[..], [Reply::Status(_)]), "{old:?}");
+    for line in ["{\"version\":2,\"ask\":\"status\"}", "{\"version\":1,\"ask\":\"sing\"}"] {
+        let refused = bed.ask_text(line);
+        let [Reply::Refused { code: Refusal::BadRequest, reason }] = &refused[..] else {
+            panic!("{refused:?}")
+        };
+        assert!(reason.contains("roostd"), "{reason}");
+    }
 }

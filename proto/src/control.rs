@@ -5,6 +5,7 @@
 //! `roost --json` prints these very objects; their fields are only ever added to within one
 //! [`CONTROL_VERSION`].
 
+use crate::insight::{Explanation, PlanReport, Quorum};
 use crate::link::{GroupState, ResourceState};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,7 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Ask {
-    /// The state of everything: answered by one [`Reply::Status`].
+    /// The state of everything as this one host sees it: answered by one [`Reply::Status`], at once.
     Status,
     /// What happened: [`Reply::Event`]s, oldest first, then [`Reply::End`], which never comes when `follow` is set.
     Events {
@@ -99,6 +100,23 @@ pub enum Ask {
     },
     /// Metrics for a monitoring system: [`Reply::Metrics`]s, whose texts follow each other, then [`Reply::End`].
     Metrics,
+    /// The state of the whole cluster, as its leader and the groups' owners tell it: answered by one [`Reply::Status`], within
+    /// two seconds.
+    Cluster,
+    /// Why a group or a host is as it is: answered by one [`Reply::Explanation`].
+    Explain {
+        /// The name of either.
+        subject: String,
+    },
+    /// What would become of the groups: answered by one [`Reply::Plan`].
+    Plan {
+        /// If these hosts were lost together.
+        #[serde(default)]
+        without: Vec<String>,
+        /// If any one host were lost, each by itself.
+        #[serde(default)]
+        any: bool,
+    },
 }
 
 /// How a group is moved on purpose.
@@ -174,6 +192,10 @@ pub enum Reply {
         /// Why, and what to do.
         reason: String,
     },
+    /// Why something is as it is.
+    Explanation(Explanation),
+    /// What would become of the groups.
+    Plan(PlanReport),
 }
 
 /// Why something was not done.
@@ -196,6 +218,8 @@ pub enum Refusal {
     UnknownHost,
     /// It did not fit with how things are.
     NotDone,
+    /// No majority of the voters is heard, or no host leads: nothing can be decided, or told, meanwhile.
+    NoQuorum,
 }
 
 /// The state of everything, as one host sees it.
@@ -220,6 +244,12 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// What is dangerous or wrong beyond single groups, for people.
     pub warnings: Vec<String>,
+    /// The leader whose word it is; none when it is only what the answering host knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Whether the cluster can decide; not told of a cluster of one host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
 }
 
 /// One host of the cluster.
@@ -300,7 +330,7 @@ pub struct GroupStatus {
     pub condition: Condition,
     /// Why it is so, or what is being done; for people, may be empty.
     pub reason: String,
-    /// When `condition` last changed, in milliseconds of Unix time.
+    /// When `condition` last changed, in milliseconds of Unix time; 0 when the host that knows did not answer.
     pub since_ms: u64,
     /// The guest's controller.
     pub controller: ControllerStatus,
@@ -359,6 +389,8 @@ pub enum ControllerStatus {
     Silent,
     /// The VM does not run.
     Off,
+    /// Only the group's owner knows, and it did not answer.
+    Unknown,
 }
 
 /// A group inside a guest.

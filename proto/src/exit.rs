@@ -9,7 +9,7 @@ pub enum Exit {
     Ok = 0,
     /// Something is on its way, not known, or needs a look.
     Degraded = 1,
-    /// Something that should run was given up on.
+    /// Something that should run was given up on, or nothing can be decided.
     Broken = 2,
     /// The command line is none that the program knows.
     Usage = 64,
@@ -33,7 +33,7 @@ pub enum Exit {
 pub const TABLE: [(Exit, &str); 11] = [
     (Exit::Ok, "Done; or all is as wanted."),
     (Exit::Degraded, "Something is on its way, not known, or needs a look."),
-    (Exit::Broken, "Something that should run was given up on."),
+    (Exit::Broken, "Something that should run was given up on, or nothing can be decided."),
     (Exit::Usage, "The command line was not understood."),
     (Exit::UnknownGroup, "There is no group of that name."),
     (Exit::Unavailable, "The daemon, or the controller, does not run or does not answer."),

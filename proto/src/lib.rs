@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod control;
 pub mod exit;
 pub mod frame;
+pub mod insight;
 pub mod link;
 pub mod local;
 pub mod name;

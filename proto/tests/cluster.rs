@@ -7,7 +7,7 @@ use roost_proto::cluster::decision::{Asked, Decision, Entry, Proof};
 use roost_proto::cluster::raft::{Ballot, LogEntry, Payload, Position, RaftMessage, StorageId};
 use roost_proto::cluster::{
     Beat, Datagram, Echo, GroupReport, GroupState, Hello, HostId, Incarnation, LedgerId, Life, Message, Need,
-    Report, Room, Running, Silent, Stamp,
+    Question, Report, Room, Running, Silent, Stamp,
 };
 
 const A: HostId = HostId(300);
@@ -77,6 +77,15 @@ fn messages_of_each_kind() {
     let decision =
         Decision::Fenced { host: A, incarnation: LIFE, by: roost_proto::cluster::decision::FencedBy::Agent };
     frozen(vec![Message::Ask(Entry { asked: Some(asked), decision })], "0c0601ac02050102ac02050700");
+    let question = |question| vec![Message::Question { start: 5, number: 300, first: 2, lacks: 5, question }];
+    frozen(question(Question::Cluster), "070905ac02020500");
+    frozen(question(Question::Own), "070905ac02020501");
+    frozen(question(Question::Explain("web".to_owned())), "0b0905ac0202050203776562");
+    frozen(question(Question::Without(vec![A])), "0a0905ac0202050301ac02");
+    frozen(question(Question::WithoutAny), "070905ac02020504");
+    let answer =
+        Message::Answer { start: 5, number: 300, edition: 1, page: 2, pages: 3, bytes: b"x\xff".to_vec() };
+    frozen(vec![answer], "0a0a05ac020102030278ff");
     let two = Message::LastAnswered { host: A, incarnation: LIFE, ago_ms: 1 };
     frozen(vec![two.clone(), two], "0603ac020507010603ac02050701");
 }

@@ -6,6 +6,10 @@ use roost_proto::control::{
     HostState, HostStatus, Intent, Level, LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus,
     Status,
 };
+use roost_proto::insight::{
+    Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
+    Quorum, QuorumState, Stuck, Subject, Verdict,
+};
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use roost_proto::retry::Attempts;
 use roost_proto::state::{STATE_VERSION, Saved, SavedGroup};
@@ -38,6 +42,12 @@ fn requests() {
     frozen(&request(Ask::Fenced { host }), r#"{"version":1,"ask":"fenced","host":"hv2"}"#);
     frozen(&request(Ask::Reload), r#"{"version":1,"ask":"reload"}"#);
     frozen(&request(Ask::Metrics), r#"{"version":1,"ask":"metrics"}"#);
+    frozen(&request(Ask::Cluster), r#"{"version":1,"ask":"cluster"}"#);
+    frozen(&request(Ask::Explain { subject: group() }), r#"{"version":1,"ask":"explain","subject":"web"}"#);
+    frozen(
+        &request(Ask::Plan { without: vec!["hv2".to_owned()], any: false }),
+        r#"{"version":1,"ask":"plan","without":["hv2"],"any":false}"#,
+    );
 }
 
 #[test]
@@ -62,6 +72,95 @@ fn replies() {
         &Reply::Event(event),
         r#"{"reply":"event","seq":3,"at_ms":1700000000000,"level":"warning","kind":"vm-left-alone","group":"web","text":"paused"}"#,
     );
+}
+
+fn quorum() -> Quorum {
+    Quorum {
+        state: QuorumState::Lost,
+        voters: 3,
+        heard: 1,
+        needed: 2,
+        silent: vec!["hv2".into(), "hv3".into()],
+        means: vec!["m".into()],
+        remedy: vec!["r".into()],
+    }
+}
+
+fn case() -> PlanCase {
+    PlanCase {
+        without: vec!["hv1".into()],
+        quorum: true,
+        moves: vec![PlannedMove {
+            group: "web".into(),
+            from: Some("hv1".into()),
+            to: "hv2".into(),
+            step: 1,
+            memory_mib: 512,
+        }],
+        stuck: vec![Stuck { group: "db".into(), from: None, reason: "no room".into() }],
+        unfenced: vec!["hv1".into()],
+    }
+}
+
+#[test]
+fn explanations() {
+    let quorum =
+        || Quorum { state: QuorumState::Held, silent: vec![], means: vec![], remedy: vec![], ..quorum() };
+    let held =
+        r#""quorum":{"state":"held","voters":3,"heard":1,"needed":2,"silent":[],"means":[],"remedy":[]}"#;
+    let verdict = |host: &str, verdict| HostVerdict { host: host.into(), verdict, reason: "r".into() };
+    let group = GroupExplained {
+        name: "web".into(),
+        vm: "web1".into(),
+        intent: Intent::Online,
+        condition: Condition::Online,
+        owner: Some("hv1".into()),
+        why: vec!["w".into()],
+        problems: vec![],
+        hosts: vec![verdict("hv1", Verdict::Owner), verdict("hv2", Verdict::Next)],
+        next: vec!["n".into()],
+    };
+    let explanation = |subject| Explanation {
+        version: CONTROL_VERSION,
+        host: "hv3".into(),
+        leader: Some("hv2".into()),
+        quorum: quorum(),
+        subject,
+    };
+    let text = concat!(
+        r#"{"reply":"explanation","version":1,"host":"hv3","leader":"hv2",QUORUM,"subject":{"subject":"group","name":"web","vm":"web1","#,
+        r#""intent":"online","condition":"online","owner":"hv1","why":["w"],"problems":[],"hosts":["#,
+        r#"{"host":"hv1","verdict":"owner","reason":"r"},{"host":"hv2","verdict":"next","reason":"r"}],"next":["n"]}}"#
+    );
+    frozen(&Reply::Explanation(explanation(Subject::Group(group))), &text.replace("QUORUM", held));
+    let host = HostExplained {
+        name: "hv1".into(),
+        state: HostState::Up,
+        why: vec!["w".into()],
+        problems: vec!["p".into()],
+        fencing: FencingBy::Time,
+        fencing_words: "f".into(),
+        lost: Some(case()),
+    };
+    let text = concat!(
+        r#"{"reply":"explanation","version":1,"host":"hv3","leader":"hv2",QUORUM,"subject":{"subject":"host","name":"hv1","state":"up","#,
+        r#""why":["w"],"problems":["p"],"fencing":"time","fencing_words":"f","lost":CASE}}"#
+    );
+    let text = text.replace("QUORUM", held).replace("CASE", CASE);
+    frozen(&Reply::Explanation(explanation(Subject::Host(host))), &text);
+}
+
+const CASE: &str = concat!(
+    r#"{"without":["hv1"],"quorum":true,"moves":[{"group":"web","from":"hv1","to":"hv2","step":1,"memory_mib":512}],"#,
+    r#""stuck":[{"group":"db","reason":"no room"}],"unfenced":["hv1"]}"#
+);
+
+#[test]
+fn plans() {
+    let plan =
+        PlanReport { version: CONTROL_VERSION, leader: "hv2".into(), fits: false, cases: vec![case()] };
+    let text = r#"{"reply":"plan","version":1,"leader":"hv2","fits":false,"cases":[CASE]}"#;
+    frozen(&Reply::Plan(plan), &text.replace("CASE", CASE));
 }
 
 #[test]
@@ -111,6 +210,8 @@ fn status() {
         }],
         groups: vec![group],
         warnings: vec![],
+        leader: Some("hv2".into()),
+        quorum: Some(quorum()),
     };
     frozen(
         &status,
@@ -121,7 +222,8 @@ fn status() {
             r#""intent":"online","frozen":false,"condition":"recovering","reason":"will reset","since_ms":5,"controller":"connected","#,
             r#""apps":[{"name":"site","counts":true,"frozen":false,"state":{"faulted":{"resource":"db","reason":"ended","#,
             r#""exit":{"code":1},"output":"x"}},"not_running":[{"name":"db","state":"failed","detail":"ended"}]}],"#,
-            r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[]}],"warnings":[]}"#
+            r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[]}],"warnings":[],"leader":"hv2","#,
+            r#""quorum":{"state":"lost","voters":3,"heard":1,"needed":2,"silent":["hv2","hv3"],"means":["m"],"remedy":["r"]}}"#
         ),
     );
 }

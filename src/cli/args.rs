@@ -30,12 +30,29 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show every group: its VM, its condition, since when, and why
+    /// Show every host and every group of the cluster: its condition, since when, and why
     Status {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
+    /// Show the same, and go on showing it; q ends it
+    Watch {
+        /// Print one JSON object a line, now and after each change
+        #[arg(long)]
+        json: bool,
+    },
+    /// Explain why a group is where it is, and not elsewhere, or how a host stands, and what the next failure would do
+    Explain {
+        /// The group, or the host
+        #[arg(value_name = "GROUP|HOST")]
+        subject: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Work out where groups would go if hosts were lost, and whether they fit
+    Plan(Plan),
     /// Show what happened, oldest first
     Events(Events),
     /// Print metrics of this host, in OpenMetrics' text format
@@ -110,6 +127,21 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// Which hosts are lost.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("lost").required(true).args(["without", "any"])))]
+pub struct Plan {
+    /// These hosts, together
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub without: Vec<String>,
+    /// Any one host, each by itself
+    #[arg(long, value_name = "1", value_parser = clap::value_parser!(u8).range(1..=1))]
+    pub any: Option<u8>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which events, and how.

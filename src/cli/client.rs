@@ -6,8 +6,10 @@ use core::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, send};
 use roost_proto::control::{Ask, CONTROL_VERSION, MAX_LINE, Reply, Request, Status};
+use roost_proto::insight::{Explanation, PlanReport};
+use roost_proto::text::clip;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -80,13 +82,18 @@ impl Client {
             }
             Ok(_) => return Err(Error::Closed { how: "roostd hung up before it had answered".to_owned() }),
         }
-        let reply = serde_json::from_slice(&self.line);
-        self.line.clear();
+        let text = core::mem::take(&mut self.line);
+        let reply = serde_json::from_slice(&text);
         match reply {
             Ok(Reply::Refused { code, reason }) => Err(Error::Refused { code, reason }),
             Ok(reply) => Ok(Some(reply)),
-            Err(error) => Err(Error::NotUnderstood { what: error.to_string() }),
+            Err(error) => Err(not_understood(&text, &error)),
         }
+    }
+
+    /// What becomes readable when an answer comes.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
     }
 
     /// Whether more has come in than was taken.
@@ -104,17 +111,57 @@ fn closed(error: &io::Error) -> Error {
     Error::Closed { how: format!("the connection to roostd broke: {error}") }
 }
 
+/// What is wrong with a reply that cannot be read: one that names a later version, or is of a kind that is not known here, is a
+/// later daemon's.
+fn not_understood(text: &[u8], error: &serde_json::Error) -> Error {
+    let known = ["status", "event", "end", "done", "refused", "explanation", "plan"];
+    let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let later = value["version"].as_u64().is_some_and(|version| version > u64::from(CONTROL_VERSION));
+    match value["reply"].as_str() {
+        Some(kind) if later || !known.contains(&kind) => {
+            Error::NewerDaemon { what: format!("a reply '{}'", clip(kind, 40)) }
+        }
+        _ => Error::NotUnderstood { what: error.to_string() },
+    }
+}
+
 /// What is wrong with a reply that does not answer the question.
 pub fn unexpected() -> Error {
     Error::NotUnderstood { what: "another answer than the question calls for".to_owned() }
 }
 
-/// Asks how everything is.
+/// Asks how everything is, in the whole cluster.
 pub fn status(socket: &Path) -> Result<Status, Error> {
-    match Client::ask(socket, Ask::Status)?.next_reply()? {
-        Reply::Status(status) => Ok(status),
+    match Client::ask(socket, Ask::Cluster)?.next_reply()? {
+        Reply::Status(status) => checked(status.version, status),
         _ => Err(unexpected()),
     }
+}
+
+/// Asks why something is as it is.
+pub fn explain(socket: &Path, subject: &str) -> Result<Explanation, Error> {
+    match Client::ask(socket, Ask::Explain { subject: subject.to_owned() })?.next_reply()? {
+        Reply::Explanation(explanation) => checked(explanation.version, explanation),
+        _ => Err(unexpected()),
+    }
+}
+
+/// Asks what would become of the groups.
+pub fn plan(socket: &Path, ask: Ask) -> Result<PlanReport, Error> {
+    match Client::ask(socket, ask)?.next_reply()? {
+        Reply::Plan(plan) => checked(plan.version, plan),
+        _ => Err(unexpected()),
+    }
+}
+
+/// What a later version says is not read as if it were this one's.
+fn checked<T>(version: u16, told: T) -> Result<T, Error> {
+    if version > CONTROL_VERSION {
+        return Err(Error::NewerDaemon {
+            what: format!("version {version} of its answers, and {CONTROL_VERSION} is known here"),
+        });
+    }
+    Ok(told)
 }
 
 /// Orders something; what will be done, in the daemon's words.

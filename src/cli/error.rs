@@ -47,6 +47,11 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The daemon is of a later version, and what it said means nothing to this one.
+    NewerDaemon {
+        /// What it said.
+        what: String,
+    },
     /// The daemon refused.
     Refused {
         /// What kind of refusal.
@@ -60,6 +65,8 @@ pub enum Error {
     Usage(Never),
     /// No key could be made.
     Key(KeyError),
+    /// What needs a terminal has none.
+    NoTerminal,
     /// Standard output does not take what is written.
     Output(io::Error),
 }
@@ -70,13 +77,13 @@ impl Error {
         match self {
             Self::NotRunning { .. } | Self::NoAnswer { .. } | Self::Closed { .. } => Exit::Unavailable,
             Self::NoPermission { .. } => Exit::NotPermitted,
-            Self::NotUnderstood { .. } => Exit::Protocol,
+            Self::NotUnderstood { .. } | Self::NewerDaemon { .. } => Exit::Protocol,
             Self::Refused { code, .. } => match code {
                 Refusal::UnknownGroup | Refusal::UnknownHost => Exit::UnknownGroup,
                 Refusal::NotPermitted => Exit::NotPermitted,
                 Refusal::BadRequest => Exit::Protocol,
                 Refusal::BadConfiguration => Exit::Configuration,
-                Refusal::NotStored | Refusal::Busy | Refusal::NotDone => Exit::TryAgain,
+                Refusal::NotStored | Refusal::Busy | Refusal::NotDone | Refusal::NoQuorum => Exit::TryAgain,
             },
             Self::Configuration(_) => Exit::Configuration,
             Self::Usage(_) => Exit::Usage,
@@ -86,6 +93,7 @@ impl Error {
             }
             Self::Key(KeyError::System { .. } | KeyError::Missing(_)) => Exit::System,
             Self::Key(KeyError::Open { .. } | KeyError::Malformed { .. }) => Exit::Configuration,
+            Self::NoTerminal => Exit::Usage,
             Self::Output(_) => Exit::System,
         }
     }
@@ -129,15 +137,24 @@ impl fmt::Display for Error {
                 "roostd does not speak as this roost {} does: {what}; compare with 'roostd --version'",
                 env!("CARGO_PKG_VERSION")
             ),
+            Self::NewerDaemon { what } => write!(
+                f,
+                "roostd is newer than this roost {}, and says what it does not know ({what}): upgrade roost",
+                env!("CARGO_PKG_VERSION")
+            ),
             Self::Refused { code: Refusal::BadRequest, reason } => write!(
                 f,
-                "roostd did not understand this roost {}: {reason}; compare with 'roostd --version'",
+                "roostd did not understand this roost {}: {reason}; compare with 'roostd --version': as a rule roostd is the older, so \
+                 upgrade it, and restart it",
                 env!("CARGO_PKG_VERSION")
             ),
             Self::Refused { reason, .. } => f.write_str(reason),
             Self::Configuration(error) => error.fmt(f),
             Self::Usage(never) => never.fmt(f),
             Self::Key(error) => error.fmt(f),
+            Self::NoTerminal => f.write_str(
+                "'roost watch' needs a terminal; programs ask with 'roost watch --json' or 'roost events --follow'",
+            ),
             Self::Output(error) => write!(f, "standard output cannot be written: {error}"),
         }
     }

@@ -7,12 +7,16 @@ mod client;
 mod completions;
 mod error;
 mod events;
+mod explain;
 mod keygen;
 mod order;
+mod plan;
+mod screen;
 mod show;
 mod since;
 mod status;
 mod travel;
+mod watch;
 
 use args::{Cli, Command, OnOff};
 use clap::Parser;
@@ -58,6 +62,18 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
     match &cli.command {
         Command::Status { json } => status(cli, *json, out),
         Command::Metrics => metrics(socket, out),
+        Command::Watch { json } => watch::run(socket, *json, out),
+        Command::Explain { subject, json } => {
+            let answer = client::explain(socket, subject)?;
+            let exit = explain::exit(&answer);
+            print(&answer, *json, explain::render, exit, out)
+        }
+        Command::Plan(wanted) => {
+            let ask = Ask::Plan { without: wanted.without.clone(), any: wanted.any.is_some() };
+            let answer = client::plan(socket, ask)?;
+            let exit = if answer.fits { Exit::Ok } else { Exit::Degraded };
+            print(&answer, wanted.json, plan::render, exit, out)
+        }
         Command::Events(wanted) => events::run(socket, wanted, out).map(|()| Exit::Ok),
         Command::Online(wanted) => order::intent(socket, wanted, Intent::Online, out),
         Command::Offline(wanted) => order::intent(socket, wanted, Intent::Offline, out),
@@ -96,11 +112,23 @@ fn metrics(socket: &Path, out: &mut impl Write) -> Result<Exit, Error> {
 
 fn status(cli: &Cli, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
     let answer = client::status(&cli.socket)?;
+    let exit = status::exit(answer.health);
+    print(&answer, json, |status, look| status::render(status, &show::Clock::now(), look), exit, out)
+}
+
+/// Prints an answer, for people or for programs.
+fn print<T: serde::Serialize>(
+    answer: &T,
+    json: bool,
+    render: impl FnOnce(&T, show::Look) -> String,
+    exit: Exit,
+    out: &mut impl Write,
+) -> Result<Exit, Error> {
     let text = if json {
-        serde_json::to_string(&answer).expect("a status is plain data") + "\n"
+        serde_json::to_string(answer).expect("an answer is plain data") + "\n"
     } else {
-        status::render(&answer, &show::Clock::now(), show::Look::of_stdout())
+        render(answer, show::Look::of_stdout())
     };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)?;
-    Ok(status::exit(answer.health))
+    Ok(exit)
 }

@@ -1,13 +1,16 @@
 //! `roost status`: one line for each group that is well, and for each other one all that an operator needs to know
-//! at 3 a.m. What is wrong stands where the eye ends: last, next to the prompt, are dangers and warnings.
+//! at 3 a.m. What is not well has a mark before it; without a majority, what that means stands first. What else is wrong
+//! stands where the eye ends: last, next to the prompt, are dangers and warnings.
 
 use super::show::{Clock, Ink, Look, wrap};
+use crate::engine::keeper::health;
 use core::fmt::Write;
 use roost_proto::control::{
     AppStatus, Condition, ControllerStatus, GroupStatus, Health, HostState, HostStatus, Intent,
     LibvirtStatus, MovingStatus, Recoveries, Status,
 };
 use roost_proto::exit::Exit;
+use roost_proto::insight::{Quorum, QuorumState};
 use roost_proto::link::{Exit as Ended, Fault, GroupState, ResourceState};
 use roost_proto::text::printable;
 
@@ -21,6 +24,9 @@ const STATE_COLUMNS: usize = 11;
 const SINCE_COLUMNS: usize = 6;
 /// Lines of a fault's output that are shown; all of them are in `--json` and in the events.
 const OUTPUT_LINES: usize = 5;
+
+/// What stands before what is not well, and before all else.
+const MARKS: (&str, &str) = ("! ", "  ");
 
 /// The exit status that tells `health`.
 pub const fn exit(health: Health) -> Exit {
@@ -38,13 +44,17 @@ pub fn render(status: &Status, clock: &Clock, look: Look) -> String {
         let text = format!("libvirt does not answer: {}; VMs run on, and are not touched", printable(reason));
         screen += &painted(look, Ink::Bad, &wrap(&text, 0, look.width));
     }
+    if let Some(quorum) = status.quorum.as_ref().filter(|quorum| quorum.state != QuorumState::Held) {
+        screen += &render_quorum(quorum, look);
+    }
     screen += &render_hosts(&status.hosts, look);
     if status.groups.is_empty() {
-        screen += "no group of the configuration runs on this host\n";
+        screen += "the configuration has no group\n";
     } else {
-        let columns = Columns::of(&status.groups);
-        screen +=
-            &look.paint(Ink::Faint, columns.line("GROUP", "VM", "CONDITION", "SINCE", "WHY").trim_end());
+        let columns = Columns::of(status);
+        let place = if columns.place == Place::Vm { "VM" } else { "HOST" };
+        let titles = columns.line(MARKS.1, "GROUP", place, "CONDITION", "SINCE", "WHY");
+        screen += &look.paint(Ink::Faint, titles.trim_end());
         screen.push('\n');
         for group in &status.groups {
             screen += &render_group(group, &columns, clock, look);
@@ -60,10 +70,40 @@ fn header(status: &Status, clock: &Clock, look: Look) -> String {
         Health::Degraded => ("degraded", Ink::Doubtful),
         Health::Broken => ("broken", Ink::Bad),
     };
-    let of = printable(&format!("cluster {}, host {}: ", status.cluster, status.host));
+    let whose = match &status.leader {
+        _ if status.hosts.len() < 2 => String::new(),
+        Some(leader) if *leader == status.host => ", the leader".to_owned(),
+        Some(leader) => format!(", as of {leader}, the leader"),
+        None => ", as far as it alone knows".to_owned(),
+    };
+    let of = printable(&format!("cluster {}, host {}{whose}: ", status.cluster, status.host));
     let gap =
         look.width.unwrap_or(0).saturating_sub(of.chars().count() + word.len() + clock.here().len()).max(2);
     format!("{of}{}{:gap$}{}\n", look.paint(ink, word), "", clock.here())
+}
+
+/// That nothing can be decided, what it means, and what can be done.
+pub fn render_quorum(quorum: &Quorum, look: Look) -> String {
+    let word = match quorum.state {
+        QuorumState::Held => return String::new(),
+        QuorumState::Electing => "no leader yet",
+        QuorumState::Lost => "NO MAJORITY",
+        QuorumState::Unfounded => "not founded yet",
+    };
+    let ink = if quorum.state == QuorumState::Electing { Ink::Doubtful } else { Ink::Bad };
+    let mut text =
+        format!("{word}: {} of {} voters heard, {} needed", quorum.heard, quorum.voters, quorum.needed);
+    if !quorum.silent.is_empty() {
+        text += &format!("; not heard: {}", quorum.silent.join(", "));
+    }
+    let mut screen = painted(look, ink, &wrap(&printable(&text), 0, look.width));
+    for words in &quorum.means {
+        screen += &wrap(&printable(words), 2, look.width);
+    }
+    for words in &quorum.remedy {
+        screen += &wrap(&printable(&format!("to do: {words}")), 2, look.width);
+    }
+    screen
 }
 
 /// One line for each host, when there is more than one.
@@ -72,20 +112,13 @@ fn render_hosts(hosts: &[HostStatus], look: Look) -> String {
         return String::new();
     }
     let name = hosts.iter().map(|host| host.name.chars().count()).fold(4, usize::max);
-    let line = |host: &str, state: &str, groups: &str, why: &str| {
-        format!("{host:<name$}  {state:<STATE_COLUMNS$}  {groups:>6}  {why}")
+    let line = |mark: &str, host: &str, state: &str, groups: &str, why: &str| {
+        format!("{mark}{host:<name$}  {state:<STATE_COLUMNS$}  {groups:>6}  {why}")
     };
-    let mut text = look.paint(Ink::Faint, line("HOST", "STATE", "GROUPS", "WHY").trim_end());
+    let mut text = look.paint(Ink::Faint, line(MARKS.1, "HOST", "STATE", "GROUPS", "WHY").trim_end());
     text.push('\n');
     for host in hosts {
-        let (word, ink) = match host.state {
-            HostState::Up => ("up", Ink::Good),
-            HostState::Silent => ("silent", Ink::Bad),
-            HostState::Blocked => ("blocked", Ink::Bad),
-            HostState::Out => ("out", Ink::Doubtful),
-            HostState::Maintenance => ("maintenance", Ink::Doubtful),
-            HostState::Quarantined => ("quarantined", Ink::Doubtful),
-        };
+        let (word, ink) = state(host.state);
         let role = match (host.leads, host.votes) {
             (true, _) => "leads",
             (false, true) => "",
@@ -94,7 +127,8 @@ fn render_hosts(hosts: &[HostStatus], look: Look) -> String {
         let why = [role, host.reason.as_str()];
         let why: Vec<&str> = why.into_iter().filter(|part| !part.is_empty()).collect();
         let name = printable(&host.name);
-        let start = line(&name, word, &host.groups.to_string(), "");
+        let mark = if host.state == HostState::Up { MARKS.1 } else { MARKS.0 };
+        let start = line(mark, &name, word, &host.groups.to_string(), "");
         let painted = start.replacen(word, &look.paint(ink, word), 1);
         let painted = if name.contains(word) { start.clone() } else { painted };
         let why = printable(&why.join("; "));
@@ -109,39 +143,74 @@ fn render_hosts(hosts: &[HostStatus], look: Look) -> String {
     text
 }
 
+/// A host's state in a word.
+pub const fn state(state: HostState) -> (&'static str, Ink) {
+    match state {
+        HostState::Up => ("up", Ink::Good),
+        HostState::Silent => ("silent", Ink::Bad),
+        HostState::Blocked => ("blocked", Ink::Bad),
+        HostState::Out => ("out", Ink::Doubtful),
+        HostState::Maintenance => ("maintenance", Ink::Doubtful),
+        HostState::Quarantined => ("quarantined", Ink::Doubtful),
+    }
+}
+
+/// What stands in the second column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The VM: there is one host.
+    Vm,
+    /// The host.
+    Host,
+}
+
 /// Widths of the columns of names.
 struct Columns {
     group: usize,
-    vm: usize,
+    second: usize,
+    place: Place,
 }
 
 impl Columns {
-    fn of(groups: &[GroupStatus]) -> Self {
-        let widest = |name: fn(&GroupStatus) -> &str, title: usize| {
-            groups
-                .iter()
-                .map(|group| name(group).chars().count())
-                .filter(|&w| w <= NAME_COLUMNS)
-                .fold(title, usize::max)
+    fn of(status: &Status) -> Self {
+        let place = if status.hosts.len() < 2 { Place::Vm } else { Place::Host };
+        let widest = |name: &dyn Fn(&GroupStatus) -> usize, title: usize| {
+            status.groups.iter().map(name).filter(|&width| width <= NAME_COLUMNS).fold(title, usize::max)
         };
-        Self { group: widest(|g| &g.name, 5), vm: widest(|g| &g.vm, 2) }
+        Self {
+            group: widest(&|group| group.name.chars().count(), 5),
+            second: match place {
+                Place::Vm => widest(&|group| group.vm.chars().count(), 2),
+                Place::Host => widest(&|group| group.owner.as_deref().unwrap_or("-").chars().count(), 4),
+            },
+            place,
+        }
+    }
+
+    fn second<'a>(&self, group: &'a GroupStatus) -> &'a str {
+        match self.place {
+            Place::Vm => &group.vm,
+            Place::Host => group.owner.as_deref().unwrap_or("-"),
+        }
     }
 
     /// One line, to which `why` may be added.
-    fn line(&self, group: &str, vm: &str, condition: &str, since: &str, why: &str) -> String {
+    fn line(&self, mark: &str, group: &str, second: &str, condition: &str, since: &str, why: &str) -> String {
         format!(
-            "{group:<g$}  {vm:<v$}  {condition:<CONDITION_COLUMNS$}  {since:>SINCE_COLUMNS$}  {why}",
+            "{mark}{group:<g$}  {second:<v$}  {condition:<CONDITION_COLUMNS$}  {since:>SINCE_COLUMNS$}  {why}",
             g = self.group,
-            v = self.vm
+            v = self.second
         )
     }
 }
 
 fn render_group(group: &GroupStatus, columns: &Columns, clock: &Clock, look: Look) -> String {
     let (word, ink) = condition(group.condition);
-    let why = why(group);
-    let start =
-        columns.line(&printable(&group.name), &printable(&group.vm), word, &clock.ago(group.since_ms), "");
+    let why = why(group, columns.place);
+    let mark = if health(group) == Health::Healthy { MARKS.1 } else { MARKS.0 };
+    let since = if group.since_ms == 0 { "-".to_owned() } else { clock.ago(group.since_ms) };
+    let (name, second) = (printable(&group.name), printable(columns.second(group)));
+    let start = columns.line(mark, &name, &second, word, &since, "");
     let room = look.width.unwrap_or(usize::MAX).saturating_sub(start.chars().count());
     // The word is unique in the line from the column where it stands, which is after two names of any kind.
     let mut text = match start.rfind(word) {
@@ -159,7 +228,8 @@ fn render_group(group: &GroupStatus, columns: &Columns, clock: &Clock, look: Loo
     text
 }
 
-const fn condition(condition: Condition) -> (&'static str, Ink) {
+/// A condition in a word.
+pub const fn condition(condition: Condition) -> (&'static str, Ink) {
     match condition {
         Condition::Offline => ("offline", Ink::Faint),
         Condition::Stopping => ("stopping", Ink::Doubtful),
@@ -176,7 +246,7 @@ const fn condition(condition: Condition) -> (&'static str, Ink) {
     }
 }
 
-fn why(group: &GroupStatus) -> String {
+fn why(group: &GroupStatus, place: Place) -> String {
     let frozen = if group.frozen { "frozen" } else { "" };
     let unwatched = match (group.controller, group.condition, group.reason.as_str()) {
         (ControllerStatus::Never, Condition::Online, "") => "no controller: only the VM is watched",
@@ -184,7 +254,8 @@ fn why(group: &GroupStatus) -> String {
     };
     let recovered = if group.intent == Intent::Online { recoveries(group.recoveries) } else { String::new() };
     let on = match (&group.owner, group.condition) {
-        (Some(owner), Condition::Elsewhere) => format!("on '{}'", printable(owner)),
+        (Some(owner), Condition::Elsewhere) if place == Place::Vm => format!("on '{}'", printable(owner)),
+        (Some(_), Condition::Elsewhere) => "whose it is did not say how it is".to_owned(),
         _ => String::new(),
     };
     let moving = group.moving.as_ref().map(moving).unwrap_or_default();

@@ -311,7 +311,15 @@ fn question(
     let who =
         getsockopt(socket, PeerCredentials).map_err(|error| (Refusal::NotPermitted, error.to_string()))?;
     let name = if who.uid() == 0 { "root".to_owned() } else { format!("user {}", who.uid()) };
-    let looks = matches!(request.ask, Ask::Status | Ask::Events { .. } | Ask::Metrics);
+    let looks = matches!(
+        request.ask,
+        Ask::Status
+            | Ask::Events { .. }
+            | Ask::Metrics
+            | Ask::Cluster
+            | Ask::Explain { .. }
+            | Ask::Plan { .. }
+    );
     if looks || who.uid() == 0 || is_operator(who.gid(), socket, operators) {
         return Ok((name, request.ask));
     }

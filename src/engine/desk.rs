@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 
 /// How long an operator waits for an answer: longer than an election and a commit take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A host that hears no majority says so to an operator after so long: less than the two seconds after which a person wonders,
+/// and as long as it takes to notice.
+const HOPELESS_AFTER: Duration = Duration::from_millis(1500);
 /// Requests that wait, at most.
 pub const MAX_WAITING: usize = 64;
 
@@ -58,8 +61,18 @@ pub struct Ask {
     pub wish: Wish,
     /// What the asker is told when it is decided; of a move the decision tells.
     pub done: String,
-    until: Instant,
+    asked: Instant,
     number: u64,
+}
+
+impl Ask {
+    fn until(&self) -> Instant {
+        self.asked + PATIENCE
+    }
+
+    fn is_hopeless_from(&self) -> Option<Instant> {
+        self.request.map(|_| self.asked + HOPELESS_AFTER)
+    }
 }
 
 /// The requests of one life of this host.
@@ -95,7 +108,7 @@ impl Desk {
         if request.is_none() && self.asks.iter().any(|ask| ask.wish == wish) {
             return Ok(());
         }
-        self.asks.push_back(Ask { request, wish, done, until: now + PATIENCE, number: self.next });
+        self.asks.push_back(Ask { request, wish, done, asked: now, number: self.next });
         self.next += 1;
         Ok(())
     }
@@ -135,13 +148,23 @@ impl Desk {
 
     /// Requests whose time is over.
     pub fn expired(&mut self, now: Instant) -> Option<Ask> {
-        let ask = self.asks.pop_front_if(|ask| now >= ask.until)?;
+        let ask = self.asks.pop_front_if(|ask| now >= ask.until())?;
         self.proposed_in = None;
         Some(ask)
     }
 
-    /// When the first request's time is over.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.asks.front().map(|ask| ask.until)
+    /// An operator's request that waited long enough, while no majority is heard.
+    pub fn hopeless(&mut self, now: Instant) -> Option<Ask> {
+        let place = self.asks.iter().position(|ask| ask.is_hopeless_from().is_some_and(|at| now >= at))?;
+        if place == 0 {
+            self.proposed_in = None;
+        }
+        self.asks.remove(place)
+    }
+
+    /// When to look again after `now`: the first request's time is over, or a majority must be heard by then.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let hopeless = self.asks.iter().filter_map(Ask::is_hopeless_from).filter(|at| *at > now);
+        hopeless.chain(self.asks.front().map(Ask::until)).min()
     }
 }

@@ -6,7 +6,10 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod answers;
+pub mod consult;
 mod desk;
+mod explain;
 pub mod fence;
 pub mod keeper;
 pub mod leader;
@@ -16,6 +19,7 @@ pub mod ledger;
 pub mod member;
 mod moves;
 mod operator;
+mod quorum;
 pub mod raft;
 mod report;
 mod rights;
@@ -29,6 +33,8 @@ mod versions;
 pub mod watchdog;
 
 use crate::config::Config;
+use answers::Purpose;
+use consult::Consult;
 use core::time::Duration;
 use desk::{Desk, Named, Wish};
 use fence::{FenceOrder, FenceResult, FenceTicket};
@@ -47,7 +53,7 @@ use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
     Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
 };
-use roost_proto::control::{EventKind, Level, MoveMethod, Refusal};
+use roost_proto::control::{Ask, EventKind, Level, MoveMethod, Refusal, Reply};
 use roost_proto::retry::Jitter;
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
@@ -93,6 +99,16 @@ pub enum Input {
         who: String,
         /// What is ordered.
         command: Command,
+    },
+    /// An operator asks something that others may have to be asked; answered with [`Output::Reply`] within
+    /// [`consult::WITHIN`].
+    Ask {
+        /// Names the question in the answer.
+        request: RequestId,
+        /// What.
+        ask: Ask,
+        /// The time, in milliseconds of Unix time: what is answered is told against it.
+        now_ms: u64,
     },
     /// [`keeper::Output::Store`] ended.
     Stored(Result<(), String>),
@@ -205,6 +221,13 @@ pub enum Output {
         /// What will happen, or why nothing will.
         answer: Result<String, (Refusal, String)>,
     },
+    /// Answer an operator's question.
+    Reply {
+        /// Whose question.
+        request: RequestId,
+        /// The answer.
+        reply: Box<Reply>,
+    },
     /// This life is over, and nothing of it is left here: the daemon begins anew, with the next start number.
     BeginAnew,
     /// After [`Input::Leave`]: everything was given back, or the time for it is over; the daemon may end.
@@ -296,6 +319,7 @@ pub struct Engine {
     /// What the keeper said of its groups the last time, by name.
     reports: Vec<GroupReport>,
     desk: Desk,
+    consult: Consult<Purpose>,
     stand: Stand,
     lease: Lease,
     /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
@@ -392,6 +416,7 @@ impl Engine {
             reporter: Reporter::default(),
             reports: Vec::new(),
             desk: Desk::new(me, incarnation),
+            consult: Consult::new(incarnation.start),
             stand: Stand::Waiting,
             lease: Lease::Out,
             owned: BTreeSet::new(),
@@ -504,6 +529,7 @@ impl Engine {
                 }
             }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
+            Input::Ask { request, ask, now_ms } => self.ask(now, request, ask, now_ms),
             Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
             Input::Datagram { from, incarnation, datagram } => self.hear(now, from, incarnation, datagram),
             Input::Knows { host, newest } => self.known.shows(host, newest),
@@ -554,7 +580,8 @@ impl Engine {
             Some(self.next_beat),
             self.raft.poll_timeout(),
             self.keeper.poll_timeout(),
-            self.desk.deadline(),
+            self.desk.deadline(self.awake),
+            self.consult.deadline(),
             lease,
             leader,
         ]
@@ -611,6 +638,7 @@ impl Engine {
         self.take_from_keeper(now);
         self.report(now);
         self.serve_desk(now);
+        self.serve_consult(now);
         while self.take_from_raft(now) {}
         self.compact(now);
         self.look_at_end(now);
@@ -927,6 +955,15 @@ impl Engine {
                 "no majority of voters has decided it within 10 s; it may still be, see `roost status`"
                     .to_owned();
             self.answer(ask.request, Err((Refusal::NotStored, reason)));
+        }
+        while self.contact == Contact::Few
+            && let Some(ask) = self.desk.hopeless(now)
+        {
+            let reason = format!(
+                "{}. The order is not kept here; if a leader had it before, it may still be carried out: see `roost status` then",
+                self.no_quorum(now)
+            );
+            self.answer(ask.request, Err((Refusal::NoQuorum, reason)));
         }
         if self.raft.is_leader()
             && let Some(named) = self.desk.propose_in(self.raft.term())

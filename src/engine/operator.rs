@@ -107,7 +107,7 @@ impl Engine {
         Err((Refusal::UnknownGroup, format!("there is no group '{group}'{hint}")))
     }
 
-    fn known_host(&self, host: &str) -> Result<HostId, (Refusal, String)> {
+    pub(super) fn known_host(&self, host: &str) -> Result<HostId, (Refusal, String)> {
         let mut names = self.config.hosts.iter().map(|known| known.name.as_str());
         if names.clone().any(|name| name == host) {
             return Ok(HostId::of(host));

@@ -1,12 +1,15 @@
 //! Showing: the cluster in an operator's words.
 
-use super::keeper::health;
+use super::answers::overall;
+use super::leader::Leader;
 use super::ledger::{HostRecord, Standing};
 use super::{Engine, Stand};
-use crate::config::Role;
+use crate::config::{Group, Role};
 use roost_proto::cluster::decision::HostMode;
-use roost_proto::cluster::{HostId, LedgerId};
-use roost_proto::control::{Condition, Health, HostState, HostStatus, Intent, LibvirtStatus, Status};
+use roost_proto::cluster::{GroupState, HostId, LedgerId};
+use roost_proto::control::{
+    Condition, ControllerStatus, GroupStatus, HostState, HostStatus, Intent, Recoveries, Status,
+};
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
 
@@ -37,10 +40,7 @@ impl Engine {
                 _ => {}
             }
         }
-        let mut owned: BTreeMap<HostId, u32> = BTreeMap::new();
-        for owner in self.ledger.groups().filter_map(|(_, group)| group.owner) {
-            *owned.entry(owner).or_default() += 1;
-        }
+        let owned = self.owned_by_host();
         let hosts = self.config.hosts.iter();
         status.hosts = hosts.map(|host| self.host_status(now, &host.name, &owned)).collect();
         if let Err(error) = &self.disk {
@@ -53,22 +53,124 @@ impl Engine {
                  without a lease the watchdog resets this host; put the group back, or the file in order on every host"
             )
         }));
-        let hosts = status.hosts.iter().map(|host| match host.state {
-            HostState::Up => Health::Healthy,
-            HostState::Silent
-            | HostState::Blocked
-            | HostState::Out
-            | HostState::Maintenance
-            | HostState::Quarantined => Health::Degraded,
-        });
-        let own = if status.warnings.is_empty() { Health::Healthy } else { Health::Degraded };
-        let libvirt = match status.libvirt {
-            LibvirtStatus::Connected => Health::Healthy,
-            LibvirtStatus::Lost { .. } => Health::Degraded,
-        };
-        let groups = status.groups.iter().map(health);
-        status.health = hosts.chain(groups).chain([own, libvirt]).max().unwrap_or(own);
+        status.health = overall(&status);
         status
+    }
+
+    /// How many groups are each host's.
+    pub(super) fn owned_by_host(&self) -> BTreeMap<HostId, u32> {
+        let mut owned: BTreeMap<HostId, u32> = BTreeMap::new();
+        for owner in self.ledger.groups().filter_map(|(_, group)| group.owner) {
+            *owned.entry(owner).or_default() += 1;
+        }
+        owned
+    }
+
+    /// The state of every group of the configuration, as far as this host knows: its own, and if it leads what the others
+    /// reported.
+    pub fn cluster_status(&self, now: Instant, now_ms: u64) -> Status {
+        let mut status = self.status(now, now_ms);
+        let said = self.quorum_warning(); // it is told at length here
+        status.warnings.retain(|warning| Some(warning) != said.as_ref());
+        let mut shown: BTreeMap<String, GroupStatus> = core::mem::take(&mut status.groups)
+            .into_iter()
+            .map(|group| (group.name.clone(), group))
+            .collect();
+        for group in &self.config.groups {
+            let record = self.ledger.group(&group.name);
+            let own = record.owner == Some(self.me);
+            if own && shown.contains_key(&group.name) {
+                continue;
+            }
+            let (condition, reason) = self.condition_of(now, &group.name);
+            let known = shown.remove(&group.name);
+            // A VM that runs here without right is a danger that only this host sees.
+            if let Some(known) = known.filter(|known| known.condition == Condition::Degraded) {
+                shown.insert(group.name.clone(), known);
+                continue;
+            }
+            shown.insert(group.name.clone(), self.seen_from_afar(group, condition, reason));
+        }
+        status.groups = shown.into_values().collect();
+        if self.whom_to_ask() == Some(self.me) {
+            status.leader = Some(self.name(self.me));
+        }
+        if self.config.hosts.len() > 1 {
+            status.quorum = Some(self.quorum(now));
+        }
+        status.health = overall(&status);
+        status
+    }
+
+    /// A group of which only the leader's view, or the ledger's, is known.
+    fn seen_from_afar(&self, group: &Group, condition: Condition, reason: String) -> GroupStatus {
+        let record = self.ledger.group(&group.name);
+        GroupStatus {
+            name: group.name.clone(),
+            vm: group.vm.clone(),
+            owner: record.owner.map(|host| self.name(host)),
+            intent: record.intent,
+            frozen: record.frozen,
+            condition,
+            reason,
+            since_ms: 0,
+            moving: self.moving_status(&group.name),
+            controller: ControllerStatus::Unknown,
+            apps: Vec::new(),
+            recoveries: Recoveries::default(),
+            dangers: Vec::new(),
+        }
+    }
+
+    /// The condition of a group, by what its owner reported, if this host leads, and by the ledger.
+    pub(super) fn condition_of(&self, now: Instant, group: &str) -> (Condition, String) {
+        let record = self.ledger.group(group);
+        let Some(owner) = record.owner else { return self.free(group) };
+        let name = self.name(owner);
+        if matches!(self.ledger.standing(owner), Standing::Evicted(_)) {
+            let reason = "blocked: its host was evicted, and is not known to run nothing".to_owned();
+            return (Condition::Waiting, reason);
+        }
+        if owner != self.me && self.is_silent_here(now, owner) {
+            return (Condition::Unknown, format!("'{name}' is not heard"));
+        }
+        let reports =
+            self.leader.as_ref().filter(|_| self.whom_to_ask() == Some(self.me)).map(Leader::reports);
+        let Some(reports) = reports else { return (Condition::Elsewhere, String::new()) };
+        let Some(told) = reports.group(owner, group) else {
+            return (Condition::Unknown, format!("'{name}' has not reported yet"));
+        };
+        let wanted = record.intent == Intent::Online && record.recalled.is_none();
+        let going = if record.recalled.is_some() { "it is to go elsewhere" } else { "" };
+        match &told.state {
+            GroupState::Unknown => (Condition::Unknown, format!("libvirt on '{name}' does not tell")),
+            GroupState::Down if record.frozen => (Condition::LeftAlone, "off, and frozen".to_owned()),
+            GroupState::Down if wanted => (Condition::Starting, String::new()),
+            GroupState::Down if record.recalled.is_some() => (Condition::Stopping, going.to_owned()),
+            GroupState::Down => (Condition::Offline, String::new()),
+            GroupState::Coming if wanted => {
+                (Condition::Starting, "on its way up, or being recovered".to_owned())
+            }
+            GroupState::Well if wanted => (Condition::Online, String::new()),
+            GroupState::Unwell if wanted => (Condition::Degraded, String::new()),
+            GroupState::Coming | GroupState::Well | GroupState::Unwell if record.frozen => {
+                (Condition::LeftAlone, "frozen while running".to_owned())
+            }
+            GroupState::Coming | GroupState::Well | GroupState::Unwell => {
+                (Condition::Stopping, going.to_owned())
+            }
+            GroupState::Suspended => (Condition::Suspended, "its host has no lease".to_owned()),
+            GroupState::GivenUp { reason } => (Condition::GivenUp, reason.clone()),
+            GroupState::Undefined => {
+                (Condition::GivenUp, format!("libvirt on '{name}' does not know its VM"))
+            }
+            GroupState::Stray => (Condition::Degraded, "its VM runs without right".to_owned()),
+            GroupState::Gone { .. } => {
+                (Condition::Starting, "its memory is on its way to another host".to_owned())
+            }
+            GroupState::Taken | GroupState::Stayed { .. } => (Condition::Online, String::new()),
+            GroupState::NotTaken { reason } => (Condition::Recovering, reason.clone()),
+        }
     }
 
     /// The condition of a group that nobody owns, and why it is so.
@@ -83,7 +185,7 @@ impl Engine {
         }
     }
 
-    fn quorum_warning(&self) -> Option<String> {
+    pub(super) fn quorum_warning(&self) -> Option<String> {
         if self.raft.leader().is_some() {
             return None;
         }
@@ -98,7 +200,12 @@ impl Engine {
         Some(text)
     }
 
-    fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
+    pub(super) fn host_status(
+        &self,
+        now: Instant,
+        name: &str,
+        owned: &BTreeMap<HostId, u32>,
+    ) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);
         let state = self.host_state(now, id, record);
@@ -144,7 +251,7 @@ impl Engine {
     }
 
     /// Whether this host should hear that one, and does not: who does not vote hears voters only.
-    fn is_silent_here(&self, now: Instant, id: HostId) -> bool {
+    pub(super) fn is_silent_here(&self, now: Instant, id: HostId) -> bool {
         let hears = self.voters.contains_key(&self.me) || self.voters.contains_key(&id);
         hears && self.member.silence(now, id).age >= self.config.cluster.timing.suspect_after
     }

@@ -347,6 +347,12 @@ impl Engine {
                     self.refused(asked, reason);
                 }
             }
+            Message::Question { start, number, first, lacks, question } => {
+                self.hear_question(now, from, life, (start, number), (first, lacks), &question);
+            }
+            Message::Answer { start, number, edition, page, pages, bytes } => {
+                self.consult.answered(now, from, (start, number), edition, (page, pages), bytes);
+            }
         }
     }
 

@@ -18,13 +18,23 @@ impl Known {
         self.0.insert(host, newest);
     }
 
+    /// Whether a host knows what came with version `since`.
+    fn knows(&self, host: HostId, since: u16) -> bool {
+        self.0.get(&host).copied().unwrap_or(DATAGRAM_VERSIONS.oldest) >= since
+    }
+
     /// The first of `hosts` that does not know what came with version `since`.
     fn lacking(&self, since: u16, mut hosts: impl Iterator<Item = HostId>) -> Option<HostId> {
-        hosts.find(|host| self.0.get(host).copied().unwrap_or(DATAGRAM_VERSIONS.oldest) < since)
+        hosts.find(|host| !self.knows(*host, since))
     }
 }
 
 impl Engine {
+    /// Whether a host knows what came with version `since`.
+    pub(super) fn knows(&self, host: HostId, since: u16) -> bool {
+        host == self.me || self.known.knows(host, since)
+    }
+
     /// A host that keeps the ledger and does not know what came with version `since`.
     pub(super) fn lacking(&self, since: u16) -> Option<HostId> {
         let members = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
@@ -49,6 +59,10 @@ mod tests {
         assert_eq!(known.lacking(oldest + 1, hosts()), Some(B));
         known.shows(B, oldest + 1);
         assert_eq!(known.lacking(oldest + 1, hosts()), None);
+        assert!(
+            known.knows(A, oldest + 1) && !known.knows(HostId(3), oldest + 1),
+            "who was not heard is old"
+        );
         known.shows(A, oldest);
         assert_eq!(known.lacking(oldest + 1, hosts()), Some(A), "it was put back to the version before");
     }

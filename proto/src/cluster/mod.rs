@@ -164,6 +164,34 @@ pub enum Message {
         /// Why, in at most [`MAX_REASON`] bytes.
         reason: String,
     },
+    /// Somebody at the sender wants to know something. Sent again until all of the answer is there or the time for it is over.
+    Question {
+        /// The sender's life, by its start number.
+        start: u32,
+        /// The how many-th of that life.
+        number: u32,
+        /// The first page that the sender lacks.
+        first: u16,
+        /// Which of the 32 pages from that one on it lacks: the lowest bit is the first.
+        lacks: u32,
+        /// What.
+        question: Question,
+    },
+    /// A page of the answer.
+    Answer {
+        /// As in the question.
+        start: u32,
+        /// As in the question.
+        number: u32,
+        /// Which answer it is a page of: a question that is asked again may be answered anew.
+        edition: u32,
+        /// Which page, from 0.
+        page: u16,
+        /// How many there are.
+        pages: u16,
+        /// What it says: a part of a JSON text.
+        bytes: Vec<u8>,
+    },
 }
 
 /// What an operator wants of the place of a group.
@@ -191,6 +219,24 @@ pub enum Whither {
     /// Wherever it would go if it failed where it is: it counts as failed there.
     Failover,
 }
+
+/// What one host asks another for an operator. New kinds are added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// Of the leader: how all hosts and groups are.
+    Cluster,
+    /// Of any host: how its own groups are.
+    Own,
+    /// Of the leader: why a group or a host, by name, is as it is.
+    Explain(String),
+    /// Of the leader: what would become of the groups without these hosts.
+    Without(Vec<HostId>),
+    /// Of the leader: the same of each host by itself.
+    WithoutAny,
+}
+
+/// [`DATAGRAM_VERSIONS`] that know [`Message::Question`], from this one on.
+pub const QUESTIONS_SINCE: u16 = 1;
 
 /// Who a host is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,6 +18,17 @@ pub enum Rung {
     Restart,
 }
 
+impl Rung {
+    /// What taking it is called.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Reboot => "ask the guest to reboot",
+            Self::Reset => "reset the VM",
+            Self::Restart => "restart the VM",
+        }
+    }
+}
+
 /// What the ladder says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -37,16 +48,19 @@ pub fn next(
     jitter: &mut Jitter,
 ) -> Step {
     let made = count(limits, saved, now);
+    let total = made.reboot.saturating_add(made.reset).saturating_add(made.restart);
+    gentlest_left(limits, made, gentlest)
+        .map_or(Step::GiveUp, |rung| Step::Take(rung, limits.backoff.wait(total, jitter.draw())))
+}
+
+/// The gentlest rung from `gentlest` up that is not spent, when so much was made of each.
+pub fn gentlest_left(limits: &Recovery, made: Recoveries, gentlest: Rung) -> Option<Rung> {
     let room = |rung| match rung {
         Rung::Reboot => made.reboot < limits.reboot,
         Rung::Reset => made.reset < limits.reset,
         Rung::Restart => made.restart < limits.restart,
     };
-    let total = made.reboot.saturating_add(made.reset).saturating_add(made.restart);
-    [Rung::Reboot, Rung::Reset, Rung::Restart]
-        .into_iter()
-        .find(|&rung| rung >= gentlest && room(rung))
-        .map_or(Step::GiveUp, |rung| Step::Take(rung, limits.backoff.wait(total, jitter.draw())))
+    [Rung::Reboot, Rung::Reset, Rung::Restart].into_iter().find(|&rung| rung >= gentlest && room(rung))
 }
 
 /// Counts one use of `rung`.

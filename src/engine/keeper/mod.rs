@@ -559,6 +559,8 @@ impl Keeper {
             hosts: Vec::new(),
             groups,
             warnings,
+            leader: None,
+            quorum: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod groups;
 mod hosts;
 pub mod moves;
 pub mod placement;
+pub mod rehearse;
 pub mod reports;
 #[cfg(test)]
 mod tests;
@@ -251,6 +252,16 @@ impl Leader {
     /// Why a group that is wanted is not given to anybody.
     pub fn waiting(&self, group: &str) -> Option<&str> {
         self.waiting.get(group).map(|waiting| waiting.reason.as_str())
+    }
+
+    /// What hosts reported.
+    pub const fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// What was told of a host last, if it still stands.
+    pub fn told_of(&self, host: HostId) -> Option<&str> {
+        self.told.get(&host).map(String::as_str)
     }
 
     /// Looks again at that moment.

@@ -20,18 +20,6 @@ pub enum Nowhere {
     FailedEverywhere,
 }
 
-/// Why a host does not take a group.
-enum Unfit {
-    /// There is no such host.
-    Unknown,
-    /// It has no room.
-    Full,
-    /// The group failed there, or one that must be with it.
-    Failed(String),
-    /// It is not to be used, or a rule keeps the group out.
-    Other(String),
-}
-
 /// How far groups are that make room for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Going {
@@ -59,10 +47,140 @@ pub struct Plan<'a> {
     promised: BTreeMap<HostId, Promised>,
 }
 
+/// What a rule about company says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Company {
+pub enum Company {
+    /// Both are on one host.
     Together,
+    /// They never are.
     Apart,
+}
+
+/// A rule about company that keeps a group from a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it says.
+    pub company: Company,
+    /// Of which group.
+    pub with: String,
+}
+
+impl Rule {
+    /// In words, of the host called `name`.
+    fn words(&self, name: &str) -> String {
+        match self.company {
+            Company::Together => format!("it must be with '{}', which is not on '{name}'", self.with),
+            Company::Apart => format!("it must not be with '{}', which is on '{name}'", self.with),
+        }
+    }
+}
+
+/// Why a host gets no groups at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It only votes.
+    Witness,
+    /// It is not in the cluster.
+    Out,
+    /// It was evicted.
+    Evicted,
+    /// It is to run nothing.
+    Maintenance,
+    /// Starts kept failing there.
+    Quarantined,
+    /// It is not heard, or about to leave.
+    Silent,
+}
+
+/// Why a host does not get a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It failed there, or is to go from there.
+    Failed,
+    /// What must be with it failed there.
+    MateFailed {
+        /// Which group.
+        mate: String,
+    },
+    /// The host gets none at all.
+    Host(Unusable),
+    /// What must be with it may not run there.
+    MateMayNot {
+        /// Which group.
+        mate: String,
+    },
+    /// libvirt there does not know its VM.
+    Undefined,
+    /// A rule about company.
+    Company(Rule),
+    /// Such a rule about what must be with it.
+    MateKeptOut {
+        /// Which group.
+        mate: String,
+        /// The rule.
+        rule: Rule,
+    },
+    /// libvirt there does not say what room there is.
+    LibvirtSilent,
+    /// Too little memory.
+    Memory {
+        /// What it needs, with what comes along, in MiB.
+        needs_mib: u64,
+        /// What there is, in MiB.
+        left_mib: u64,
+    },
+    /// Too few CPUs.
+    Cpus {
+        /// What it needs.
+        needs: u16,
+        /// What there are.
+        has: u16,
+    },
+}
+
+impl Obstacle {
+    /// In words, of the host called `name`.
+    pub fn words(&self, name: &str) -> String {
+        match self {
+            Self::Failed => format!("it failed on '{name}'"),
+            Self::MateFailed { mate } => format!("'{mate}', which must be with it, failed on '{name}'"),
+            Self::Host(Unusable::Witness) => format!("'{name}' is a witness"),
+            Self::Host(Unusable::Out) => format!("'{name}' is not in the cluster"),
+            Self::Host(Unusable::Evicted) => format!("'{name}' was evicted"),
+            Self::Host(Unusable::Maintenance) => format!("'{name}' is in maintenance"),
+            Self::Host(Unusable::Quarantined) => {
+                format!("'{name}' is quarantined, since starts kept failing there")
+            }
+            Self::Host(Unusable::Silent) => format!("'{name}' is silent, or about to leave"),
+            Self::MateMayNot { mate } => {
+                format!("'{mate}', which must be with it, may not run on '{name}'")
+            }
+            Self::Undefined => format!("libvirt on '{name}' does not know its VM"),
+            Self::Company(rule) => rule.words(name),
+            Self::MateKeptOut { mate, rule } => {
+                format!("'{mate}', which must be with it, cannot be there: {}", rule.words(name))
+            }
+            Self::LibvirtSilent => format!("libvirt on '{name}' does not answer"),
+            Self::Memory { needs_mib, left_mib } => {
+                format!("no room on '{name}': it needs {needs_mib} MiB, and {left_mib} MiB are left")
+            }
+            Self::Cpus { needs, has } => {
+                format!("no room on '{name}': it needs {needs} CPUs, and there are {has}")
+            }
+        }
+    }
+}
+
+/// How well a host would do for a group: the smaller, the better. Preference; whether its CPUs are promised already; memory
+/// left; the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fit(usize, bool, core::cmp::Reverse<u64>, pub HostId);
+
+impl Fit {
+    /// Memory that the host has left, in MiB.
+    pub const fn left_mib(&self) -> u64 {
+        self.2.0
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,7 +252,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Memory that a host has left, in MiB; none when it does not say.
-    fn left(&self, host: &config::Host) -> Option<u64> {
+    pub fn left(&self, host: &config::Host) -> Option<u64> {
         let id = HostId::of(&host.name);
         let room = self.reports.room(id)?;
         let promised = self.promised.get(&id).copied().unwrap_or_default();
@@ -144,22 +262,18 @@ impl<'a> Plan<'a> {
         Some(by_sum.min(by_sight))
     }
 
-    /// Whether a host may get groups at all, and is there.
     /// Why a host gets no groups, if so.
-    fn unusable(&self, host: &config::Host) -> Option<String> {
+    fn unusable(&self, host: &config::Host) -> Option<Unusable> {
         let id = HostId::of(&host.name);
-        let name = &host.name;
         let record = self.view.ledger.host(id);
         match record.map_or((Standing::Out, HostMode::Active), |record| (record.standing, record.mode)) {
-            _ if host.role == Role::Witness => Some(format!("'{name}' is a witness")),
-            (Standing::Out, _) => Some(format!("'{name}' is not in the cluster")),
-            (Standing::Evicted(_), _) => Some(format!("'{name}' was evicted")),
-            (Standing::In(_), HostMode::Maintenance) => Some(format!("'{name}' is in maintenance")),
-            (Standing::In(_), HostMode::Quarantined) => {
-                Some(format!("'{name}' is quarantined, since starts kept failing there"))
-            }
+            _ if host.role == Role::Witness => Some(Unusable::Witness),
+            (Standing::Out, _) => Some(Unusable::Out),
+            (Standing::Evicted(_), _) => Some(Unusable::Evicted),
+            (Standing::In(_), HostMode::Maintenance) => Some(Unusable::Maintenance),
+            (Standing::In(_), HostMode::Quarantined) => Some(Unusable::Quarantined),
             (Standing::In(_), HostMode::Active) if self.view.is_here(id) => None,
-            (Standing::In(_), HostMode::Active) => Some(format!("'{name}' is silent, or about to leave")),
+            (Standing::In(_), HostMode::Active) => Some(Unusable::Silent),
         }
     }
 
@@ -174,32 +288,22 @@ impl<'a> Plan<'a> {
     }
 
     fn place_but(&self, group: &config::Group, but: Option<HostId>) -> Result<HostId, Nowhere> {
-        let mates = self.coming_mates(group, but);
         let mut why = Vec::new();
         let (mut failed, mut full, mut fit) = (0, Vec::new(), Vec::new());
-        for (rank, name) in group.on.iter().enumerate() {
-            let id = HostId::of(name);
-            if but == Some(id) {
-                failed += 1;
-                why.push(format!("it failed on '{name}'"));
-                continue;
-            }
-            match self.fits(group, name, &mates, but) {
-                Ok((crowded, left)) => {
-                    let most = core::cmp::Reverse(left);
-                    fit.push((self.preference(group, id, rank), crowded, most, id));
+        for (name, judged) in self.judge(group, but) {
+            match judged {
+                Ok(able) => fit.push(able),
+                Err(Obstacle::Memory { .. } | Obstacle::Cpus { .. }) => full.push(HostId::of(name)),
+                Err(obstacle) => {
+                    if matches!(obstacle, Obstacle::Failed | Obstacle::MateFailed { .. }) {
+                        failed += 1;
+                    }
+                    why.push(obstacle.words(name));
                 }
-                Err(Unfit::Unknown) => {}
-                Err(Unfit::Full) => full.push(id),
-                Err(Unfit::Failed(reason)) => {
-                    failed += 1;
-                    why.push(reason);
-                }
-                Err(Unfit::Other(reason)) => why.push(reason),
             }
         }
         match fit.iter().min() {
-            Some((.., id)) => Ok(*id),
+            Some(Fit(.., id)) => Ok(*id),
             None if !full.is_empty() => Err(Nowhere::NoRoom(full)),
             None if failed > 0 && failed == group.on.len() => Err(Nowhere::FailedEverywhere),
             None => Err(Nowhere::NoHost(why.join("; "))),
@@ -210,64 +314,86 @@ impl<'a> Plan<'a> {
     pub fn fits_beside(&self, group: &config::Group, name: &str) -> Result<(), String> {
         let but = self.view.ledger.group(&group.name).owner;
         let mates = self.coming_mates(group, but);
-        self.fits(group, name, &mates, but).map(|_| ()).map_err(|unfit| match unfit {
-            Unfit::Unknown => format!("the configuration has no host '{name}'"),
-            Unfit::Full => format!("'{name}' has no room for it"),
-            Unfit::Failed(reason) => {
-                format!("{reason} lately: `roost online {}` forgets that", group.name)
+        let Some(host) = self.hosts.get(name) else {
+            return Err(format!("the configuration has no host '{name}'"));
+        };
+        let judged = self.judge_on(group, host, 0, but, &mates);
+        judged.map(|_| ()).map_err(|obstacle| match obstacle {
+            Obstacle::Memory { .. } | Obstacle::Cpus { .. } => format!("'{name}' has no room for it"),
+            Obstacle::Failed | Obstacle::MateFailed { .. } => {
+                format!("{} lately: `roost online {}` forgets that", obstacle.words(name), group.name)
             }
-            Unfit::Other(reason) => reason,
+            _ => obstacle.words(name),
         })
     }
 
-    /// Whether a host can take a group and its mates: if so, whether its CPUs are promised already, and the memory that it has
-    /// left.
-    fn fits(
+    /// What is to be said of a group on each host that may run it, in the order of the file: of one that is to leave the host
+    /// `but` and its mates with it. The least of those that fit is where it goes.
+    pub fn judge<'b>(
+        &self,
+        group: &'b config::Group,
+        but: Option<HostId>,
+    ) -> Vec<(&'b str, Result<Fit, Obstacle>)> {
+        let mates = self.coming_mates(group, but);
+        let hosts = group.on.iter().enumerate();
+        let known = hosts.filter_map(|(rank, name)| Some((rank, *self.hosts.get(name.as_str())?, name)));
+        known
+            .map(|(rank, host, name)| {
+                let leaves = but == Some(HostId::of(name));
+                let judged = self.judge_on(group, host, rank, but, &mates);
+                (name.as_str(), if leaves { Err(Obstacle::Failed) } else { judged })
+            })
+            .collect()
+    }
+
+    fn judge_on(
         &self,
         group: &config::Group,
-        name: &str,
-        mates: &[&config::Group],
+        host: &config::Host,
+        rank: usize,
         but: Option<HostId>,
-    ) -> Result<(bool, u64), Unfit> {
-        let failed_on = |name: &str, id| self.view.ledger.group(name).failed_on.contains(&id);
-        let id = HostId::of(name);
-        let Some(host) = self.hosts.get(name) else { return Err(Unfit::Unknown) };
-        if failed_on(&group.name, id) {
-            return Err(Unfit::Failed(format!("it failed on '{name}'")));
+        mates: &[&config::Group],
+    ) -> Result<Fit, Obstacle> {
+        let record = self.view.ledger.group(&group.name);
+        let (id, name) = (HostId::of(&host.name), &host.name);
+        if record.failed_on.contains(&id) {
+            return Err(Obstacle::Failed);
         }
-        if let Some(mate) = mates.iter().find(|mate| failed_on(&mate.name, id)) {
-            return Err(Unfit::Failed(format!("'{}', which must be with it, failed on '{name}'", mate.name)));
+        if let Some(mate) =
+            mates.iter().find(|mate| self.view.ledger.group(&mate.name).failed_on.contains(&id))
+        {
+            return Err(Obstacle::MateFailed { mate: mate.name.clone() });
         }
         if let Some(reason) = self.unusable(host) {
-            return Err(Unfit::Other(reason));
+            return Err(Obstacle::Host(reason));
         }
-        let circle = self.circle(&group.name);
-        if let Some(mate) = circle.into_iter().find(|mate| !mate.on.iter().any(|on| on == name)) {
-            let text = format!("'{}', which must be with it, may not run on '{name}'", mate.name);
-            return Err(Unfit::Other(text));
+        if let Some(mate) = self.circle(&group.name).into_iter().find(|mate| !mate.on.contains(name)) {
+            return Err(Obstacle::MateMayNot { mate: mate.name.clone() });
         }
         if self.reports.is_whole(id) && *self.reports.state(id, &group.name) == GroupState::Undefined {
-            return Err(Unfit::Other(format!("libvirt on '{name}' does not know its VM")));
+            return Err(Obstacle::Undefined);
         }
-        if let Some(reason) = self.company(group, id, but) {
-            return Err(Unfit::Other(reason));
+        if let Some(rule) = self.company(group, id, but) {
+            return Err(Obstacle::Company(rule));
         }
         // What must be with it has to find its place there too, or the two would wait for each other for ever.
-        let kept_out = mates.iter().find_map(|mate| Some((&mate.name, self.company(mate, id, but)?)));
-        if let Some((mate, reason)) = kept_out {
-            let text = format!("'{mate}', which must be with it, cannot be on '{name}': {reason}");
-            return Err(Unfit::Other(text));
+        let kept_out = mates.iter().find_map(|mate| Some((mate.name.clone(), self.company(mate, id, but)?)));
+        if let Some((mate, rule)) = kept_out {
+            return Err(Obstacle::MateKeptOut { mate, rule });
         }
         let need = self.need(group);
-        let Some(left) = self.left(host) else {
-            return Err(Unfit::Other(format!("libvirt on '{name}' does not answer")));
-        };
+        let Some(left) = self.left(host) else { return Err(Obstacle::LibvirtSilent) };
         let cpus = self.reports.room(id).map_or(0, |room| room.cpus);
-        if self.memory_with(group, mates) > left || need.cpus > cpus {
-            return Err(Unfit::Full);
+        let needs_mib = self.memory_with(group, mates);
+        if needs_mib > left {
+            return Err(Obstacle::Memory { needs_mib, left_mib: left });
+        }
+        if need.cpus > cpus {
+            return Err(Obstacle::Cpus { needs: need.cpus, has: cpus });
         }
         let promised = self.promised.get(&id).map_or(0, |promised| promised.cpus);
-        Ok((promised + u64::from(need.cpus) > u64::from(cpus), left))
+        let crowded = promised + u64::from(need.cpus) > u64::from(cpus);
+        Ok(Fit(self.preference(group, id, rank), crowded, core::cmp::Reverse(left), id))
     }
 
     /// Every group that must be where this one is, at any remove.
@@ -317,15 +443,15 @@ impl<'a> Plan<'a> {
     }
 
     /// Why a group must not be on a host, by the rules about company.
-    fn company(&self, group: &config::Group, host: HostId, leaves: Option<HostId>) -> Option<String> {
+    fn company(&self, group: &config::Group, host: HostId, leaves: Option<HostId>) -> Option<Rule> {
         for (other, company) in self.partners.get(group.name.as_str()).into_iter().flatten() {
             let expected = self.expected.get(other);
             match (company, expected) {
                 (Company::Together, Some(at)) if *at != host => {
-                    return Some(format!("it must be with '{other}'"));
+                    return Some(Rule { company: *company, with: (*other).to_owned() });
                 }
                 (Company::Apart, Some(at)) if *at == host => {
-                    return Some(format!("it must not be with '{other}'"));
+                    return Some(Rule { company: *company, with: (*other).to_owned() });
                 }
                 _ => {}
             }
@@ -333,9 +459,11 @@ impl<'a> Plan<'a> {
             match company {
                 Company::Together if expected.is_some() => {}
                 Company::Together if *owner != host && Some(*owner) != leaves => {
-                    return Some(format!("it must be with '{other}'"));
+                    return Some(Rule { company: *company, with: (*other).to_owned() });
                 }
-                Company::Apart if *owner == host => return Some(format!("it must not be with '{other}'")),
+                Company::Apart if *owner == host => {
+                    return Some(Rule { company: *company, with: (*other).to_owned() });
+                }
                 Company::Together | Company::Apart => {}
             }
         }

@@ -6,7 +6,7 @@ use roost_proto::time::Instant;
 use std::collections::BTreeMap;
 
 /// What one life of a host has told this leader.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Account {
     life: Incarnation,
     since: Instant,
@@ -18,7 +18,7 @@ pub struct Account {
 }
 
 /// What all hosts have told this leader.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reports {
     hosts: BTreeMap<HostId, Account>,
 }
@@ -55,6 +55,22 @@ impl Reports {
         if self.hosts.get(&host).is_some_and(|account| account.life.start <= life.start) {
             self.hosts.remove(&host);
         }
+    }
+
+    /// As if a host had never told anything.
+    pub fn remove(&mut self, host: HostId) {
+        self.hosts.remove(&host);
+    }
+
+    /// As if a host had told this of a group, and had so much memory less, or more, with it.
+    pub fn suppose(&mut self, host: HostId, report: GroupReport, taken_mib: i64) {
+        let Some(account) = self.hosts.get_mut(&host) else { return };
+        if let Some(room) = &mut account.room {
+            let left = i64::from(room.memory_mib) - taken_mib;
+            let least = left.clamp(0, i64::from(room.memory_total_mib));
+            room.memory_mib = u32::try_from(least).unwrap_or(0);
+        }
+        account.groups.insert(report.group.clone(), report);
     }
 
     /// Whether a host has told all, or has had `wait` for it.

@@ -29,6 +29,9 @@ const MOVES: Duration = Duration::from_secs(8);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
 
+/// In one of so many worlds operators ask questions all the time.
+const CURIOUS: u64 = 3;
+
 /// What the command line decides of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -141,7 +144,12 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     }
     world.check.calm_from = None;
     let calm = random.once_in(6);
+    let from = world.now;
     let over = if calm { small_faults(&mut world, &mut random) } else { plan(&mut world, &mut random) };
+    if seed.is_multiple_of(CURIOUS) {
+        // Drawn apart, so that the other worlds are what they are without questions.
+        world.be_curious(&mut Random::new(!seed), from, over);
+    }
     world.run(over);
     if world.check.violation.is_none() {
         heal(&mut world, over);

@@ -179,11 +179,7 @@ impl Group {
 
     /// What taking a rung is called.
     pub(super) const fn words(&self, rung: Rung) -> &'static str {
-        match rung {
-            Rung::Reboot => "ask the guest to reboot",
-            Rung::Reset => "reset the VM",
-            Rung::Restart => "restart the VM",
-        }
+        rung.words()
     }
 
     /// Notes what endangers the group, and tells of what is new.

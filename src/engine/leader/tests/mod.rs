@@ -3,6 +3,7 @@
 mod groups;
 mod hosts;
 mod moves;
+mod rehearse;
 
 use super::*;
 use crate::config;

@@ -30,6 +30,7 @@ impl World {
             Deed::Freeze(host) => {
                 if self.hosts[host].powered && !self.hosts[host].frozen {
                     self.hosts[host].frozen = true;
+                    self.hosts[host].forgive_questions();
                     self.check_runs();
                 }
             }
@@ -57,7 +58,10 @@ impl World {
                     self.push(Duration::from_millis(50), Event::Start { host, life });
                 }
             }
-            Deed::Stop(host) => self.hosts[host].stopped = self.hosts[host].daemon.is_some(),
+            Deed::Stop(host) => {
+                self.hosts[host].stopped = self.hosts[host].daemon.is_some();
+                self.hosts[host].forgive_questions();
+            }
             Deed::Continue(host) => {
                 if core::mem::take(&mut self.hosts[host].stopped) {
                     self.wake_up(host);
@@ -121,6 +125,7 @@ impl World {
             }
             Deed::Agent(host, agent) => self.hosts[host].agent = agent,
             Deed::Order(host, command) => self.operate(host, command),
+            Deed::Ask(host, ask) => self.question(host, ask),
             Deed::Confirm { at, host } => {
                 if !self.hosts[host].powered {
                     self.operate(at, Command::ConfirmFenced { host: self.hosts[host].name.clone() });

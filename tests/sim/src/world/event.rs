@@ -8,6 +8,7 @@ use roost::engine::fence::{FenceOrder, FenceResult};
 use roost::engine::keeper::vm::{Happened, Order, Ticket};
 use roost::engine::{Command, Input};
 use roost_proto::cluster::{Datagram, Incarnation};
+use roost_proto::control::Ask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,6 +91,8 @@ pub enum Deed {
     Unmovable(String, bool),
     /// Nothing can be removed from the storage that all hosts see, or it can again.
     KeepsFiles(bool),
+    /// An operator asks something at a host.
+    Ask(usize, Ask),
     BadStarts {
         host: Option<usize>,
         vm: String,

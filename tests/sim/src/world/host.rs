@@ -3,6 +3,7 @@
 use super::clock::{Clock, Time};
 use super::disk::Disk;
 use super::event::Event;
+use super::question::Open;
 use roost::config::Config;
 use roost::engine::Engine;
 use roost::engine::keeper::vm::{Off, Order, Run};
@@ -172,6 +173,8 @@ pub struct Host {
     pub kept_down: bool,
     /// What came while it stood still.
     pub held: VecDeque<Event>,
+    /// What operators asked here and were not answered yet.
+    pub open: BTreeMap<u64, Open>,
     pub disk: Disk,
     pub saved: Saved,
     /// What the daemon left in its run folder: the boot, and until when its lease ran.

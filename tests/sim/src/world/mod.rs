@@ -11,6 +11,7 @@ pub mod host;
 pub mod libvirt;
 pub mod meter;
 pub mod net;
+pub mod question;
 pub mod said;
 pub mod travel;
 
@@ -331,6 +332,7 @@ impl World {
             it.lease = Some((it.boot, until));
         }
         self.check_host(host);
+        self.check_answered(host);
     }
 
     fn carry_out(&mut self, host: usize, output: Output) {
@@ -361,6 +363,7 @@ impl World {
                 self.say(|w| format!("{}: order {} answered: {answer:?}", w.hosts[host].name, request.0));
                 self.note(Word::Answer(request, answer.map_err(|(_, why)| why)));
             }
+            Output::Reply { request, reply } => self.replied(host, request, &reply),
             Output::BeginAnew => {
                 self.say(|w| format!("{}: begins anew", w.hosts[host].name));
                 self.end_daemon(host);
@@ -398,6 +401,7 @@ impl World {
 
     fn send(&mut self, from: usize, to: HostId, datagram: Datagram) {
         self.check_said(from, to, &datagram);
+        self.check_asked(from, &datagram);
         let Some(to) = self.ids.get(&to).copied() else { return };
         self.sent += 1;
         let Some(daemon) = &self.hosts[from].daemon else { return };
@@ -520,6 +524,7 @@ impl World {
         let it = &mut self.hosts[host];
         it.life += 1;
         it.held.clear();
+        it.open.clear();
         it.stopped = false;
         let Some(mut daemon) = it.daemon.take() else { return };
         for domain in it.domains.values_mut() {
@@ -667,6 +672,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         broken: false,
         kept_down: false,
         held: VecDeque::new(),
+        open: BTreeMap::new(),
         disk: Disk::default(),
         saved: Saved::default(),
         lease: None,
