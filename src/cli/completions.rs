@@ -71,6 +71,10 @@ fn named(arg: Arg) -> Arg {
     let candidates = match arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str()) {
         Some("GROUP") => ArgValueCandidates::new(|| candidates(Names::here().groups)),
         Some("HOST") => ArgValueCandidates::new(|| candidates(Names::here().hosts)),
+        Some("GROUP|HOST") => ArgValueCandidates::new(|| {
+            let names = Names::here();
+            candidates(names.groups.into_iter().chain(names.hosts).collect())
+        }),
         _ => return arg,
     };
     arg.add(candidates)
@@ -137,7 +141,8 @@ mod tests {
         let mut asked = 0;
         for command in command().get_subcommands() {
             for arg in command.get_arguments() {
-                let is_name = matches!(arg.get_id().as_str(), "group" | "host" | "to" | "without");
+                let is_name =
+                    matches!(arg.get_id().as_str(), "group" | "host" | "to" | "without" | "subject");
                 assert_eq!(
                     arg.get::<ArgValueCandidates>().is_some(),
                     is_name,

@@ -200,12 +200,7 @@ impl Engine {
         Some(text)
     }
 
-    pub(super) fn host_status(
-        &self,
-        now: Instant,
-        name: &str,
-        owned: &BTreeMap<HostId, u32>,
-    ) -> HostStatus {
+    pub(super) fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);
         let state = self.host_state(now, id, record);
