@@ -5,6 +5,7 @@ use roost::config::{
     MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnSilence, OnStray, Role, Timing, parse,
 };
 use roost_proto::cluster::HostId;
+use roost_proto::control::MoveMethod;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,6 +73,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!((cluster.on_quorum_loss, cluster.on_stray), (OnQuorumLoss::Pause, OnStray::Report));
     assert!(cluster.keys.is_empty(), "one host speaks to nobody");
     assert_eq!((cluster.starts_at_once, cluster.quarantine.as_secs()), (4, 600));
+    assert_eq!(cluster.save_dir, None);
     let host = &config.hosts[0];
     assert_eq!(host.libvirt, "qemu:///system");
     assert_eq!((host.role, host.votes, &host.watchdog, host.reserve_mib), (Role::Hypervisor, true, &None, 0));
@@ -79,6 +81,8 @@ fn defaults_are_those_of_the_manual() {
     let group = &config.groups[0];
     assert_eq!((group.name.as_str(), group.vm.as_str()), ("web", "web1"));
     assert_eq!(group.xml, None);
+    assert_eq!(group.moves, [MoveMethod::Live, MoveMethod::Cold]);
+    assert_eq!(group.move_timeout.as_secs(), 600);
     assert_eq!(*group.on, ["hv1"]);
     assert_eq!(group.apps, Apps::All);
     assert_eq!(group.link, GuestLink::Vsock);
@@ -111,6 +115,7 @@ fn every_key_is_read() {
         starts_at_once = 2
         quarantine = "20m"
         metrics_file = "/var/lib/node_exporter/textfile_collector/roost.prom"
+        save_dir = "/srv/roost/"
         [[host]]
         name = "hv1"
         libvirt = "test:///default"
@@ -120,6 +125,7 @@ fn every_key_is_read() {
         watchdog = "/dev/watchdog0"
         trust_watchdog = true
         reserve_mib = 1024
+        libvirt_remote = "qemu+tls://10.0.0.1/system"
         [[host.fence]]
         level = 2
         agent = "fence_apc"
@@ -155,6 +161,8 @@ fn every_key_is_read() {
         silence_patience = "0s"
         stop_timeout = "30s"
         priority = 7
+        moves = ["suspend", "live"]
+        move_timeout = "90s"
         together = ["db"]
         apart = ["mail"]
         needs = ["db", "mail"]
@@ -186,6 +194,11 @@ fn every_key_is_read() {
     assert_eq!((cluster.starts_at_once, cluster.quarantine.as_secs()), (2, 1200));
     let file = "/var/lib/node_exporter/textfile_collector/roost.prom";
     assert_eq!(cluster.metrics_file.as_deref(), Some(std::path::Path::new(file)));
+    assert_eq!(cluster.save_dir.as_deref(), Some(Path::new("/srv/roost")));
+    assert_eq!(config.hosts[0].libvirt_remote, "qemu+tls://10.0.0.1/system");
+    assert_eq!(config.hosts[1].libvirt_remote, "qemu+ssh://hv2/system");
+    assert_eq!(config.groups[0].moves, [MoveMethod::Suspend, MoveMethod::Live]);
+    assert_eq!(config.groups[0].move_timeout.as_secs(), 90);
     let [one, two, witness] = config.hosts.as_slice() else { panic!("three hosts") };
     let addresses = |host: &Host| host.addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(addresses(one), ["10.0.0.1:961", "[fd00::1]:1961"]);
@@ -291,7 +304,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
         ),
         (
             SMALL.replace("name = \"lab\"", "name = \"lab\"\ncolour = 1"),
-            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine', 'metrics_file'",
+            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine', 'save_dir', 'metrics_file'",
         ),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -763,6 +776,25 @@ fn an_odd_number_of_hosts_votes_unless_told_otherwise() {
 }
 
 #[test]
+fn ways_to_move_are_what_they_can_be() {
+    assert!(refusal(&with("moves = [\"suspend\"]")).contains("no 'save_dir'"));
+    assert!(refusal(&with("moves = [\"warm\"]")).contains("write some of 'live', 'suspend', 'cold'"));
+    assert!(refusal(&with("moves = [\"live\", \"live\"]")).contains("twice"));
+    assert!(refusal(&with("moves = []")).contains("must hold 1 to 3"));
+    let saves = SMALL.replacen("name = \"lab\"", "name = \"lab\"\nsave_dir = \"/srv/roost\"", 1);
+    let every = [MoveMethod::Live, MoveMethod::Suspend, MoveMethod::Cold];
+    assert_eq!(good(&saves).groups[0].moves, every);
+    for (dir, words) in [("srv", "not absolute"), ("/", "name one below it")] {
+        let text = SMALL.replacen("name = \"lab\"", &format!("name = \"lab\"\nsave_dir = \"{dir}\""), 1);
+        assert!(refusal(&text).contains(words), "{dir}");
+    }
+    for uri in ["h1", "qemu:///system", "qemu+ssh://"] {
+        let error = refusal(&with_host(&format!("libvirt_remote = \"{uri}\"")));
+        assert!(error.contains("that another host could use"), "{error}");
+    }
+}
+
+#[test]
 fn a_witness_runs_nothing() {
     let witness = |lines: &str| {
         cluster(2, &format!("[[host]]\nname = \"w\"\naddress = \"10.9.0.1\"\nrole = \"witness\"\n{lines}"))
@@ -772,6 +804,7 @@ fn a_witness_runs_nothing() {
         ("watchdog = \"/dev/watchdog\"", "watchdog"),
         ("trust_watchdog = true", "trust_watchdog"),
         ("reserve_mib = 1", "reserve_mib"),
+        ("libvirt_remote = \"qemu+ssh://w/system\"", "libvirt_remote"),
         ("[[host.fence]]\nagent = \"fence_x\"", "fence"),
     ] {
         let error = refusal(&witness(lines));

@@ -387,7 +387,8 @@ impl Group {
                 if self.remote.voice() != Voice::Connected {
                     self.remote.excuse(now); // else libvirt tells late, and the guest was faster
                 }
-                if self.saved.incoming.is_none() {
+                let came = self.saved.incoming.is_some() && matches!(self.vm.run(), Some(Run::Paused(_)));
+                if !came {
                     let text = format!("VM '{}' runs", self.config.vm);
                     self.event(out, Level::Info, EventKind::VmRunning, text);
                 }

@@ -212,7 +212,8 @@ impl Group {
             Some(Run::Paused(
                 Paused::User | Paused::Unknown | Paused::IoError | Paused::Crashed | Paused::Watchdog,
             )) => false,
-            Some(Run::Paused(Paused::Busy | Paused::Starting)) => self.saved.incoming.is_none(),
+            Some(Run::Paused(Paused::Busy)) => self.saved.incoming.is_none(), // what comes stands still until it is let go on
+            Some(Run::Paused(Paused::Starting)) => true,
             Some(Run::Running | Run::ShuttingDown | Run::Asleep | Run::Crashed) => true,
         };
         // What is not this host's by any right is reported, but does not make this host unsafe to leave alone.

@@ -74,6 +74,8 @@ pub struct Taking {
 enum Take {
     /// It is on its way.
     Comes,
+    /// It was restored, and libvirt shows it until then.
+    Restored(Instant),
     /// Its file is gone, and so it may run.
     Forgotten,
     /// It runs.
@@ -302,7 +304,10 @@ impl Group {
                     self.order_file(Doing::Forget(begun), begun, out)
                 }
             }
-            (Take::Comes | Take::Forgotten, Run::Running | Run::ShuttingDown | Run::Asleep) if free => {
+            (
+                Take::Comes | Take::Restored(_) | Take::Forgotten,
+                Run::Running | Run::ShuttingDown | Run::Asleep,
+            ) if free => {
                 self.take_stage(Take::Runs);
                 true
             }
@@ -315,6 +320,7 @@ impl Group {
             ) if !free && in_time(RUNS_WITHIN) => self.order_file(Doing::Forget(begun), begun, out),
             (_, Run::Paused(Paused::Busy | Paused::Starting)) if in_time(RUNS_WITHIN) => false,
             (_, Run::Off(_) | Run::Undefined) if carry == Carry::Live && in_time(ARRIVES_WITHIN) => false,
+            (Take::Restored(until), Run::Off(_) | Run::Undefined) if now < *until => false,
             (_, Run::Off(_) | Run::Undefined) if carry == Carry::Live => {
                 self.not_taken("its memory is not there".to_owned())
             }
@@ -384,7 +390,7 @@ impl Group {
                 }
             }
             (Doing::Restore(_), Ok(()) | Err(ActionError::AlreadySo)) => {
-                self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
+                self.take_stage(Take::Restored(now + ARRIVES_WITHIN));
             }
             (Doing::Restore(_), Err(ActionError::TimedOut)) => {
                 self.late = Some(ticket);
@@ -424,23 +430,20 @@ impl Group {
         }
     }
 
-    /// Forgets that memory was to come here, once this host has the group and none of that can be left.
+    /// Forgets that memory was to come here, once the group runs here by right: until then more of it may appear.
     pub(super) fn settle_memory(&mut self, run: Run, out: &mut Outbox) {
         let own = matches!(self.right.hold, Hold::Owned | Hold::Recalled)
             && matches!(self.right.journey, Journey::None | Journey::Goes { .. });
-        let none = match run {
-            Run::Running | Run::ShuttingDown | Run::Asleep | Run::Crashed => true,
-            Run::Off(_) | Run::Undefined => self.order.is_none() && self.late.is_none(),
-            Run::Paused(_) => false,
-        };
-        if own && none && self.saved.incoming.take().is_some() {
+        let runs = matches!(run, Run::Running | Run::ShuttingDown | Run::Asleep | Run::Crashed);
+        if own && runs && self.saved.incoming.take().is_some() {
             out.dirty = true;
         }
     }
 
     /// Whether what stands still here is memory that came by a move, and was not taken over.
     pub(super) fn is_stale(&self) -> bool {
-        let paused = matches!(self.vm.run(), Some(Run::Paused(_)));
+        let paused =
+            matches!(self.vm.run(), Some(Run::Paused(Paused::User | Paused::Unknown | Paused::Busy)));
         let by_right = matches!(self.right.journey, Journey::Comes { .. } | Journey::Taken { .. });
         let ours = self.saved.suspended == Some(self.right.epoch); // it ran here since
         paused && self.saved.incoming.is_some() && !by_right && !ours
@@ -461,7 +464,11 @@ impl Group {
         let taking = self.taking.as_ref().filter(|_| matches!(self.right.journey, Journey::Taken { .. }));
         let arrives = taking.map(|taking| taking.since + ARRIVES_WITHIN);
         let runs = taking.map(|taking| taking.since + RUNS_WITHIN);
-        let all = [shown, aborts, until, arrives, runs].into_iter().flatten();
+        let restored = taking.and_then(|taking| match taking.stage {
+            Take::Restored(until) => Some(until),
+            _ => None,
+        });
+        let all = [shown, aborts, until, arrives, restored, runs].into_iter().flatten();
         all.filter(|at| *at > after).min()
     }
 

@@ -322,6 +322,38 @@ fn memory_whose_file_cannot_be_taken_away_does_not_run() {
 }
 
 #[test]
+fn what_was_restored_and_is_not_shown_yet_is_not_restored_again() {
+    let mut world = World::expecting();
+    world.taken(Carry::Suspend);
+    world.done(&VmAction::Restore { file: file() }, Ok(()));
+    world.pass(Duration::from_secs(4));
+    assert_eq!(world.ordered(), [] as [&VmAction; 0]);
+    world.life += 1;
+    world.see(COMES);
+    world.done(&VmAction::Forget { file: file() }, Ok(()));
+    world.done(&VmAction::Resume, Ok(()));
+}
+
+#[test]
+fn what_appears_after_it_was_given_up_on_is_destroyed_and_not_taken_for_the_start() {
+    let mut world = World::expecting();
+    world.taken(Carry::Suspend);
+    world.done(&VmAction::Restore { file: file() }, World::failed_to("say how it ended"));
+    world.travels(Hold::Owned, 2, Journey::None);
+    world.done(&VmAction::Start, Err(ActionError::AlreadySo));
+    world.life += 1;
+    world.see(COMES);
+    world.done(&VmAction::Destroy, Ok(()));
+    world.stops(Off::Destroyed);
+    world.pass(Duration::from_secs(1));
+    world.life += 1;
+    world.see(Run::Paused(Paused::Starting));
+    world.start_works();
+    assert_eq!(world.ordered(), [] as [&VmAction; 0]);
+    assert_eq!(world.group().condition, Condition::Online);
+}
+
+#[test]
 fn memory_that_cannot_be_restored_is_given_up_and_its_file_taken_away() {
     let mut world = World::expecting();
     world.taken(Carry::Suspend);
