@@ -173,6 +173,8 @@ fn status(health: Health, groups: Vec<GroupStatus>) -> Status {
         hosts: vec![],
         groups,
         warnings: vec![],
+        disarmed: None,
+        unaware: vec![],
     }
 }
 

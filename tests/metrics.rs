@@ -290,6 +290,8 @@ fn facts(groups: Vec<GroupStatus>) -> Facts {
             hosts: vec![host("hv1", HostState::Up, true), host("hv2", HostState::Blocked, false)],
             groups,
             warnings: vec!["beware".to_owned()],
+            disarmed: None,
+            unaware: Vec::new(),
         },
         started_ms: 1_790_000_000_000,
         consensus: Consensus {

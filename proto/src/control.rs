@@ -99,6 +99,10 @@ pub enum Ask {
     },
     /// Metrics for a monitoring system: [`Reply::Metrics`]s, whose texts follow each other, then [`Reply::End`].
     Metrics,
+    /// Keep hands off everything in the whole cluster.
+    Disarm,
+    /// Act again.
+    Arm,
 }
 
 /// How a group is moved on purpose.
@@ -220,6 +224,12 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// What is dangerous or wrong beyond single groups, for people.
     pub warnings: Vec<String>,
+    /// While the cluster is disarmed: who wanted it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disarmed: Option<String>,
+    /// Hosts of the cluster that have not heard yet that it was disarmed, or armed again, as far as this host knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unaware: Vec<String>,
 }
 
 /// One host of the cluster.

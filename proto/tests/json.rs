@@ -38,6 +38,8 @@ fn requests() {
     frozen(&request(Ask::Fenced { host }), r#"{"version":1,"ask":"fenced","host":"hv2"}"#);
     frozen(&request(Ask::Reload), r#"{"version":1,"ask":"reload"}"#);
     frozen(&request(Ask::Metrics), r#"{"version":1,"ask":"metrics"}"#);
+    frozen(&request(Ask::Disarm), r#"{"version":1,"ask":"disarm"}"#);
+    frozen(&request(Ask::Arm), r#"{"version":1,"ask":"arm"}"#);
 }
 
 #[test]
@@ -111,6 +113,8 @@ fn status() {
         }],
         groups: vec![group],
         warnings: vec![],
+        disarmed: None,
+        unaware: vec![],
     };
     frozen(
         &status,

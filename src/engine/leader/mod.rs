@@ -51,6 +51,8 @@ pub struct View<'a> {
     pub member: &'a Member,
     /// Whether this host itself has a lease.
     pub lease: Lease,
+    /// When this host applied the newest arming, if it did in this life: who was silent before that is judged from then on.
+    pub armed: Option<Instant>,
     /// Whether it hears a majority: if not, it judges nobody by silence.
     pub contact: Contact,
     /// The voters, as of the applied ledger.
@@ -239,7 +241,9 @@ impl Leader {
         self.next = None;
         let mut acts = Vec::new();
         self.watch_hosts(view, &mut acts);
-        self.settle_groups(view, &mut acts);
+        if !view.ledger.is_disarmed() {
+            self.settle_groups(view, &mut acts);
+        }
         acts
     }
 

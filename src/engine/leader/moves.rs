@@ -289,6 +289,9 @@ impl Leader {
         let Some(group) = view.config.group(&ask.group) else {
             return Err(format!("the leader's configuration has no group '{}'", ask.group));
         };
+        if view.ledger.is_disarmed() {
+            return Err("the cluster is disarmed, and moves nothing: `roost arm` comes first".to_owned());
+        }
         let owner = movable(view, group, record)?;
         let plan = Plan::new(view, &self.reports);
         let to = whither(view, &plan, group, owner, ask.whither)?;
