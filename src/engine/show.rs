@@ -111,6 +111,10 @@ impl Engine {
             (Intent::Online, None) if self.ledger.is_disarmed() => {
                 (Condition::Waiting, "the cluster is disarmed".to_owned())
             }
+            (Intent::Online, None) if waits.is_none() && record.kept.is_some() => {
+                let host = record.kept.map(|host| self.name(host)).unwrap_or_default();
+                (Condition::Waiting, format!("kept for '{host}', which was shut down"))
+            }
             (Intent::Online, None) => (Condition::Waiting, waits.unwrap_or_default().to_owned()),
         }
     }

@@ -56,13 +56,18 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             Some((Level::Info, EventKind::Assigned, Some(group.clone()), text))
         }
         Decision::Recall { group, why, .. } if owner(group) => {
-            let why = match why {
+            let why_text = match why {
                 RecallReason::Failed => "it could not be kept up here",
                 RecallReason::Emptied => "this host is to be emptied",
                 RecallReason::Moved => "an operator wants it elsewhere",
                 RecallReason::Displaced => "others need its place",
+                RecallReason::Kept => "this host is shut down, and it is kept for it",
             };
-            let text = format!("it is to go elsewhere: {why}");
+            let text = if *why == RecallReason::Kept {
+                format!("it is to be stopped: {why_text}")
+            } else {
+                format!("it is to go elsewhere: {why_text}")
+            };
             Some((Level::Warning, EventKind::Recalled, Some(group.clone()), text))
         }
         Decision::Order { group, order, by } => {

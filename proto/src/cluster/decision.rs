@@ -300,4 +300,6 @@ pub enum RecallReason {
     Moved,
     /// Something more important needs the room, or a rule about company does.
     Displaced,
+    /// Its host is shut down, and it is kept for it until it is back.
+    Kept,
 }

@@ -7,6 +7,7 @@
 mod fencing;
 mod groups;
 mod hosts;
+mod kept;
 pub mod moves;
 pub mod placement;
 pub mod reports;
@@ -136,6 +137,8 @@ pub struct Leader {
     voters_since: (Index, Instant),
     /// When groups were assigned, to spread starts.
     assigned: BTreeMap<String, (HostId, Instant)>,
+    /// Groups that are kept for hosts that were shut down.
+    kept: BTreeMap<String, kept::Keeping>,
     /// Since when groups are well, of those with failures to forgive.
     well: BTreeMap<String, Instant>,
     /// When groups were taken from hosts because they failed there.
@@ -171,6 +174,7 @@ impl Leader {
             next_ticket: first_ticket,
             voters_since: (0, now),
             assigned: BTreeMap::new(),
+            kept: BTreeMap::new(),
             well: BTreeMap::new(),
             failures: BTreeMap::new(),
             quarantined: BTreeMap::new(),

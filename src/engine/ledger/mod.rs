@@ -105,6 +105,8 @@ pub struct GroupRecord {
     /// A file of saved memory that may be left, by the index of the beginning of its move. It counts no more, unless `moving` or
     /// `handover` is that move.
     pub left: Option<Index>,
+    /// The host that stopped it because it was shut down, and for which it is kept.
+    pub kept: Option<HostId>,
 }
 
 /// A move with memory that is under way.
@@ -159,6 +161,7 @@ static FREE: GroupRecord = GroupRecord {
     moving: None,
     handover: None,
     left: None,
+    kept: None,
 };
 
 impl Default for GroupRecord {
@@ -386,6 +389,7 @@ impl Ledger {
         record.wish = None;
         record.moving = None;
         record.handover = None;
+        record.kept = None;
         record.changed = index;
         Effect::Done
     }
@@ -423,6 +427,8 @@ impl Ledger {
         if record.moving.is_some() || record.handover.is_some() {
             return Effect::Passed("it is being moved");
         }
+        let kept = record.recalled.is_some_and(|recall| recall.why == RecallReason::Kept);
+        record.kept = record.owner.filter(|_| kept);
         record.free(index);
         Effect::Done
     }
@@ -533,6 +539,7 @@ impl Ledger {
         if order != GroupOrder::Freeze {
             record.given_up = None;
             record.failed_on.clear();
+            record.kept = None;
         }
         record.ordered = index;
         record.changed = index;

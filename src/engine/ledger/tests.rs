@@ -435,3 +435,28 @@ fn silence_proves_nothing_after_a_disarming_until_the_host_says_that_it_heard_of
     let itself = Decision::Fenced { host: B, incarnation: life(1, 2), by: FencedBy::Itself };
     assert_eq!(book.decide(itself), Effect::Done);
 }
+
+#[test]
+fn what_its_host_gave_back_to_be_shut_down_is_kept_for_it_until_it_is_given_or_ordered() {
+    let kept = || {
+        let mut book = book();
+        let (group, to, why) = ("web".to_owned(), Some(A), RecallReason::Kept);
+        assert_eq!(book.decide(Decision::Recall { group, epoch: 1, to, why }), Effect::Done);
+        let changed = book.web().changed;
+        assert_eq!(book.release(1, changed), Effect::Done);
+        assert_eq!((book.web().owner, book.web().kept, book.web().wish), (None, Some(A), Some(A)));
+        book
+    };
+    let mut book = kept();
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_eq!(book.web().kept, None);
+    let mut book = kept();
+    assert_eq!(book.order(GroupOrder::Intent(Intent::Online)), Effect::Done);
+    assert_eq!(book.web().kept, None, "an operator does not wait for it");
+    let mut book = self::book();
+    let (group, to, why) = ("web".to_owned(), Some(A), RecallReason::Kept);
+    book.decide(Decision::Recall { group, epoch: 1, to, why });
+    book.decide(Decision::Evict { host: A, incarnation: life(1, 1) });
+    book.decide(Decision::Fenced { host: A, incarnation: life(1, 1), by: FencedBy::Agent });
+    assert_eq!((book.web().owner, book.web().kept), (None, None), "it did not leave in order");
+}

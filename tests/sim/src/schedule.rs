@@ -6,7 +6,7 @@ use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, Role, Timing};
+use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, OnShutdown, Role, Timing};
 use roost::engine::{Command, Destination};
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::{Arms, HostMode};
@@ -28,6 +28,9 @@ const HURRY: Duration = Duration::from_millis(1500);
 const MOVES: Duration = Duration::from_secs(8);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
+
+/// Groups are kept so long for a host that was shut down: some are back within it, some are not.
+const KEPT_FOR: Duration = Duration::from_secs(40);
 
 /// What the command line decides of a world.
 #[derive(Clone, Copy, Debug)]
@@ -272,6 +275,10 @@ fn config(shape: Shape, random: &mut Random) -> Config {
         config.cluster.on_quorum_loss = OnQuorumLoss::Stop;
     } else if fenced && random.once_in(8) {
         config.cluster.on_quorum_loss = OnQuorumLoss::Keep;
+    }
+    config.cluster.stay_for = KEPT_FOR;
+    for host in &mut config.hosts {
+        host.on_shutdown = *random.pick(&[OnShutdown::Move, OnShutdown::Stop, OnShutdown::Stay]);
     }
     let able: Vec<String> =
         config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();

@@ -45,6 +45,8 @@ pub struct Check {
     disks: BTreeMap<String, u64>,
     /// Files whose memory ran, by their numbers.
     spent: BTreeSet<u64>,
+    /// Groups that are kept for a host that was shut down, since when, and as of which order.
+    kept: BTreeMap<String, (HostId, Time, Index)>,
     /// Hosts that keep their hands off since their last step: the cluster is disarmed.
     hands_off: Vec<bool>,
     /// From then on nothing may be started or stopped.
@@ -78,6 +80,7 @@ impl Check {
             unleased: vec![None; config.hosts.len()],
             disks: BTreeMap::new(),
             spent: BTreeSet::new(),
+            kept: BTreeMap::new(),
             hands_off: vec![false; config.hosts.len()],
             calm_from: None,
             history: Vec::new(),
@@ -228,7 +231,36 @@ impl World {
             self.check.newest = applied;
             self.check_decided(host);
             self.check_fenced(host);
+            self.check_kept(host);
         }
+    }
+
+    /// What is kept for a host that was shut down is given to no other before its time, unless that host is back, or somebody
+    /// orders it.
+    fn check_kept(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let ledger = daemon.engine.ledger();
+        let same_files = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        let mut kept = BTreeMap::new();
+        for (name, record) in ledger.groups() {
+            let known = self.check.kept.get(name).copied();
+            if let Some(by) = record.kept {
+                let since = known.filter(|(of, ..)| *of == by).map_or(self.now, |(_, since, _)| since);
+                kept.insert(name.clone(), (by, since, record.ordered));
+            } else if let (Some(owner), Some((of, since, ordered))) = (record.owner, known)
+                && owner != of
+                && record.ordered == ordered
+                && ledger.standing(of) == Standing::Out
+                && same_files
+                && self.now.since(since) < self.config.cluster.stay_for.mul_f64(0.98)
+            {
+                let text = format!(
+                    "kept: {name} is given away, and the host that was shut down has time to be back"
+                );
+                self.check.violation.get_or_insert(text);
+            }
+        }
+        self.check.kept = kept;
     }
 
     /// A host of which the ledger says that it runs nothing must run nothing.
