@@ -32,7 +32,7 @@ use measure::Measure;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use roost_proto::cluster::decision::HostMode;
+use roost_proto::cluster::decision::{Arms, HostMode};
 use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
@@ -479,20 +479,32 @@ impl Daemon {
     fn open_watchdog(&mut self) {
         let Some(host) = self.config.hosts.iter().find(|host| host.name == self.host) else { return };
         if let Some(path) = &host.watchdog {
-            let (watchdog, said) = Watchdog::open(path, self.config.cluster.timing.watchdog);
+            let open = self.watchdog.as_ref().and_then(Watchdog::state);
+            let said = open.unwrap_or_else(|| {
+                let (watchdog, said) = Watchdog::open(path, self.config.cluster.timing.watchdog);
+                self.watchdog = watchdog;
+                said
+            });
             let said = match said {
                 WatchdogInput::Working { timeout } if machine::is_virtual() && !host.trust_watchdog => {
                     WatchdogInput::Virtual { timeout }
                 }
                 said => said,
             };
-            self.watchdog = watchdog;
             self.engine.handle(clock::now(), Input::Watchdog(said));
+            self.drain();
+        } else if self.watchdog.is_some() {
+            let reason = "the configuration names no watchdog any more".to_owned();
+            self.engine.handle(clock::now(), Input::Watchdog(WatchdogInput::Missing { reason }));
             self.drain();
         }
     }
 
     fn feed(&mut self, order: WatchdogOrder) {
+        if order == WatchdogOrder::Open {
+            self.open_watchdog();
+            return;
+        }
         if let Some(Err(text)) = self.watchdog.as_mut().map(|watchdog| watchdog.order(order)) {
             self.record(draft(Level::Error, EventKind::Watchdog, None, text));
         }
@@ -589,6 +601,10 @@ impl Daemon {
             ask @ (Ask::Cluster | Ask::Explain { .. } | Ask::Plan { .. }) => {
                 let now_ms = clock::wall_ms();
                 self.engine.handle(now, Input::Ask { request, ask, now_ms });
+            }
+            Ask::Disarm | Ask::Arm => {
+                let command = Command::Arm(if ask == Ask::Arm { Arms::Armed } else { Arms::Disarmed });
+                self.engine.handle(now, Input::Operator { request, who, command });
             }
             Ask::Reload => {
                 let reply = match self.reload() {

@@ -179,6 +179,8 @@ fn status(health: Health, groups: Vec<GroupStatus>) -> Status {
         warnings: vec![],
         leader: None,
         quorum: None,
+        disarmed: None,
+        unaware: vec![],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use roost::config::{
     Apps, Config, GuestLink, Host, KEYS, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_MISTAKES,
-    MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnSilence, OnStray, Role, Timing, parse,
+    MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnShutdown, OnSilence, OnStray, Role, Timing, parse,
 };
 use roost_proto::cluster::HostId;
 use roost_proto::control::MoveMethod;
@@ -304,7 +304,7 @@ fn unknown_keys_are_refused_with_the_nearest() {
         ),
         (
             SMALL.replace("name = \"lab\"", "name = \"lab\"\ncolour = 1"),
-            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine', 'save_dir', 'metrics_file'",
+            "line 3: unknown key 'colour'; [cluster] may hold 'name', 'timing', 'beat', 'suspect_after', 'evict_after', 'lease', 'watchdog', 'on_quorum_loss', 'key', 'on_stray', 'starts_at_once', 'quarantine', 'save_dir', 'metrics_file', 'on_shutdown', 'stay_for'",
         ),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -1073,4 +1073,32 @@ proptest::proptest! {
             proptest::prop_assert!(error.mistakes().iter().all(|m| (1..=lines).contains(&m.line)), "{}", error);
         }
     }
+}
+
+#[test]
+fn what_becomes_of_groups_at_a_shutdown_is_the_clusters_or_the_hosts_own() {
+    let text = |cluster: &str, host: &str| {
+        let hosts = format!(
+            "[[host]]\nname = \"a\"\naddress = \"192.0.2.1\"\n{host}\n[[host]]\nname = \"b\"\naddress = \"192.0.2.2\"\n"
+        );
+        format!("[cluster]\nname = \"lab\"\n{cluster}\n{hosts}")
+    };
+    let both = |cluster: &str, host: &str| {
+        let config = parse(&text(cluster, host)).expect("it is good");
+        [config.hosts[0].on_shutdown, config.hosts[1].on_shutdown]
+    };
+    assert_eq!(both("", ""), [OnShutdown::Move, OnShutdown::Move]);
+    assert_eq!(both("on_shutdown = \"stay\"", ""), [OnShutdown::Stay, OnShutdown::Stay]);
+    assert_eq!(
+        both("on_shutdown = \"stay\"", "on_shutdown = \"stop\""),
+        [OnShutdown::Stop, OnShutdown::Stay]
+    );
+    let config = parse(&text("stay_for = \"2h\"", "")).expect("it is good");
+    assert_eq!(config.cluster.stay_for, Duration::from_secs(7200));
+    let error = parse(&text("on_shutdown = \"wait\"", "")).expect_err("it is none of them").to_string();
+    assert!(error.contains("line 3") && error.contains("\"move\" or \"stop\" or \"stay\""), "{error}");
+    let error = parse(&text("", "role = \"witness\"\non_shutdown = \"stay\""))
+        .expect_err("it runs nothing")
+        .to_string();
+    assert!(error.contains("'on_shutdown' means nothing for a witness"), "{error}");
 }

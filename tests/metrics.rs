@@ -292,6 +292,8 @@ fn facts(groups: Vec<GroupStatus>) -> Facts {
             warnings: vec!["beware".to_owned()],
             leader: None,
             quorum: None,
+            disarmed: None,
+            unaware: Vec::new(),
         },
         started_ms: 1_790_000_000_000,
         consensus: Consensus {

@@ -117,6 +117,10 @@ pub enum Ask {
         #[serde(default)]
         any: bool,
     },
+    /// Keep hands off everything in the whole cluster.
+    Disarm,
+    /// Act again.
+    Arm,
 }
 
 /// How a group is moved on purpose.
@@ -250,6 +254,12 @@ pub struct Status {
     /// Whether the cluster can decide; not told of a cluster of one host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quorum: Option<Quorum>,
+    /// While the cluster is disarmed: who wanted it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disarmed: Option<String>,
+    /// Hosts of the cluster that have not heard yet that it was disarmed, or armed again, as far as this host knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unaware: Vec<String>,
 }
 
 /// One host of the cluster.

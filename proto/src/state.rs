@@ -21,6 +21,10 @@ pub struct Saved {
     pub boot_id: String,
     /// The groups, by name.
     pub groups: BTreeMap<String, SavedGroup>,
+    /// The index of the ledger at which the cluster was disarmed, while this host lives by that, in this boot. A daemon that
+    /// starts cut off from all others knows by it that it is to leave alone what runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disarmed: Option<u64>,
 }
 
 /// One group's part.
@@ -80,6 +84,7 @@ impl Saved {
     /// Forgets the moments, which mean nothing after another boot, and what followed from them.
     pub fn after_reboot(&mut self, boot_id: &str) {
         boot_id.clone_into(&mut self.boot_id);
+        self.disarmed = None;
         for group in self.groups.values_mut() {
             group.reboots.clear();
             group.resets.clear();

@@ -3,7 +3,7 @@
 
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use roost_proto::cluster::codec::MAX_PLAINTEXT;
-use roost_proto::cluster::decision::{Asked, Decision, Entry, Proof};
+use roost_proto::cluster::decision::{Arms, Asked, Decision, Entry, Proof};
 use roost_proto::cluster::raft::{Ballot, LogEntry, Payload, Position, RaftMessage, StorageId};
 use roost_proto::cluster::{
     Beat, Datagram, Echo, GroupReport, GroupState, Hello, HostId, Incarnation, LedgerId, Life, Message, Need,
@@ -57,8 +57,9 @@ fn messages_of_each_kind() {
         storage,
         config: 1,
         running: Running::Nothing,
+        armed: 300,
     };
-    frozen(vec![Message::Hello(hello)], "0b01ac02018827b817090101");
+    frozen(vec![Message::Hello(hello)], "0d01ac02018827b817090101ac02");
     let silent = Silent { host: A, incarnation: Some(LIFE), ago_ms: 1000 };
     let never = Silent { incarnation: None, ..silent };
     frozen(vec![Message::Silent(vec![silent, never])], "0e0202ac02010507e807ac0200e807");
@@ -86,6 +87,11 @@ fn messages_of_each_kind() {
     let answer =
         Message::Answer { start: 5, number: 300, edition: 1, page: 2, pages: 3, bytes: b"x\xff".to_vec() };
     frozen(vec![answer], "0a0a05ac020102030278ff");
+    let arm = Decision::Arm { arms: Arms::Disarmed, by: "root".to_owned() };
+    frozen(vec![Message::Ask(Entry { asked: None, decision: arm })], "0906000b0104726f6f74");
+    let renewed = Proof::Watchdog { timeout_ms: 5000, lease_ms: 3000 };
+    let renew = Decision::Renew { host: A, incarnation: LIFE, proof: renewed, armed: 300 };
+    frozen(vec![Message::Ask(Entry { asked: None, decision: renew })], "0e06000cac020507018827b817ac02");
     let two = Message::LastAnswered { host: A, incarnation: LIFE, ago_ms: 1 };
     frozen(vec![two.clone(), two], "0603ac020507010603ac02050701");
 }

@@ -48,6 +48,8 @@ fn requests() {
         &request(Ask::Plan { without: vec!["hv2".to_owned()], any: false }),
         r#"{"version":1,"ask":"plan","without":["hv2"],"any":false}"#,
     );
+    frozen(&request(Ask::Disarm), r#"{"version":1,"ask":"disarm"}"#);
+    frozen(&request(Ask::Arm), r#"{"version":1,"ask":"arm"}"#);
 }
 
 #[test]
@@ -212,6 +214,8 @@ fn status() {
         warnings: vec![],
         leader: Some("hv2".into()),
         quorum: Some(quorum()),
+        disarmed: None,
+        unaware: vec![],
     };
     frozen(
         &status,

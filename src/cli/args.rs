@@ -108,6 +108,10 @@ pub enum Command {
         #[arg(long, required = true)]
         confirm: bool,
     },
+    /// Take Roost's hands off the whole cluster, for work on its network: nothing is started, stopped, moved or fenced
+    Disarm,
+    /// Have the cluster act again after `roost disarm`
+    Arm,
     /// Have roostd read its configuration again; nothing is restarted for it
     Reload,
     /// Check a configuration; needs no daemon

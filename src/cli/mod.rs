@@ -88,6 +88,8 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Failback { group, method, wait } => travel::failback(socket, group, method, *wait, out),
         Command::Fail { group, wait } => travel::fail(socket, group, *wait, out),
         Command::Maintenance { host, state } => travel::maintenance(socket, host, *state == OnOff::On, out),
+        Command::Disarm => order::arm(socket, Ask::Disarm, out),
+        Command::Arm => order::arm(socket, Ask::Arm, out),
         Command::Reload => order::run(socket, Ask::Reload, None, out),
         Command::Check { file } => check::run(file, out),
         Command::Keygen { file } => keygen::run(file, out),

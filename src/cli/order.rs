@@ -1,4 +1,4 @@
-//! `roost online|offline|freeze|thaw|reload`: orders, and waiting until they are carried out.
+//! `roost online|offline|freeze|thaw|disarm|arm|reload`: orders, and waiting until they are carried out.
 
 use super::args;
 use super::client::{self, Client, unexpected};
@@ -15,11 +15,38 @@ use std::path::Path;
 /// How often the state is asked for when no event tells of a change: one that changes without an event is seen too.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether every host has heard of an order: about as often as hosts beat.
+const HEARS_WITHIN: Duration = Duration::from_millis(250);
+
 /// Orders something, and tells what the daemon makes of it.
 pub fn run(socket: &Path, ask: Ask, group: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
     let text = client::order(socket, ask)?;
     say(out, &group.map_or_else(|| text.clone(), |group| format!("{group}: {text}")))?;
     Ok(Exit::Ok)
+}
+
+/// Disarms the cluster or arms it, and waits until every host has heard of it.
+pub fn arm(socket: &Path, ask: Ask, out: &mut impl Write) -> Result<Exit, Error> {
+    run(socket, ask, None, out)?;
+    let begun = std::time::Instant::now();
+    loop {
+        let unaware = client::status(socket)?.unaware;
+        if unaware.is_empty() {
+            say(out, "every host that this one hears lives by it")?;
+            return Ok(Exit::Ok);
+        }
+        if begun.elapsed() >= client::PATIENCE {
+            say(
+                out,
+                &format!(
+                    "not heard of it yet: {}: wait until `roost status` shows that they have",
+                    unaware.join(", ")
+                ),
+            )?;
+            return Ok(Exit::Degraded);
+        }
+        std::thread::sleep(HEARS_WITHIN); // what other hosts have applied is told by their beats, and makes no event
+    }
 }
 
 /// Orders that a group be online or offline, and waits if wanted.

@@ -84,6 +84,9 @@ fn longest_cycle(group: &Group) -> Duration {
 pub(super) fn hosts(cluster: &mut ReadCluster, hosts: &mut [ReadHost], mistakes: &mut Mistakes<'_>) {
     names(hosts, mistakes);
     votes(hosts, mistakes);
+    for read in hosts.iter_mut() {
+        read.host.on_shutdown = read.on_shutdown.unwrap_or(cluster.cluster.on_shutdown);
+    }
     addresses(hosts, mistakes);
     if hosts.len() < 2 {
         return;

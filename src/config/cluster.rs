@@ -1,10 +1,16 @@
 //! The table `[cluster]`.
 
 use super::fields::{Fields, quote};
-use super::{CLUSTER, Cluster, MAX_KEYS, MAX_STARTS_AT_ONCE, MIN_WAIT, OnQuorumLoss, OnStray, timing};
+use super::{
+    CLUSTER, Cluster, MAX_KEYS, MAX_STARTS_AT_ONCE, MIN_WAIT, OnQuorumLoss, OnShutdown, OnStray, timing,
+};
 use core::time::Duration;
 use roost_proto::time::MAX_SPAN;
 use std::path::PathBuf;
+
+/// What becomes of groups when their host is shut down, as it is written.
+pub(super) const ON_SHUTDOWN: [(&str, OnShutdown); 3] =
+    [("move", OnShutdown::Move), ("stop", OnShutdown::Stop), ("stay", OnShutdown::Stay)];
 
 /// What is read of the cluster, with the place that messages need.
 pub(super) struct ReadCluster {
@@ -34,6 +40,8 @@ pub(super) fn read(file: &mut Fields<'_, '_, '_>) -> Option<ReadCluster> {
             OnStray::Report,
         ),
         starts_at_once: cluster.number("starts_at_once", 1, MAX_STARTS_AT_ONCE, 4),
+        on_shutdown: cluster.choice("on_shutdown", &ON_SHUTDOWN, OnShutdown::Move),
+        stay_for: cluster.span_to("stay_for", MIN_WAIT, MAX_SPAN, Duration::from_secs(1800)),
         quarantine: cluster.span_to("quarantine", MIN_WAIT, MAX_SPAN, Duration::from_secs(600)),
         save_dir: save_dir(&mut cluster),
         metrics_file: metrics_file(&mut cluster),

@@ -3,8 +3,8 @@
 use super::fields::{Fields, Mistakes, Placed, a, quote};
 use super::{
     FENCE, FenceAgent, FenceLevel, HOST, Host, MAX_ADDRESSES, MAX_FENCE_AGENTS, MAX_FENCE_LEVEL,
-    MAX_FENCE_OPTIONS, MAX_FENCE_RETRIES, MAX_FENCE_TEXT, MAX_FENCE_TIME, MAX_RESERVE_MIB, MAX_URI, Role,
-    address,
+    MAX_FENCE_OPTIONS, MAX_FENCE_RETRIES, MAX_FENCE_TEXT, MAX_FENCE_TIME, MAX_RESERVE_MIB, MAX_URI,
+    OnShutdown, Role, address, cluster,
 };
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -24,6 +24,8 @@ pub(super) struct ReadHost {
     /// One for each address.
     pub(super) addresses_at: Vec<usize>,
     pub(super) votes: Option<Placed<bool>>,
+    /// What its own table says of its shutdown.
+    pub(super) on_shutdown: Option<OnShutdown>,
     pub(super) host: Host,
 }
 
@@ -48,9 +50,14 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
     }
     let reserve_mib = host.number("reserve_mib", 0, MAX_RESERVE_MIB, 0);
     let libvirt_remote = read_libvirt_remote(&mut host);
+    let on_shutdown = host.value("on_shutdown").is_some();
+    let on_shutdown =
+        on_shutdown.then(|| host.choice("on_shutdown", &cluster::ON_SHUTDOWN, OnShutdown::Move));
     let fence = read_fence(&mut host);
     if role == Role::Witness {
-        for key in ["libvirt", "watchdog", "trust_watchdog", "reserve_mib", "libvirt_remote", "fence"] {
+        for key in
+            ["libvirt", "watchdog", "trust_watchdog", "reserve_mib", "libvirt_remote", "on_shutdown", "fence"]
+        {
             if let Some((_, span)) = host.value(key) {
                 host.mistakes.note(
                     span.start,
@@ -70,6 +77,7 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
         address_at,
         addresses_at: addresses.iter().map(|address| address.at).collect(),
         votes,
+        on_shutdown,
         host: Host {
             libvirt_remote: libvirt_remote.unwrap_or_else(|| format!("qemu+ssh://{}/system", name.value)),
             name: name.value,
@@ -81,6 +89,7 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
             trust_watchdog: trust_watchdog.is_some_and(|trust| trust.value),
             fence,
             reserve_mib,
+            on_shutdown: OnShutdown::Move, // said when the cluster is known
         },
     })
 }

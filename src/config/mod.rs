@@ -121,6 +121,22 @@ pub struct Cluster {
     pub save_dir: Option<PathBuf>,
     /// The file that each host writes its metrics to, if any: node_exporter's, for one, whose name ends with `.prom`.
     pub metrics_file: Option<PathBuf>,
+    /// What becomes of the groups of a host that is shut down, unless the host's own table says.
+    pub on_shutdown: OnShutdown,
+    /// How long groups are kept for a host that was shut down and is to be back, with `on_shutdown = "stay"`. From 100 ms to
+    /// 366 days.
+    pub stay_for: Duration,
+}
+
+/// What becomes of the groups of a host whose machine is shut down in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnShutdown {
+    /// They go elsewhere by the best method there is.
+    Move,
+    /// They are shut down, and start elsewhere.
+    Stop,
+    /// They are shut down, and kept for the host until it is back, or for `stay_for`.
+    Stay,
 }
 
 /// The times of the cluster. What follows from each other is checked together, in `timing`.
@@ -204,6 +220,8 @@ pub struct Host {
     pub reserve_mib: u32,
     /// The URI by which the libvirt of another host reaches this one's.
     pub libvirt_remote: String,
+    /// What becomes of its groups when it is shut down.
+    pub on_shutdown: OnShutdown,
 }
 
 /// What a host is for.
@@ -420,6 +438,8 @@ const CLUSTER: Section = Section {
         "quarantine",
         "save_dir",
         "metrics_file",
+        "on_shutdown",
+        "stay_for",
     ],
 };
 const HOST: Section = Section {
@@ -434,6 +454,7 @@ const HOST: Section = Section {
         "trust_watchdog",
         "reserve_mib",
         "libvirt_remote",
+        "on_shutdown",
         "fence",
     ],
 };

@@ -1,6 +1,7 @@
 //! How `roostd` ends: at once, or after this host has left the cluster.
 
 use super::{Daemon, Ended};
+use crate::config::OnShutdown;
 use crate::driver::clock;
 use crate::driver::shutdown::{self, Ending};
 use crate::engine::Input;
@@ -8,7 +9,7 @@ use crate::engine::keeper::draft;
 use crate::engine::watchdog::WatchdogOrder;
 use nix::sys::signal::Signal;
 use roost_proto::control::{EventKind, Level};
-use roost_proto::time::Instant;
+use roost_proto::time::{Instant, Span};
 
 /// How far `roostd` is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,14 @@ impl Daemon {
             ToldBy::Operator => "roostd was told to leave",
             ToldBy::Shutdown => "the machine is being shut down",
         };
-        let text = format!("{why}: this host gives its groups back, and they start elsewhere");
+        let own = self.config.hosts.iter().find(|host| host.name == self.host).map(|host| host.on_shutdown);
+        let then = match own {
+            Some(OnShutdown::Stay) => {
+                format!("they are kept for it, for {} at the most", Span(self.config.cluster.stay_for))
+            }
+            Some(OnShutdown::Move | OnShutdown::Stop) | None => "they start elsewhere".to_owned(),
+        };
+        let text = format!("{why}: this host gives its groups back, and {then}");
         self.record(draft(Level::Info, EventKind::DaemonStopped, None, text));
         self.engine.handle(clock::now(), Input::Leave);
         self.drain();

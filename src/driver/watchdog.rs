@@ -1,4 +1,5 @@
-//! The watchdog device: opened once, fed at the engine's word, and disarmed only when the host leaves with nothing owned.
+//! The watchdog device: opened once, fed at the engine's word, and disarmed only when the host leaves with nothing owned, or the
+//! whole cluster is disarmed.
 //!
 //! A device is armed by being opened. It stays armed when this process dies, which is what it is for; a device whose driver
 //! disarms it then is refused, since a dead daemon would leave the machine running for ever.
@@ -19,6 +20,8 @@ pub trait Device {
     fn set_timeout(&self, seconds: i32) -> io::Result<()>;
     /// The timeout that it has, in seconds.
     fn timeout(&self) -> io::Result<i32>;
+    /// Stops it, if its driver lets it be stopped.
+    fn stop(&self) -> io::Result<()>;
     /// Writes to it: the letter V announces that the next close disarms it, everything else feeds it.
     fn write(&mut self, byte: u8) -> io::Result<()>;
 }
@@ -34,6 +37,10 @@ impl Device for File {
 
     fn timeout(&self) -> io::Result<i32> {
         Ok(ioctl::timeout(self.as_fd())?)
+    }
+
+    fn stop(&self) -> io::Result<()> {
+        Ok(ioctl::stop(self.as_fd())?)
     }
 
     fn write(&mut self, byte: u8) -> io::Result<()> {
@@ -97,11 +104,27 @@ impl<D: Device> Watchdog<D> {
         (None, WatchdogInput::Missing { reason })
     }
 
+    /// What there is to say of the device, while it is open.
+    pub fn state(&self) -> Option<WatchdogInput> {
+        let seconds = self.device.as_ref()?.timeout().ok()?;
+        Some(WatchdogInput::Working { timeout: Duration::from_secs(u64::from(seconds.unsigned_abs())) })
+    }
+
     /// Does what the engine wants. An error is told once, until it works again.
     pub fn order(&mut self, order: WatchdogOrder) -> Result<(), String> {
         let Some(device) = &mut self.device else { return Ok(()) };
         let done = match order {
-            WatchdogOrder::Feed => device.write(0),
+            WatchdogOrder::Feed | WatchdogOrder::Open => device.write(0),
+            // Closed, it would reset the machine all the same.
+            WatchdogOrder::Disarm
+                if device.stop().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy) =>
+            {
+                let _ = device.write(0); // an error is told with the next
+                return Err(format!(
+                    "the watchdog '{}' cannot be stopped (its driver was loaded with nowayout): it is fed as long as roostd runs",
+                    self.path.display()
+                ));
+            }
             WatchdogOrder::Disarm => {
                 let done = device.write(b'V');
                 self.device = None;
@@ -130,9 +153,14 @@ mod tests {
         stays: bool,
         real: i32,
         fails: bool,
+        nowayout: bool,
     }
 
     impl Device for Fake {
+        fn stop(&self) -> io::Result<()> {
+            if self.nowayout { Err(io::ErrorKind::ResourceBusy.into()) } else { Ok(()) }
+        }
+
         fn stays_armed(&self) -> io::Result<bool> {
             Ok(self.stays)
         }
@@ -156,7 +184,7 @@ mod tests {
 
     fn arm(stays: bool, real: i32, fails: bool) -> Armed {
         let written = Rc::default();
-        let fake = Fake { written: Rc::clone(&written), stays, real, fails };
+        let fake = Fake { written: Rc::clone(&written), stays, real, fails, nowayout: false };
         let (watchdog, said) = Watchdog::arm(Path::new("/dev/fake"), fake, Duration::from_millis(4200));
         (watchdog, said, written)
     }
@@ -174,6 +202,19 @@ mod tests {
         watchdog.order(WatchdogOrder::Disarm).expect("it works");
         watchdog.order(WatchdogOrder::Feed).expect("nothing is left to feed");
         assert_eq!(*written.borrow(), [b'V']);
+    }
+
+    #[test]
+    fn what_cannot_be_stopped_stays_open_and_is_fed() {
+        let written: Rc<RefCell<Vec<u8>>> = Rc::default();
+        let fake = Fake { written: Rc::clone(&written), stays: true, real: 5, fails: false, nowayout: true };
+        let (watchdog, _) = Watchdog::arm(Path::new("/dev/fake"), fake, Duration::from_millis(4200));
+        let mut watchdog = watchdog.expect("it works");
+        let told = watchdog.order(WatchdogOrder::Disarm).expect_err("it cannot be");
+        assert!(told.contains("nowayout"), "{told}");
+        assert_eq!(watchdog.state(), Some(WatchdogInput::Working { timeout: Duration::from_secs(5) }));
+        watchdog.order(WatchdogOrder::Feed).expect("it works");
+        assert_eq!(*written.borrow(), [0, 0], "closed, it would reset the machine");
     }
 
     #[test]

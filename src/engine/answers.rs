@@ -106,6 +106,8 @@ impl Engine {
             | Ask::Failback { .. }
             | Ask::Fail { .. }
             | Ask::Maintenance { .. }
+            | Ask::Disarm
+            | Ask::Arm
             | Ask::Metrics
             | Ask::Reload => Err((Refusal::BadRequest, "that is nothing to be asked of others".to_owned())),
         }

@@ -3,7 +3,7 @@
 
 use super::keeper::right::Hold;
 use super::ledger::{GroupRecord, Standing};
-use super::rights::{self, Lease, Stand};
+use super::rights::{self, Hands, Lease, Stand};
 use super::watchdog::{WatchdogInput, WatchdogOrder};
 use super::{Engine, Flag, Output, Stay};
 use crate::config::OnQuorumLoss;
@@ -36,6 +36,10 @@ impl Engine {
         if lease != self.lease {
             let (level, text) = match lease {
                 Lease::Held => (Level::Info, "this host has its lease"),
+                Lease::Out if self.is_hands_off() => (
+                    Level::Warning,
+                    "this host's lease ran out: no majority of voters answers; the cluster is disarmed, and what runs, runs on",
+                ),
                 Lease::Out => (
                     Level::Error,
                     "this host's lease ran out: no majority of voters answers; what it runs stands still",
@@ -46,10 +50,9 @@ impl Engine {
                 self.record(level, EventKind::Lease, None, text.to_owned());
             }
         }
-        if core::mem::replace(&mut self.lease, lease) != lease
-            || before != self.stand
-            || self.changed.ledger.take()
-        {
+        let lease_before = core::mem::replace(&mut self.lease, lease);
+        self.look_at_hands(now);
+        if lease_before != lease || before != self.stand || self.changed.ledger.take() {
             self.set_rights(now);
             self.changed.leader = Flag::Unseen;
         }
@@ -62,21 +65,22 @@ impl Engine {
         if alone || now.since(self.member.born()) < patience { Stand::Waiting } else { Stand::Stranded }
     }
 
-    /// Whether this host runs on without a majority. Not if time was taken for a proof when it was admitted: what a reload says
-    /// holds from the next admission on.
+    /// Whether this host runs on without a majority. Not if time was, or is to be, taken for a proof: that a reload allows it holds
+    /// from the next start on.
     fn runs_on(&self) -> bool {
         let unproven =
             matches!(self.ledger.standing(self.me), Standing::In(member) if member.proof == Proof::None);
-        self.config.cluster.on_quorum_loss == OnQuorumLoss::Keep && self.stand != Stand::Over && unproven
+        let both = [self.config.cluster.on_quorum_loss, self.on_quorum_loss];
+        both == [OnQuorumLoss::Keep; 2] && self.stand != Stand::Over && unproven
     }
 
     pub(super) fn set_rights(&mut self, now: Instant) {
         for group in self.keeper.group_names() {
-            let standing = (self.stand, self.lease);
+            let standing = (self.stand, self.lease, self.hands);
             let was_here = self.keeper.was_here(&group);
             let right = rights::right(&self.ledger, self.me, &group, standing, &self.held, was_here);
             match right.hold {
-                Hold::Owned | Hold::Recalled | Hold::Suspended => {
+                Hold::Owned | Hold::Recalled | Hold::Suspended | Hold::Disarmed => {
                     self.held.insert(group.clone());
                 }
                 Hold::Elsewhere => {
@@ -111,16 +115,20 @@ impl Engine {
             }
         }
         self.watchdog = Some(state);
+        self.opens_watchdog = false;
+        if matches!(self.hands, Hands::Off { .. }) {
+            self.put_watchdog_away(); // a daemon opens it when it starts
+        }
         self.feed();
     }
 
-    /// Feeds the watchdog, while the lease holds or nothing that this host owned may run.
+    /// Feeds the watchdog, while the lease holds or nothing that this host owned may run; and while the cluster is disarmed, since
+    /// there are devices that cannot be put away.
     pub(super) fn feed(&mut self) {
-        let working =
-            matches!(self.watchdog, Some(WatchdogInput::Working { .. } | WatchdogInput::Virtual { .. }));
-        let safe =
-            self.lease == Lease::Held || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
-        if working && safe && self.stay != Stay::Gone {
+        let safe = self.is_hands_off()
+            || self.lease == Lease::Held
+            || (!self.keeper.may_run() && self.unknown_groups().next().is_none());
+        if self.has_watchdog() && safe && self.stay != Stay::Gone {
             self.out.push_back(Output::Watchdog(WatchdogOrder::Feed));
         }
     }

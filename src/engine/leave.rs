@@ -12,6 +12,12 @@ impl Engine {
     pub(super) fn look_at_end(&mut self, now: Instant) {
         match self.stay {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
+            // The machine is shut down while the cluster is disarmed: its VMs are the system's to stop.
+            Stay::Leaving { .. }
+                if self.is_hands_off() && (!self.owned.is_empty() || self.keeper.may_run()) =>
+            {
+                self.go();
+            }
             Stay::Leaving { .. } if self.has_left() && !self.keeper.is_left() && !self.keeper.may_run() => {
                 self.out.push_back(Output::Watchdog(WatchdogOrder::Disarm));
                 self.go();
@@ -25,8 +31,10 @@ impl Engine {
                 self.record(Level::Error, EventKind::Lease, None, text);
                 self.go();
             }
-            Stay::Staying if self.stand == Stand::Over && !self.keeper.is_left() => {
+            Stay::Staying if self.stand == Stand::Over && !self.is_hands_off() && !self.keeper.is_left() => {
                 self.stay = Stay::Gone;
+                self.keeper.forget_what_was_lost();
+                self.take_from_keeper(now);
                 self.out.push_back(Output::BeginAnew);
             }
             Stay::Staying | Stay::Leaving { .. } | Stay::Gone => {}

@@ -11,6 +11,7 @@ pub mod consult;
 mod desk;
 mod explain;
 pub mod fence;
+mod hands;
 pub mod keeper;
 pub mod leader;
 mod lease;
@@ -32,7 +33,7 @@ mod tests;
 mod versions;
 pub mod watchdog;
 
-use crate::config::Config;
+use crate::config::{Config, OnQuorumLoss};
 use answers::Purpose;
 use consult::Consult;
 use core::time::Duration;
@@ -47,8 +48,8 @@ use member::Member;
 use moves::Travel;
 use raft::Raft;
 use report::Reporter;
-use rights::{Lease, Stand};
-use roost_proto::cluster::decision::{Asked, Decision, Entry, HostMode};
+use rights::{Hands, Lease, Stand};
+use roost_proto::cluster::decision::{Arms, Asked, Decision, Entry, HostMode};
 use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
 use roost_proto::cluster::{
     Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
@@ -181,6 +182,8 @@ pub enum Command {
         /// The host.
         host: String,
     },
+    /// Keep hands off everything, or act again.
+    Arm(Arms),
 }
 
 /// Where an operator wants a group.
@@ -324,6 +327,13 @@ pub struct Engine {
     lease: Lease,
     /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
     owned: BTreeSet<String>,
+    hands: Hands,
+    /// When this host applied the newest arming, if it did in this life.
+    armed: Option<Instant>,
+    /// The watchdog was ordered to be opened again, and its driver has not answered.
+    opens_watchdog: bool,
+    /// What to do without a majority, as of this life's beginning: what it says of its silence holds for all of it.
+    on_quorum_loss: OnQuorumLoss,
     /// What this life held when it was thrown out.
     held: BTreeSet<String>,
     stay: Stay,
@@ -391,6 +401,7 @@ impl Engine {
             },
         };
         let keeper = Keeper::new(&config, &host, saved, &boot_id, jitter.draw(), screenshots, now);
+        let hands = keeper.disarmed().map_or(Hands::On, |at| Hands::Off { at });
         let raft = Raft::new(settings, stored, jitter.draw(), now);
         let first_beat =
             Duration::from_nanos(jitter.draw() % u64::try_from(timing.beat.as_nanos()).unwrap_or(1));
@@ -399,6 +410,7 @@ impl Engine {
             incarnation,
             machine,
             named: named(&config),
+            on_quorum_loss: config.cluster.on_quorum_loss,
             config,
             keeper,
             ledger: Ledger::default(),
@@ -420,6 +432,9 @@ impl Engine {
             stand: Stand::Waiting,
             lease: Lease::Out,
             owned: BTreeSet::new(),
+            hands,
+            armed: None,
+            opens_watchdog: false,
             held: BTreeSet::new(),
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
@@ -530,7 +545,13 @@ impl Engine {
             }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Ask { request, ask, now_ms } => self.ask(now, request, ask, now_ms),
-            Input::Stored(result) => self.keeper.handle(now, keeper::Input::Stored(result)),
+            Input::Stored(result) => {
+                let bound = self.keeps_to_its_lease();
+                self.keeper.handle(now, keeper::Input::Stored(result));
+                if bound != self.keeps_to_its_lease() {
+                    self.changed.leader = Flag::Unseen;
+                }
+            }
             Input::Datagram { from, incarnation, datagram } => self.hear(now, from, incarnation, datagram),
             Input::Knows { host, newest } => self.known.shows(host, newest),
             Input::Written { number } => self.raft.written(now, number),
@@ -582,6 +603,7 @@ impl Engine {
             self.keeper.poll_timeout(),
             self.desk.deadline(self.awake),
             self.consult.deadline(),
+            self.hands_deadline(),
             lease,
             leader,
         ]
@@ -709,6 +731,9 @@ impl Engine {
                 {
                     leader.runs_nothing(*host, *incarnation, *by);
                 }
+                if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
+                    self.armed = Some(self.awake);
+                }
                 if rights::only_group(&entry.decision).is_none_or(|group| self.keeper.keeps(group)) {
                     self.changed.ledger = Flag::Unseen;
                 }
@@ -738,6 +763,7 @@ impl Engine {
     }
 
     fn restore(&mut self, snapshot: raft::Snapshot) {
+        let armed = self.ledger.arming().changed;
         match postcard::from_bytes(&snapshot.data) {
             Ok(ledger) => self.ledger = ledger,
             Err(error) => panic!(
@@ -745,6 +771,9 @@ impl Engine {
             ),
         }
         self.look_at_owned(None);
+        if self.ledger.arming().changed != armed {
+            self.armed = Some(self.awake);
+        }
         self.applied = snapshot.index;
         self.voters = snapshot.voters;
         self.voters_since = snapshot.index;
@@ -810,6 +839,7 @@ impl Engine {
             member: &self.member,
             contact: self.contact,
             lease: self.lease,
+            armed: self.armed,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,

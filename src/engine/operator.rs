@@ -4,7 +4,7 @@ use super::desk::Wish;
 use super::ledger::Standing;
 use super::{Command, Destination, Engine};
 use crate::engine::keeper::RequestId;
-use roost_proto::cluster::decision::{Decision, FencedBy, HostMode};
+use roost_proto::cluster::decision::{Arms, Decision, FencedBy, HostMode};
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Whither};
 use roost_proto::control::{Intent, Refusal};
 use roost_proto::text::nearest;
@@ -53,6 +53,7 @@ impl Engine {
     ) -> Result<(Decision, String), (Refusal, String)> {
         let by = who.to_owned();
         match command {
+            Command::Arm(arms) => Ok((Decision::Arm { arms, by }, self.armed_text(arms))),
             Command::Group { group, order } => {
                 self.known_group(&group)?;
                 let done = match order {
@@ -93,6 +94,21 @@ impl Engine {
                 };
                 let done = "its groups are free, and start elsewhere".to_owned();
                 Ok((Decision::Fenced { host: id, incarnation, by: FencedBy::Operator }, done))
+            }
+        }
+    }
+
+    fn armed_text(&self, arms: Arms) -> String {
+        match arms {
+            Arms::Disarmed => {
+                "the cluster is disarmed: Roost starts, stops, pauses, moves and fences nothing, until `roost arm`".to_owned()
+            }
+            Arms::Armed => {
+                let limit = self.config.cluster.timing.evict_after;
+                format!(
+                    "the cluster is armed; a host that stays silent for {} ms from now on is evicted",
+                    limit.as_millis()
+                )
             }
         }
     }

@@ -3,7 +3,9 @@
 use super::keeper::right::{Hold, Journey, Right};
 use super::ledger::{GroupRecord, Ledger, Standing};
 use roost_proto::cluster::decision::Decision;
+use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{HostId, Incarnation};
+use roost_proto::time::Instant;
 use std::collections::BTreeSet;
 
 /// How this life of this host stands.
@@ -29,6 +31,24 @@ pub enum Lease {
     Out,
 }
 
+/// Whether this host acts, or lives by it that the cluster is disarmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hands {
+    /// It acts, under its lease.
+    On,
+    /// It has applied the disarming, at this index, or a life before it in the same boot has: what runs, runs on, without lease
+    /// and watchdog.
+    Off {
+        /// The index.
+        at: Index,
+    },
+    /// It has applied the arming, and lives on as if it had not until its watchdog is open and it has a lease, at the latest then.
+    Returning {
+        /// When.
+        until: Instant,
+    },
+}
+
 /// The one group that a decision is about; of all others nothing changes with it.
 pub const fn only_group(decision: &Decision) -> Option<&str> {
     match decision {
@@ -44,7 +64,9 @@ pub const fn only_group(decision: &Decision) -> Option<&str> {
         | Decision::Evict { .. }
         | Decision::Fenced { .. }
         | Decision::Leave { .. }
-        | Decision::Mode { .. } => None,
+        | Decision::Mode { .. }
+        | Decision::Arm { .. }
+        | Decision::Renew { .. } => None,
     }
 }
 
@@ -55,7 +77,8 @@ pub const fn only_host(decision: &Decision) -> Option<HostId> {
         | Decision::Evict { host, .. }
         | Decision::Fenced { host, .. }
         | Decision::Leave { host, .. }
-        | Decision::Mode { host, .. } => Some(*host),
+        | Decision::Mode { host, .. }
+        | Decision::Renew { host, .. } => Some(*host),
         Decision::Assign { .. }
         | Decision::Recall { .. }
         | Decision::Release { .. }
@@ -63,7 +86,8 @@ pub const fn only_host(decision: &Decision) -> Option<HostId> {
         | Decision::GiveUp { .. }
         | Decision::Forgive { .. }
         | Decision::MoveBegin { .. }
-        | Decision::MoveEnd { .. } => None,
+        | Decision::MoveEnd { .. }
+        | Decision::Arm { .. } => None,
     }
 }
 
@@ -83,13 +107,15 @@ pub fn right(
     ledger: &Ledger,
     me: HostId,
     group: &str,
-    (stand, lease): (Stand, Lease),
+    (stand, lease, hands): (Stand, Lease, Hands),
     held: &BTreeSet<String>,
     was_here: bool,
 ) -> Right {
     let record = ledger.group(group);
     let mine = record.owner == Some(me);
     let hold = match (stand, lease) {
+        (Stand::Admitted, _) if mine && hands != Hands::On => Hold::Disarmed,
+        _ if hands != Hands::On => Hold::Unknown,
         (Stand::Over, _) if held.contains(group) || mine => Hold::Lost,
         (Stand::Over, _) => Hold::Unknown,
         (Stand::Waiting | Stand::Stranded, _)

@@ -4,8 +4,9 @@ use super::answers::overall;
 use super::leader::Leader;
 use super::ledger::{HostRecord, Standing};
 use super::{Engine, Stand};
-use crate::config::{Group, Role};
-use roost_proto::cluster::decision::HostMode;
+use crate::config::{Group, OnQuorumLoss, Role};
+use roost_proto::cluster::decision::{Arms, HostMode, Proof};
+use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupState, HostId, LedgerId};
 use roost_proto::control::{
     Condition, ControllerStatus, GroupStatus, HostState, HostStatus, Intent, Recoveries, Status,
@@ -47,6 +48,7 @@ impl Engine {
             status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
         }
         status.warnings.extend(self.quorum_warning());
+        self.show_arming(&mut status);
         status.warnings.extend(self.unknown_groups().take(UNKNOWN_SHOWN).map(|group| {
             format!(
                 "group '{group}' is this host's, and its configuration file does not name it here any more: its VM is not watched, and \
@@ -173,6 +175,33 @@ impl Engine {
         }
     }
 
+    /// Whether the cluster acts, and who does not know.
+    fn show_arming(&self, status: &mut Status) {
+        let arming = self.ledger.arming();
+        status.unaware = self.unaware(arming.changed);
+        if self.ledger.is_disarmed() {
+            status.warnings.push(format!(
+                "the cluster is disarmed ({}): nothing is started, stopped, moved or fenced, whatever happens, until `roost arm`",
+                arming.by
+            ));
+            status.disarmed = Some(arming.by.clone());
+        } else if self.is_hands_off() {
+            let text = "this host lives as if the cluster were disarmed, until it hears what was decided since it was: what runs \
+                        here runs on, and nothing is done about it";
+            status.warnings.push(text.to_owned());
+        }
+    }
+
+    /// Hosts in the cluster that this one hears, or should, and that have not applied what was decided at `index`.
+    fn unaware(&self, index: Index) -> Vec<String> {
+        let hears = |id: HostId| self.voters.contains_key(&self.me) || self.voters.contains_key(&id);
+        let members = self.ledger.hosts().filter(|(id, record)| {
+            let other = *id != self.me && hears(*id) && matches!(record.standing, Standing::In(_));
+            other && self.member.peer(*id).is_none_or(|peer| peer.applied < index)
+        });
+        members.map(|(id, _)| self.name(id)).collect()
+    }
+
     /// The condition of a group that nobody owns, and why it is so.
     fn free(&self, group: &str) -> (Condition, String) {
         let record = self.ledger.group(group);
@@ -181,6 +210,13 @@ impl Engine {
             (Intent::Offline, _) => (Condition::Offline, String::new()),
             (Intent::Online, Some(reason)) => (Condition::GivenUp, reason.clone()),
             (Intent::Online, None) if record.frozen => (Condition::LeftAlone, "off, and frozen".to_owned()),
+            (Intent::Online, None) if self.ledger.is_disarmed() => {
+                (Condition::Waiting, "the cluster is disarmed".to_owned())
+            }
+            (Intent::Online, None) if waits.is_none() && record.kept.is_some() => {
+                let host = record.kept.map(|host| self.name(host)).unwrap_or_default();
+                (Condition::Waiting, format!("kept for '{host}', which was shut down"))
+            }
             (Intent::Online, None) => (Condition::Waiting, waits.unwrap_or_default().to_owned()),
         }
     }
@@ -218,6 +254,9 @@ impl Engine {
         if hello.is_some_and(|hello| hello.config != self.config.number) {
             reasons.push("its configuration file differs".to_owned());
         }
+        if self.is_unproven(record, name) {
+            reasons.push("not seen under its watchdog since the cluster was armed".to_owned());
+        }
         if self.config.hosts.iter().any(|host| host.name == name && host.role == Role::Witness) {
             reasons.push("witness".to_owned());
         }
@@ -243,6 +282,19 @@ impl Engine {
                 HostMode::Quarantined => HostState::Quarantined,
             },
         }
+    }
+
+    /// Whether a host has a watchdog, and its silence proves nothing since the cluster was disarmed under it.
+    fn is_unproven(&self, record: Option<&HostRecord>, name: &str) -> bool {
+        let arming = self.ledger.arming();
+        let has = self.config.hosts.iter().any(|host| host.name == name && host.watchdog.is_some());
+        let was_in = record.is_some_and(|record| match record.standing {
+            Standing::In(member) | Standing::Evicted(member) => {
+                member.proof == Proof::None && record.changed < arming.changed
+            }
+            Standing::Out => false,
+        });
+        arming.arms == Arms::Armed && has && was_in && self.on_quorum_loss != OnQuorumLoss::Keep
     }
 
     /// Whether this host should hear that one, and does not: who does not vote hears voters only.

@@ -30,7 +30,7 @@ impl Engine {
     /// Who this host is.
     pub(super) fn hello(&self) -> Hello {
         let lease_ms = u32::try_from(self.config.cluster.timing.lease.as_millis()).unwrap_or(u32::MAX);
-        let stands_still = self.config.cluster.on_quorum_loss != OnQuorumLoss::Keep;
+        let stands_still = self.on_quorum_loss != OnQuorumLoss::Keep && self.keeps_to_its_lease();
         let proof = match &self.watchdog {
             Some(WatchdogInput::Working { timeout }) if stands_still => Proof::Watchdog {
                 timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
@@ -44,6 +44,7 @@ impl Engine {
             storage: self.raft.storage(),
             config: self.config.number,
             running: self.running(),
+            armed: self.ledger.arming().changed,
         }
     }
 
@@ -151,7 +152,7 @@ impl Engine {
         let to = match self.stand {
             Stand::Waiting | Stand::Stranded if self.stay == Stay::Staying => self.known_voters(),
             Stand::Admitted if self.beats.is_multiple_of(HELLO_BEATS) => self.known_voters(),
-            Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) => {
+            Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) || self.is_to_renew() => {
                 self.raft.leader().into_iter().collect()
             }
             Stand::Waiting | Stand::Stranded | Stand::Admitted | Stand::Over => return,

@@ -1,7 +1,7 @@
 //! What is recorded of an applied decision, on the hosts that it concerns.
 
 use super::ledger::{Effect, Ledger};
-use roost_proto::cluster::decision::{Decision, FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::decision::{Arms, Decision, FencedBy, HostMode, RecallReason};
 use roost_proto::cluster::{GroupOrder, HostId};
 use roost_proto::control::{EventKind, Intent, Level};
 
@@ -56,13 +56,18 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             Some((Level::Info, EventKind::Assigned, Some(group.clone()), text))
         }
         Decision::Recall { group, why, .. } if owner(group) => {
-            let why = match why {
+            let why_text = match why {
                 RecallReason::Failed => "it could not be kept up here",
                 RecallReason::Emptied => "this host is to be emptied",
                 RecallReason::Moved => "an operator wants it elsewhere",
                 RecallReason::Displaced => "others need its place",
+                RecallReason::Kept => "this host is shut down, and it is kept for it",
             };
-            let text = format!("it is to go elsewhere: {why}");
+            let text = if *why == RecallReason::Kept {
+                format!("it is to be stopped: {why_text}")
+            } else {
+                format!("it is to go elsewhere: {why_text}")
+            };
             Some((Level::Warning, EventKind::Recalled, Some(group.clone()), text))
         }
         Decision::Order { group, order, by } => {
@@ -74,11 +79,24 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             };
             Some((Level::Info, EventKind::Operator, Some(group.clone()), format!("{by} {what}")))
         }
+        Decision::Arm { arms, by } => {
+            let (level, text) = match arms {
+                Arms::Armed => (Level::Info, format!("the cluster is armed again ({by})")),
+                Arms::Disarmed => (
+                    Level::Warning,
+                    format!(
+                        "the cluster is disarmed ({by}): nothing is started, stopped, moved or fenced until `roost arm`"
+                    ),
+                ),
+            };
+            host_event(level, EventKind::Operator, text)
+        }
         Decision::Assign { .. }
         | Decision::Recall { .. }
         | Decision::Release { .. }
         | Decision::GiveUp { .. }
         | Decision::Forgive { .. }
+        | Decision::Renew { .. }
         | Decision::MoveBegin { .. }
         | Decision::MoveEnd { .. } => None, // see `moves`
     }

@@ -7,8 +7,11 @@ use core::time::Duration;
 pub enum WatchdogOrder {
     /// Arm it if it is not armed, and feed it.
     Feed,
-    /// Disarm it (magic close): the host leaves the cluster cleanly and owns nothing.
+    /// Disarm it (magic close): the host leaves the cluster cleanly and owns nothing, or the cluster is disarmed. One that cannot
+    /// be disarmed stays open, and is fed.
     Disarm,
+    /// Open it again after it was disarmed, and answer with [`WatchdogInput`].
+    Open,
 }
 
 /// What is known of the device.

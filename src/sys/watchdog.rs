@@ -20,6 +20,18 @@ mod raw {
     nix::ioctl_read!(get_support, b'W', 0, Info);
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
     nix::ioctl_read!(get_timeout, b'W', 7, libc::c_int);
+    nix::ioctl_read!(set_options, b'W', 4, libc::c_int); // it is declared so, and reads
+}
+
+/// `WDIOS_DISABLECARD`.
+const DISABLE: libc::c_int = 1;
+
+/// Stops the device; one that was loaded with `nowayout` refuses that (`EBUSY`), and goes on.
+pub fn stop(device: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut options = DISABLE;
+    // SAFETY: the descriptor is open, and `options` is an int that the kernel reads.
+    unsafe { raw::set_options(device.as_raw_fd(), &raw mut options) }?;
+    Ok(())
 }
 
 /// Whether the device stays armed when whoever opened it dies.

@@ -158,6 +158,25 @@ pub enum Decision {
         /// How it went on.
         outcome: MoveOutcome,
     },
+    /// All hands off, for as long as somebody works on what the cluster stands on; or on again.
+    Arm {
+        /// Which.
+        arms: Arms,
+        /// Who wants it so.
+        by: String,
+    },
+    /// A host that the cluster was disarmed under lives under its lease again, as it says itself: its silence proves something
+    /// from now on.
+    Renew {
+        /// The host.
+        host: HostId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// What follows from its silence.
+        proof: Proof,
+        /// The index of the arming that it has applied.
+        armed: u64,
+    },
 }
 
 /// How the memory of a VM goes to another host.
@@ -214,7 +233,9 @@ impl Decision {
             | Self::GiveUp { .. }
             | Self::Forgive { .. }
             | Self::MoveBegin { .. }
-            | Self::MoveEnd { .. } => 1,
+            | Self::MoveEnd { .. }
+            | Self::Arm { .. }
+            | Self::Renew { .. } => 1,
         }
     }
 }
@@ -231,6 +252,16 @@ pub enum Proof {
         /// The longest lease that the host takes, in milliseconds.
         lease_ms: u32,
     },
+}
+
+/// Whether the cluster acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Arms {
+    /// It does.
+    #[default]
+    Armed,
+    /// Nobody is evicted or fenced, and nothing is started, stopped, paused or moved; leases do not matter.
+    Disarmed,
 }
 
 /// How an evicted host is known to run nothing.
@@ -269,4 +300,6 @@ pub enum RecallReason {
     Moved,
     /// Something more important needs the room, or a rule about company does.
     Displaced,
+    /// Its host is shut down, and it is kept for it until it is back.
+    Kept,
 }

@@ -251,6 +251,8 @@ pub struct Hello {
     pub config: u32,
     /// The groups of which it cannot say that they do not run here: their VMs run, or libvirt has not answered.
     pub running: Running,
+    /// The index of the newest arming of the cluster that it has applied, and lives by; 0 if there never was one.
+    pub armed: u64,
 }
 
 /// What a host that was evicted, and came back, still runs.

@@ -98,6 +98,12 @@ impl Engine {
     /// What keeps a group from running, or from being protected, as the ledger and the leader know it.
     fn problems_of(&self, group: &Group, record: &GroupRecord) -> Vec<String> {
         let mut problems = Vec::new();
+        if self.ledger.is_disarmed() {
+            problems.push("the cluster is disarmed: nothing is done about it until `roost arm`".to_owned());
+        }
+        if let Some(host) = record.kept {
+            problems.push(format!("kept for '{}', which was shut down", self.name(host)));
+        }
         if let Some(reason) = &record.given_up {
             problems.push(format!("given up: {reason}; `roost online {}` tries afresh", group.name));
         }
@@ -137,6 +143,7 @@ impl Engine {
                 RecallReason::Emptied => "its host is to be emptied",
                 RecallReason::Moved => "an operator wants it elsewhere",
                 RecallReason::Displaced => "others need its place",
+                RecallReason::Kept => "its host is shut down, and it is kept for it",
             };
             let to = recall.to.map(|to| format!(" to '{}'", self.name(to))).unwrap_or_default();
             problems.push(format!("it is stopped where it is, and goes{to}: {why}"));

@@ -36,6 +36,10 @@ impl Engine {
             fencing_words: self.fencing_words(host, proof),
             lost: None,
         };
+        if self.ledger.is_disarmed() {
+            let text = "the cluster is disarmed: nothing is done if it is lost, until `roost arm`";
+            explained.problems.push(text.to_owned());
+        }
         let mode = self.ledger.host(id).map_or(HostMode::Active, |record| record.mode);
         match (status.state, mode) {
             (HostState::Up, _) => {}

@@ -31,6 +31,7 @@ impl Engine {
             member: &self.member,
             lease: self.lease,
             contact: self.contact,
+            armed: self.armed,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &caught_up,

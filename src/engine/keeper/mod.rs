@@ -212,6 +212,12 @@ pub struct Keeper {
     storing: Storing,
     room: Option<Room>,
     storage_failed: Option<String>,
+    /// The index at which the cluster was disarmed, while this host lives by it.
+    disarmed: Option<u64>,
+    /// Whether such a word may be on disk still.
+    disarmed_on_disk: bool,
+    /// What the write under way has of it.
+    storing_disarmed: Option<u64>,
     /// When what could not be stored is tried again.
     store_again: Option<Instant>,
     /// The first of the groups' deadlines, once it was looked for; it is asked for far more often than it changes.
@@ -245,6 +251,9 @@ impl Keeper {
             storing: Storing::Nothing,
             room: None,
             storage_failed: None,
+            disarmed: saved.disarmed,
+            disarmed_on_disk: saved.disarmed.is_some(),
+            storing_disarmed: None,
             store_again: None,
             deadline: Cell::new(None),
             out: Outbox::new(screenshots),
@@ -331,6 +340,15 @@ impl Keeper {
                 self.out.dirty = true;
             }
         }
+    }
+
+    /// This life was thrown out, and nothing of what it held is left or on its way: the next one has nothing to wait for, and can
+    /// say so at once. If it did not, a watchdog would go hungry meanwhile.
+    pub fn forget_what_was_lost(&mut self) {
+        for group in self.groups.values_mut().filter(|group| group.right().hold == Hold::Lost) {
+            self.out.dirty |= group.forget_epoch();
+        }
+        self.store_next();
     }
 
     /// The domains to watch.
@@ -443,6 +461,8 @@ impl Keeper {
         {
             self.storing = Storing::Changes;
             let saved = self.saved();
+            self.disarmed_on_disk |= saved.disarmed.is_some();
+            self.storing_disarmed = saved.disarmed;
             self.out.push(Output::Store(saved));
         }
     }
@@ -450,7 +470,7 @@ impl Keeper {
     fn saved(&self) -> Saved {
         let mut groups = self.others.clone();
         groups.extend(self.groups.iter().map(|(name, group)| (name.clone(), group.saved().clone())));
-        Saved { version: STATE_VERSION, boot_id: self.boot_id.clone(), groups }
+        Saved { version: STATE_VERSION, boot_id: self.boot_id.clone(), groups, disarmed: self.disarmed }
     }
 
     fn stored(&mut self, now: Instant, result: Result<(), String>) {
@@ -464,8 +484,29 @@ impl Keeper {
             }
             self.store_again = Some(now + STORE_AGAIN_AFTER);
             self.out.dirty = true;
+        } else if self.storing_disarmed.is_none() {
+            self.disarmed_on_disk = false;
         }
         self.storage_failed = result.err();
+    }
+
+    /// The index at which the cluster was disarmed, while this host lives by it.
+    pub const fn disarmed(&self) -> Option<u64> {
+        self.disarmed
+    }
+
+    /// This host lives by it, or does no more; it is remembered across a restart.
+    pub fn set_disarmed(&mut self, disarmed: Option<u64>) {
+        if self.disarmed != disarmed {
+            self.disarmed = disarmed;
+            self.out.dirty = true;
+            self.store_next();
+        }
+    }
+
+    /// Whether this host, restarted, might take the cluster for disarmed.
+    pub const fn is_disarmed_on_disk(&self) -> bool {
+        self.disarmed.is_some() || self.disarmed_on_disk
     }
 
     /// Whether a group may run here.
@@ -561,6 +602,8 @@ impl Keeper {
             warnings,
             leader: None,
             quorum: None,
+            disarmed: None,
+            unaware: Vec::new(),
         }
     }
 }

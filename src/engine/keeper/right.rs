@@ -64,6 +64,9 @@ pub enum Hold {
     Suspended,
     /// This host's, and to be given back: it is shut down and not started again. Frozen or not.
     Recalled,
+    /// This host's, and the cluster is disarmed: nothing is done about it, but that what this host itself made to stand still
+    /// goes on.
+    Disarmed,
     /// It was this host's, which was evicted: whatever is left of it is destroyed.
     Lost,
     /// Not this host's: nothing is done about it, but that it runs is told.

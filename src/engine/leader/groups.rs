@@ -1,6 +1,7 @@
 //! Groups: which are given back, recalled, given to a host, or given up on.
 
 use super::super::ledger::{GroupRecord, Standing};
+use super::kept::stays;
 use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
 use super::reports::Reports;
@@ -78,8 +79,11 @@ impl Leader {
                     if why == RecallReason::Failed {
                         self.failed_on(view, owner, &name, acts);
                     }
-                    recalled.push((&group.name, owner));
-                    acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: None, why }));
+                    let to = Some(owner).filter(|_| why == RecallReason::Kept);
+                    if to.is_none() {
+                        recalled.push((&group.name, owner)); // of a host that is shut down each is recalled by itself
+                    }
+                    acts.push(Act::Decide(Decision::Recall { group: name, epoch, to, why }));
                 }
             }
         }
@@ -110,7 +114,7 @@ impl Leader {
                 Some(GroupState::Down) if matches!(view.ledger.standing(owner), Standing::In(_)) => {
                     acts.push(Act::Decide(Decision::Release { group, epoch, changed: record.changed }));
                 }
-                _ if record.recalled.is_none() && !record.frozen && self.is_leaving(view, owner) => {
+                _ if record.recalled.is_none() && !record.frozen && is_leaving(view, owner) => {
                     let why = RecallReason::Emptied;
                     acts.push(Act::Decide(Decision::Recall { group, epoch, to: None, why }));
                 }
@@ -170,6 +174,7 @@ impl Leader {
                 let reason = format!("libvirt on '{}' does not know its VM '{}'", view.name(owner), group.vm);
                 self.failed(plan.get(), group, record, reason)
             }
+            _ if is_leaving(view, owner) && stays(view, owner) => Owned::Recall(RecallReason::Kept),
             state => {
                 if self.is_emptied(view, owner) {
                     return Owned::Drain(state.clone());
@@ -194,15 +199,8 @@ impl Leader {
         }
     }
 
-    pub(super) fn is_leaving(&self, view: &View<'_>, host: HostId) -> bool {
-        if host == view.me {
-            return view.own.is_none();
-        }
-        view.member.peer(host).is_some_and(|peer| peer.state == Life::Leaving)
-    }
-
     fn is_emptied(&self, view: &View<'_>, host: HostId) -> bool {
-        self.is_leaving(view, host)
+        is_leaving(view, host)
             || view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Maintenance)
     }
 
@@ -258,7 +256,8 @@ impl Leader {
         let mut displaced = false;
         for group in free {
             let found = self
-                .is_free(view, reports, group)
+                .is_given(view, reports, group)
+                .and_then(|()| self.is_free(view, reports, group))
                 .and_then(|()| needs(view, reports, group))
                 .and_then(|()| self.whither(view, &strays, &plan, group));
             let host = match found {
@@ -288,6 +287,10 @@ impl Leader {
                         reason.clone(),
                     ));
                     acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
+                    continue;
+                }
+                Err(Why::Kept(reason)) => {
+                    self.wait(view.now, group, reason, acts);
                     continue;
                 }
                 Err(Why::Other(reason)) => {
@@ -475,13 +478,22 @@ impl Leader {
 }
 
 /// Why a group is not given to a host.
-enum Why {
+pub(super) enum Why {
     Room(Vec<HostId>),
     Everywhere,
+    Kept(String),
     Other(String),
 }
 
-fn is_active(view: &View<'_>, host: HostId) -> bool {
+/// Whether a host is on its way out of the cluster.
+pub(super) fn is_leaving(view: &View<'_>, host: HostId) -> bool {
+    if host == view.me {
+        return view.own.is_none();
+    }
+    view.member.peer(host).is_some_and(|peer| peer.state == Life::Leaving)
+}
+
+pub(super) fn is_active(view: &View<'_>, host: HostId) -> bool {
     view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Active)
 }
 

@@ -38,6 +38,21 @@ fn rival_until(view: &View<'_>, id: HostId) -> Option<Instant> {
     Some(at + counts)
 }
 
+/// A host that the cluster was disarmed under says that it lives under its lease again.
+fn renew(view: &View<'_>, id: HostId, admitted: Admitted, acts: &mut Vec<Act>) {
+    let hello =
+        if id == view.me { view.own } else { view.member.peer(id).and_then(|peer| peer.hello.as_ref()) };
+    let armed = view.ledger.arming().changed;
+    let says_so = |hello: &&Hello| hello.proof != Proof::None && hello.armed == armed;
+    if admitted.proof == Proof::None
+        && !view.ledger.is_disarmed()
+        && let Some(hello) = hello.filter(says_so)
+    {
+        let (incarnation, proof) = (admitted.incarnation, hello.proof);
+        acts.push(Act::Decide(Decision::Renew { host: id, incarnation, proof, armed }));
+    }
+}
+
 impl Leader {
     pub(super) fn watch_hosts(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
         let mut named = BTreeSet::new();
@@ -144,6 +159,7 @@ impl Leader {
             Some((life, _)) if life == admitted.incarnation => {
                 self.reports.begin(view.now, id, life);
                 self.unquarantine(view, id, acts);
+                renew(view, id, admitted, acts);
             }
             Some(_) | None => {}
         }
@@ -151,6 +167,9 @@ impl Leader {
             return;
         }
         self.leaves(view, id, admitted, acts);
+        if view.ledger.is_disarmed() {
+            return; // its silence is nobody's business
+        }
         let timing = &view.config.cluster.timing;
         let absence = self.absence(view, id, admitted.incarnation);
         if absence.age < timing.suspect_after {
@@ -185,6 +204,9 @@ impl Leader {
         self.tell_host(id, Level::Error, EventKind::HostRefused, text, acts);
         let peer = view.member.peer(id);
         let limit = view.config.cluster.timing.evict_after;
+        if view.ledger.is_disarmed() {
+            return;
+        }
         // While both go on none is thrown out for the other's sake.
         let since = peer.map_or(view.now, |peer| peer.rival.unwrap_or(peer.since).max(peer.since));
         if view.now.since(since) >= limit {
@@ -234,7 +256,10 @@ impl Leader {
         let majority = view.voters.len() / 2 + 1;
         match ages.get(majority - 1) {
             Some(least) => {
-                Absence { age: least.age, never: ages[..majority].iter().all(|absence| absence.never) }
+                // What nobody was to judge by does not count.
+                let judged = view.armed.map_or(Duration::MAX, |at| view.now.since(at));
+                let never = ages[..majority].iter().all(|absence| absence.never);
+                Absence { age: least.age.min(judged), never }
             }
             None => Absence { age: Duration::ZERO, never: false },
         }
@@ -289,7 +314,7 @@ impl Leader {
             self.told.remove(&id);
             self.last_answers.remove(&(id, admitted.incarnation));
             acts.push(Act::Decide(Decision::Fenced { host: id, incarnation: admitted.incarnation, by }));
-            if by == FencedBy::Agent {
+            if by == FencedBy::Agent && !view.ledger.is_disarmed() {
                 let mut on = Fencing::new(host.name.clone());
                 let (order, _) = on.next(view.now, host, FenceAction::On, &mut self.next_ticket);
                 self.fencing.insert(id, on);
@@ -322,13 +347,22 @@ impl Leader {
                 return Some(FencedBy::Itself);
             }
         }
+        if view.ledger.is_disarmed() {
+            return None;
+        }
         if self.is_past(view, id, admitted) {
             return Some(FencedBy::Time);
         }
         self.ask(view, host, id, FenceAction::Off, acts);
         if host.fence.is_empty() && admitted.proof == Proof::None {
+            let why = match host.watchdog {
+                Some(_) => {
+                    "has no fence agent, and was not seen under its lease and its watchdog since the cluster was armed"
+                }
+                None => "has neither a fence agent nor a watchdog",
+            };
             let text = format!(
-                "'{0}' has neither a fence agent nor a watchdog: its groups stay blocked until it is back, or until you make certain \
+                "'{0}' {why}: its groups stay blocked until it is back, or until you make certain \
                  that it runs nothing and say `roost fence {0} --confirm`",
                 host.name
             );
@@ -372,6 +406,9 @@ impl Leader {
             Standing::Out => {}
             Standing::In(admitted) => {
                 self.leaves(view, id, admitted, acts);
+                if view.ledger.is_disarmed() {
+                    return;
+                }
                 if self.absence(view, id, admitted.incarnation).age >= view.config.cluster.timing.evict_after
                 {
                     acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));

@@ -7,6 +7,7 @@
 mod fencing;
 mod groups;
 mod hosts;
+mod kept;
 pub mod moves;
 pub mod placement;
 pub mod rehearse;
@@ -52,6 +53,8 @@ pub struct View<'a> {
     pub member: &'a Member,
     /// Whether this host itself has a lease.
     pub lease: Lease,
+    /// When this host applied the newest arming, if it did in this life: who was silent before that is judged from then on.
+    pub armed: Option<Instant>,
     /// Whether it hears a majority: if not, it judges nobody by silence.
     pub contact: Contact,
     /// The voters, as of the applied ledger.
@@ -135,6 +138,8 @@ pub struct Leader {
     voters_since: (Index, Instant),
     /// When groups were assigned, to spread starts.
     assigned: BTreeMap<String, (HostId, Instant)>,
+    /// Groups that are kept for hosts that were shut down.
+    kept: BTreeMap<String, kept::Keeping>,
     /// Since when groups are well, of those with failures to forgive.
     well: BTreeMap<String, Instant>,
     /// When groups were taken from hosts because they failed there.
@@ -170,6 +175,7 @@ impl Leader {
             next_ticket: first_ticket,
             voters_since: (0, now),
             assigned: BTreeMap::new(),
+            kept: BTreeMap::new(),
             well: BTreeMap::new(),
             failures: BTreeMap::new(),
             quarantined: BTreeMap::new(),
@@ -240,7 +246,9 @@ impl Leader {
         self.next = None;
         let mut acts = Vec::new();
         self.watch_hosts(view, &mut acts);
-        self.settle_groups(view, &mut acts);
+        if !view.ledger.is_disarmed() {
+            self.settle_groups(view, &mut acts);
+        }
         acts
     }
 

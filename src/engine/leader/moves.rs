@@ -4,11 +4,12 @@
 
 use super::super::LEAVE_WITHIN;
 use super::super::ledger::{GroupRecord, Moving, Standing};
-use super::groups::Owned;
+use super::groups::{Owned, is_leaving};
+use super::kept::on_shutdown;
 use super::placement::{Nowhere, Plan};
 use super::reports::Reports;
 use super::{Act, Leader, View};
-use crate::config;
+use crate::config::{self, OnShutdown};
 use roost_proto::cluster::decision::{Carry, Decision, HostMode, MoveOutcome, RecallReason};
 use roost_proto::cluster::{GroupReport, GroupState, HostId, MoveAsk, Whither};
 use roost_proto::control::{EventKind, Intent, Level, MoveMethod};
@@ -89,7 +90,7 @@ impl Leader {
                 MoveOutcome::Over { still_ms: *still_ms }
             }
             // It is silent: it comes back, or is evicted.
-            Some(GroupState::Gone { .. }) if is_there(view, &moving) && !self.is_leaving(view, moving.to) => {
+            Some(GroupState::Gone { .. }) if is_there(view, &moving) && !is_leaving(view, moving.to) => {
                 self.wake(view.now + view.config.cluster.timing.beat);
                 return Owned::Nothing;
             }
@@ -117,7 +118,7 @@ impl Leader {
 
     /// Whether the target of a move may be given the group now. One that leaves cannot be spared what only it has.
     fn can_take(&self, view: &View<'_>, moving: &Moving) -> bool {
-        let leaves = self.is_leaving(view, moving.to) && moving.carry == Carry::Live;
+        let leaves = is_leaving(view, moving.to) && moving.carry == Carry::Live;
         is_there(view, moving) && (view.is_here(moving.to) || leaves)
     }
 
@@ -133,7 +134,7 @@ impl Leader {
         if !is_there(view, moving) {
             return Some(format!("'{to}' is not in the cluster any more"));
         }
-        if self.is_leaving(view, moving.to) {
+        if is_leaving(view, moving.to) {
             return Some(format!("'{to}' is about to leave"));
         }
         if view.ledger.host(moving.to).is_some_and(|host| host.mode == HostMode::Maintenance) {
@@ -144,7 +145,7 @@ impl Leader {
 
     /// Whether a host that leaves has only the time left that its guest may need to shut down.
     fn has_no_time(&mut self, view: &View<'_>, group: &config::Group, host: HostId) -> bool {
-        if !self.is_leaving(view, host) {
+        if !is_leaving(view, host) {
             self.leaving.remove(&host);
             return false;
         }
@@ -175,8 +176,10 @@ impl Leader {
             let Drained { group, owner, ref state } = one;
             let record = view.ledger.group(&group.name);
             let epoch = record.epoch;
-            let leaves = self.is_leaving(view, owner);
-            let late = self.has_no_time(view, group, owner);
+            let leaves = is_leaving(view, owner);
+            // Memory is carried unless the file wants guests shut down.
+            let stops = leaves && on_shutdown(view, owner) == Some(OnShutdown::Stop);
+            let late = self.has_no_time(view, group, owner) || stops;
             let place = plan.place_beside(group);
             let next = self.next_method(group, epoch);
             let cold = |acts: &mut Vec<Act>| {
@@ -289,6 +292,9 @@ impl Leader {
         let Some(group) = view.config.group(&ask.group) else {
             return Err(format!("the leader's configuration has no group '{}'", ask.group));
         };
+        if view.ledger.is_disarmed() {
+            return Err("the cluster is disarmed, and moves nothing: `roost arm` comes first".to_owned());
+        }
         let owner = movable(view, group, record)?;
         let plan = Plan::new(view, &self.reports);
         let to = whither(view, &plan, group, owner, ask.whither)?;

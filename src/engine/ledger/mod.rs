@@ -4,9 +4,11 @@
 //! [`Ledger::apply`] checks each decision against what it was decided on, and passes over those that no longer hold. So two
 //! leaders at once can waste effort but do no harm, and a decision that arrives twice counts once.
 
+mod arms;
 #[cfg(test)]
 mod tests;
 
+pub use arms::Arming;
 use roost_proto::cluster::decision::{
     Asked, Carry, Decision, Entry, FencedBy, HostMode, MoveOutcome, Proof, RecallReason,
 };
@@ -27,6 +29,8 @@ pub struct Ledger {
     groups: BTreeMap<String, GroupRecord>,
     /// The newest request of each host: an older one that arrives again, or late, is passed over.
     asked: BTreeMap<HostId, Asked>,
+    /// Whether the cluster acts.
+    arming: Arming,
 }
 
 /// What the ledger holds of a host.
@@ -101,6 +105,8 @@ pub struct GroupRecord {
     /// A file of saved memory that may be left, by the index of the beginning of its move. It counts no more, unless `moving` or
     /// `handover` is that move.
     pub left: Option<Index>,
+    /// The host that stopped it because it was shut down, and for which it is kept.
+    pub kept: Option<HostId>,
 }
 
 /// A move with memory that is under way.
@@ -155,6 +161,7 @@ static FREE: GroupRecord = GroupRecord {
     moving: None,
     handover: None,
     left: None,
+    kept: None,
 };
 
 impl Default for GroupRecord {
@@ -216,6 +223,9 @@ impl Ledger {
             }
             self.asked.insert(asked.host, asked);
         }
+        if self.is_disarmed() && arms::waits_for_arming(&entry.decision) {
+            return Effect::Passed("the cluster is disarmed, until `roost arm`");
+        }
         match &entry.decision {
             Decision::Admit { host, name, incarnation, machine, proof } => {
                 let member = Member { incarnation: *incarnation, machine: *machine, proof: *proof };
@@ -243,10 +253,17 @@ impl Ledger {
             Decision::MoveEnd { group, epoch, begun, outcome } => {
                 self.move_end(index, group, *epoch, *begun, outcome)
             }
+            Decision::Arm { arms, by } => self.arm(index, *arms, by),
+            Decision::Renew { host, incarnation, proof, armed } => {
+                self.renew(index, *host, *incarnation, *proof, *armed)
+            }
         }
     }
 
-    fn admit(&mut self, index: Index, host: HostId, name: &str, member: Member) -> Effect {
+    fn admit(&mut self, index: Index, host: HostId, name: &str, mut member: Member) -> Effect {
+        if self.is_disarmed() {
+            member.proof = Proof::None; // it lives without lease and watchdog from here on
+        }
         let before = self.hosts.get(&host);
         let mode = before.map_or(HostMode::Active, |record| record.mode);
         if before.is_some_and(|record| record.newest >= member.incarnation.start) {
@@ -299,6 +316,9 @@ impl Ledger {
             return Effect::Passed("it never was in the cluster");
         };
         match record.standing {
+            Standing::Evicted(member) if by == FencedBy::Time && member.proof == Proof::None => {
+                Effect::Passed("no time that passes proves anything of it")
+            }
             Standing::Evicted(member) if member.incarnation == incarnation => {
                 record.standing = Standing::Out;
                 record.changed = index;
@@ -369,6 +389,7 @@ impl Ledger {
         record.wish = None;
         record.moving = None;
         record.handover = None;
+        record.kept = None;
         record.changed = index;
         Effect::Done
     }
@@ -406,6 +427,8 @@ impl Ledger {
         if record.moving.is_some() || record.handover.is_some() {
             return Effect::Passed("it is being moved");
         }
+        let kept = record.recalled.is_some_and(|recall| recall.why == RecallReason::Kept);
+        record.kept = record.owner.filter(|_| kept);
         record.free(index);
         Effect::Done
     }
@@ -516,6 +539,7 @@ impl Ledger {
         if order != GroupOrder::Freeze {
             record.given_up = None;
             record.failed_on.clear();
+            record.kept = None;
         }
         record.ordered = index;
         record.changed = index;

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use roost_proto::cluster::decision::Arms;
 
 const A: HostId = HostId(1);
 const B: HostId = HostId(2);
@@ -375,4 +376,87 @@ fn what_a_later_version_adds_at_the_end_is_passed_over() {
         postcard::to_allocvec(&read).expect("it can"),
         postcard::to_allocvec(&book.ledger).expect("it can")
     );
+}
+
+#[test]
+fn while_the_cluster_is_disarmed_nothing_is_given_or_taken_and_nobody_evicted() {
+    let mut book = book();
+    let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
+    assert_eq!(book.decide(arm(Arms::Disarmed)), Effect::Done);
+    assert_ne!(book.decide(arm(Arms::Disarmed)), Effect::Done, "it is so already");
+    let before = book.web().clone();
+    assert_ne!(book.decide(Decision::Evict { host: A, incarnation: life(1, 1) }), Effect::Done);
+    assert_ne!(book.recall(1), Effect::Done);
+    assert_ne!(book.release(1, before.changed), Effect::Done);
+    let reason = "nothing is left".to_owned();
+    assert_ne!(book.decide(Decision::GiveUp { group: "web".to_owned(), epoch: 1, reason }), Effect::Done);
+    assert_eq!(*book.web(), before);
+    assert_eq!(book.order(GroupOrder::Intent(Intent::Offline)), Effect::Done, "an order is remembered");
+    assert_eq!(book.admit(A, life(2, 2), 10), Effect::Done, "a host that boots comes in");
+    assert_eq!(book.web().owner, None, "nothing of it runs after a boot");
+    assert_ne!(book.assign(1, B, life(1, 2)), Effect::Done, "and nothing is started");
+    assert_eq!(book.decide(arm(Arms::Armed)), Effect::Done);
+    assert_eq!(book.order(GroupOrder::Intent(Intent::Online)), Effect::Done);
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+}
+
+#[test]
+fn silence_proves_nothing_after_a_disarming_until_the_host_says_that_it_heard_of_the_newest_arming() {
+    let proof = Proof::Watchdog { timeout_ms: 5000, lease_ms: 3000 };
+    let mut book = Book::default();
+    let admit = |host, incarnation| {
+        let name = "host".to_owned();
+        Decision::Admit { host, name, incarnation, machine: 1, proof }
+    };
+    let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
+    let renew = |incarnation, armed| Decision::Renew { host: A, incarnation, proof, armed };
+    let proven = |book: &Book, host| match book.ledger.standing(host) {
+        Standing::In(member) | Standing::Evicted(member) => member.proof,
+        Standing::Out => Proof::None,
+    };
+    book.decide(admit(A, life(1, 1)));
+    book.decide(admit(B, life(1, 2)));
+    assert_eq!(proven(&book, A), proof);
+    book.decide(Decision::Evict { host: B, incarnation: life(1, 2) });
+    book.decide(arm(Arms::Disarmed));
+    assert_eq!((proven(&book, A), proven(&book, B)), (Proof::None, Proof::None));
+    book.decide(admit(A, life(2, 1)));
+    assert_eq!(proven(&book, A), Proof::None, "who comes in meanwhile lives by it, too");
+    assert_ne!(book.decide(renew(life(2, 1), 0)), Effect::Done, "it is disarmed still");
+    book.decide(arm(Arms::Armed));
+    let armed = book.index;
+    let time = Decision::Fenced { host: B, incarnation: life(1, 2), by: FencedBy::Time };
+    assert_ne!(book.decide(time), Effect::Done);
+    assert_ne!(book.decide(renew(life(2, 1), 0)), Effect::Done, "that was said before it was disarmed");
+    assert_ne!(book.decide(renew(life(1, 1), armed)), Effect::Done, "another life said so");
+    assert_eq!(proven(&book, A), Proof::None);
+    assert_eq!(book.decide(renew(life(2, 1), armed)), Effect::Done);
+    assert_eq!(proven(&book, A), proof);
+    let itself = Decision::Fenced { host: B, incarnation: life(1, 2), by: FencedBy::Itself };
+    assert_eq!(book.decide(itself), Effect::Done);
+}
+
+#[test]
+fn what_its_host_gave_back_to_be_shut_down_is_kept_for_it_until_it_is_given_or_ordered() {
+    let kept = || {
+        let mut book = book();
+        let (group, to, why) = ("web".to_owned(), Some(A), RecallReason::Kept);
+        assert_eq!(book.decide(Decision::Recall { group, epoch: 1, to, why }), Effect::Done);
+        let changed = book.web().changed;
+        assert_eq!(book.release(1, changed), Effect::Done);
+        assert_eq!((book.web().owner, book.web().kept, book.web().wish), (None, Some(A), Some(A)));
+        book
+    };
+    let mut book = kept();
+    assert_eq!(book.assign(1, B, life(1, 2)), Effect::Done);
+    assert_eq!(book.web().kept, None);
+    let mut book = kept();
+    assert_eq!(book.order(GroupOrder::Intent(Intent::Online)), Effect::Done);
+    assert_eq!(book.web().kept, None, "an operator does not wait for it");
+    let mut book = self::book();
+    let (group, to, why) = ("web".to_owned(), Some(A), RecallReason::Kept);
+    book.decide(Decision::Recall { group, epoch: 1, to, why });
+    book.decide(Decision::Evict { host: A, incarnation: life(1, 1) });
+    book.decide(Decision::Fenced { host: A, incarnation: life(1, 1), by: FencedBy::Agent });
+    assert_eq!((book.web().owner, book.web().kept), (None, None), "it did not leave in order");
 }

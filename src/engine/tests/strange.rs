@@ -202,7 +202,14 @@ impl Strange {
             6 => {
                 let running = self.pick(&[Running::Unknown, Running::Nothing, Running::Something]);
                 let (machine, proof) = (self.below(2), self.proof());
-                Message::Hello(Hello { machine, proof, storage: self.storage(), config: 1, running })
+                Message::Hello(Hello {
+                    machine,
+                    proof,
+                    storage: self.storage(),
+                    config: 1,
+                    running,
+                    armed: 0,
+                })
             }
             7 => {
                 let silent = Silent { host, incarnation: Some(incarnation).filter(|_| self.flip()), ago_ms };

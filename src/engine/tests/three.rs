@@ -207,7 +207,7 @@ fn what_the_file_forgot_stands_still_without_a_lease() {
 fn a_host_whose_file_forgot_what_it_owns_is_not_safe_without_a_lease() {
     let group = SavedGroup { epoch: 1, ..SavedGroup::default() };
     let groups = [("web".to_owned(), group)].into();
-    let saved = Saved { version: STATE_VERSION, boot_id: "1".to_owned(), groups };
+    let saved = Saved { version: STATE_VERSION, boot_id: "1".to_owned(), groups, disarmed: None };
     let forgetful = config_with("pause", "another");
     let mut trio = shown(Trio::begun(&forgetful, saved, Proof::None, Vec::new()));
     assert!(trio.fed_in(4) > 0, "its lease holds");
@@ -327,7 +327,7 @@ fn an_answer_that_comes_after_a_standstill_gives_no_new_lease() {
     assert_eq!(trio.actions.last().map(|order| &order.action), Some(&VmAction::Suspend));
 }
 
-/// It is evicted while it leaves, and time is taken for the proof: its own VM has to go before the watchdog is put away.
+/// It is evicted while it leaves, and an operator's word is taken for the proof: its own VM has to go before the watchdog is put away.
 #[test]
 fn a_host_that_leaves_and_was_evicted_meanwhile_puts_its_watchdog_away_last() {
     let mut trio = running("pause");
@@ -336,7 +336,7 @@ fn a_host_that_leaves_and_was_evicted_meanwhile_puts_its_watchdog_away_last() {
         let entry = postcard::to_allocvec(&Entry { asked: None, decision }).expect("it can be encoded");
         LogEntry { term: 2, payload: Payload::Data(entry) }
     };
-    let (host, incarnation, by) = (id(1), LIFE, FencedBy::Time);
+    let (host, incarnation, by) = (id(1), LIFE, FencedBy::Operator);
     let entries =
         vec![data(Decision::Evict { host, incarnation }), data(Decision::Fenced { host, incarnation, by })];
     let append =

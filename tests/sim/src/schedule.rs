@@ -6,10 +6,10 @@ use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, Role, Timing};
+use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, OnShutdown, Role, Timing};
 use roost::engine::{Command, Destination};
 use roost_proto::cluster::GroupOrder;
-use roost_proto::cluster::decision::HostMode;
+use roost_proto::cluster::decision::{Arms, HostMode};
 use roost_proto::control::{Intent, MoveMethod};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -31,6 +31,8 @@ const HEALS: Duration = Duration::from_secs(240);
 
 /// In one of so many worlds operators ask questions all the time.
 const CURIOUS: u64 = 3;
+/// Groups are kept so long for a host that was shut down: some are back within it, some are not.
+const KEPT_FOR: Duration = Duration::from_secs(40);
 
 /// What the command line decides of a world.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +84,10 @@ enum Kind {
     Unmovable,
     Reload,
     LeaveAll,
+    Disarm,
 }
 
-const KINDS: [Kind; 33] = [
+const KINDS: [Kind; 34] = [
     Kind::Loss,
     Kind::Isolation,
     Kind::Split,
@@ -118,6 +121,7 @@ const KINDS: [Kind; 33] = [
     Kind::Unmovable,
     Kind::Reload,
     Kind::LeaveAll,
+    Kind::Disarm,
 ];
 
 /// Runs the world of a seed.
@@ -143,9 +147,12 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
         world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
     }
     world.check.calm_from = None;
-    let calm = random.once_in(6);
     let from = world.now;
-    let over = if calm { small_faults(&mut world, &mut random) } else { plan(&mut world, &mut random) };
+    let over = match random.below(12) {
+        0 | 1 => small_faults(&mut world, &mut random),
+        2 => network_work(&mut world, &mut random),
+        _ => plan(&mut world, &mut random),
+    };
     if seed.is_multiple_of(CURIOUS) {
         // Drawn apart, so that the other worlds are what they are without questions.
         world.be_curious(&mut Random::new(!seed), from, over);
@@ -202,6 +209,7 @@ fn recovers(world: &mut World, from: Time, broken: Option<usize>) {
     let end = from.after(HEALS);
     while world.check.violation.is_none() && world.now < end {
         world.end_maintenance();
+        world.end_disarming();
         for host in (0..world.hosts.len()).filter(|host| world.hosts[*host].kept_down) {
             world.queue.push(world.now, Event::Deed(Deed::Run(host))); // it left only now
         }
@@ -275,6 +283,10 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     } else if fenced && random.once_in(8) {
         config.cluster.on_quorum_loss = OnQuorumLoss::Keep;
     }
+    config.cluster.stay_for = KEPT_FOR;
+    for host in &mut config.hosts {
+        host.on_shutdown = *random.pick(&[OnShutdown::Move, OnShutdown::Stop, OnShutdown::Stay]);
+    }
     let able: Vec<String> =
         config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();
     if random.once_in(2) {
@@ -341,6 +353,57 @@ fn small_faults(world: &mut World, random: &mut Random) -> Time {
         time = until;
     }
     time.after(Duration::from_secs(20))
+}
+
+/// The cluster is disarmed, and the network is worked on: whatever becomes of it, and whichever daemons are restarted meanwhile,
+/// nothing may be started or stopped, and nothing when the cluster is armed again after it.
+fn network_work(world: &mut World, random: &mut Random) -> Time {
+    world.say(|_| {
+        "--- the network is worked on while the cluster is disarmed: nothing may be started or stopped"
+            .to_owned()
+    });
+    world.check.calm_from = Some(world.now);
+    let hosts = world.hosts.len();
+    let at = random.index(hosts);
+    let deed = |arms| Event::Deed(Deed::Order(at, Command::Arm(arms)));
+    world.queue.push(world.now, deed(Arms::Disarmed));
+    // Until every host has heard of it.
+    let from = world.now.after(Duration::from_secs(10));
+    let lasts = random.time(Duration::from_secs(5), Duration::from_secs(180));
+    let until = from.after(lasts);
+    for _ in 0..1 + random.index(12) {
+        let (host, other) = (random.index(hosts), random.index(hosts));
+        let begins = from.after(random.time(Duration::ZERO, lasts));
+        let ends = begins.after(random.time(Duration::ZERO, lasts)).min(until);
+        let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+        match random.below(5) {
+            0 => isolate(&mut at, hosts, host, begins, ends),
+            1 => {
+                for (a, b) in [(host, other), (other, host)] {
+                    at(begins, Deed::Cut(a, b));
+                    at(ends, Deed::Mend(a, b));
+                }
+            }
+            2 => {
+                for (a, b) in pairs(hosts) {
+                    at(begins, Deed::Cut(a, b));
+                    at(ends, Deed::Mend(a, b));
+                }
+            }
+            3 => at(begins, Deed::Kill(host, Some(random.time(Duration::ZERO, Duration::from_secs(20))))),
+            _ => {
+                at(begins, Deed::Stop(host));
+                at(ends, Deed::Continue(host));
+            }
+        }
+    }
+    // Every daemon that was killed is back, and every host is in the cluster again.
+    let armed = until.after(Duration::from_secs(60));
+    for nth in 0..3 {
+        let when = armed.after(Duration::from_secs(15) * nth); // an order that is lost is given again
+        world.queue.push(when, deed(Arms::Armed));
+    }
+    armed.after(Duration::from_secs(60))
 }
 
 /// What befalls a world; when it is over.
@@ -620,6 +683,17 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
             }
         }
         Kind::Reload => reload(world, random, from, until),
+        Kind::Disarm => {
+            for (time, arms) in [(from, Arms::Disarmed), (until, Arms::Armed)] {
+                world.queue.push(time, Event::Deed(Deed::Order(random.index(hosts), Command::Arm(arms))));
+            }
+            if random.once_in(2) {
+                // A host is cut off before the cluster is armed, and hears of that only later.
+                let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
+                let cut = from.after(random.time(Duration::ZERO, LASTS.1).min(until.since(from)));
+                isolate(&mut at, hosts, host, cut, until.after(random.time(Duration::ZERO, LASTS.1)));
+            }
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::super::vm::{ActionError, Order, Run, Ticket, VmAction};
 use super::{
-    Count, Doing, Duration, EventKind, Failure, Group, Instant, Journey, LatePause, Level, Outbox, Output,
-    Phase, Rise, Rung,
+    Count, Doing, Duration, EventKind, Failure, Group, Hold, Instant, Journey, LatePause, Level, Outbox,
+    Output, Phase, Rise, Rung, Wanted,
 };
 use super::{ladder, seconds};
 
@@ -193,6 +193,7 @@ impl Group {
         match (doing, result) {
             (Doing::Resume, _) if worked => {
                 let why = match self.right.journey {
+                    _ if self.right.hold == Hold::Disarmed => "the cluster is disarmed",
                     Journey::Taken { .. } => "here, with its memory",
                     Journey::Goes { .. } => "here: it was not moved",
                     Journey::None | Journey::Comes { .. } => "this host has its lease again",
@@ -211,6 +212,11 @@ impl Group {
                 let text = format!("VM '{vm}' stands still: this host has no lease");
                 self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
                 self.held_until = Some(now + AGAIN_AFTER / 2); // libvirt shows it soon
+            }
+            // The cluster was disarmed meanwhile.
+            (Doing::Suspend | Doing::Wipe | Doing::Kill, Err(error)) if self.wanted() == Wanted::Nothing => {
+                let text = format!("VM '{vm}' was not made to stand still, and is left so: {error}");
+                self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
             }
             (Doing::Suspend, Err(error)) => {
                 let text = format!("VM '{vm}' does not stand still ({error}): its plug is pulled");

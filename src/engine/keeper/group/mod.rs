@@ -292,6 +292,11 @@ impl Group {
         self.place == Place::LeftOut && elsewhere && self.order.is_none()
     }
 
+    /// It was this host's once in this boot, and nothing follows from that any more; whether that was news.
+    pub const fn forget_epoch(&mut self) -> bool {
+        core::mem::replace(&mut self.saved.epoch, 0) != 0
+    }
+
     /// What its VM is doing, if libvirt answers.
     pub fn run(&self) -> Option<Run> {
         self.vm.run()
@@ -364,7 +369,8 @@ impl Group {
             self.held_until = None; // that is told at once
         }
         let suspending = matches!(self.order, Some((_, Doing::Suspend)));
-        if self.vm.run() == Some(Run::Running) && self.right.hold == Hold::Owned && !suspending {
+        let ours = matches!(self.right.hold, Hold::Owned | Hold::Disarmed);
+        if self.vm.run() == Some(Run::Running) && ours && !suspending {
             out.dirty |= self.saved.suspended.take().is_some();
             self.late = None;
         }
@@ -593,9 +599,10 @@ impl Group {
         self.held_until = None;
         self.settle_memory(run, out);
         if self.is_sending() && self.wanted() != Wanted::Sent {
-            return matches!(self.right.hold, Hold::Owned | Hold::Recalled) && self.call_back(now, out);
+            let ours = matches!(self.right.hold, Hold::Owned | Hold::Recalled | Hold::Disarmed);
+            return ours && self.call_back(now, out);
         }
-        if self.clear_up(out) {
+        if self.right.hold != Hold::Disarmed && self.clear_up(out) {
             return false;
         }
         match self.wanted() {
@@ -606,7 +613,9 @@ impl Group {
             }
             Wanted::Up if self.is_ours_to_resume(run) => self.order_resume(now, out),
             // What this host made stand still it lets go on, even if it is to be left alone otherwise.
-            Wanted::Nothing if self.right.hold == Hold::Owned && self.is_ours_to_resume(run) => {
+            Wanted::Nothing
+                if matches!(self.right.hold, Hold::Owned | Hold::Disarmed) && self.is_ours_to_resume(run) =>
+            {
                 self.order_resume(now, out)
             }
             Wanted::Up => self.keep_up(now, run, out),

@@ -20,7 +20,7 @@ impl Group {
         if right == self.right {
             return;
         }
-        let before = self.wanted();
+        let (before, before_hold) = (self.wanted(), self.right.hold);
         self.right = right;
         self.expect_memory(now, out);
         self.look_for_stray(now, out);
@@ -36,6 +36,11 @@ impl Group {
                 self.remote.arrive(now);
             }
             self.saved.start_pending = true;
+        }
+        if before_hold == Hold::Disarmed
+            && let Some(Run::Off(why)) = self.vm.run()
+        {
+            self.found_off(now, why, out); // whoever shut it down meanwhile is respected as if it had been now
         }
         if self.wanted() != before {
             self.held_until = None;
@@ -66,7 +71,7 @@ impl Group {
     /// What is to become of the VM.
     pub(super) fn wanted(&self) -> Wanted {
         match self.right.hold {
-            Hold::Unknown => Wanted::Nothing,
+            Hold::Unknown | Hold::Disarmed => Wanted::Nothing,
             Hold::Elsewhere if self.saved.suspended.is_some() => Wanted::Gone,
             Hold::Elsewhere | Hold::Owned | Hold::Recalled if self.is_stale() => Wanted::Gone,
             Hold::Elsewhere if matches!(self.right.journey, Journey::Comes { .. }) && !self.is_stray() => {
@@ -227,7 +232,7 @@ impl Group {
 
     fn right_matters(&self) -> bool {
         match self.right.hold {
-            Hold::Owned | Hold::Suspended | Hold::Recalled | Hold::Lost => true,
+            Hold::Owned | Hold::Suspended | Hold::Recalled | Hold::Disarmed | Hold::Lost => true,
             Hold::Unknown | Hold::Elsewhere => self.was_here(),
         }
     }
@@ -272,6 +277,8 @@ impl Group {
             Hold::Owned if matches!(self.right.journey, Journey::Goes { .. }) => {
                 self.reported_alive(now, run)
             }
+            Hold::Disarmed if off => GroupState::Unwell, // somebody may start it any moment
+            Hold::Disarmed => self.reported_alive(now, run),
             Hold::Owned if self.right.intent == Intent::Offline => {
                 if quiet {
                     GroupState::Down

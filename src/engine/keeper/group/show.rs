@@ -75,6 +75,8 @@ impl Group {
             Hold::Owned if off && matches!(self.right.journey, Journey::Goes { .. }) => {
                 return (Condition::Starting, "its memory is on its way to another host".to_owned());
             }
+            Hold::Disarmed if off => return left_alone("off, and the cluster is disarmed"),
+            Hold::Disarmed => return self.seen(now, run),
             Hold::Recalled | Hold::Owned => {}
         }
         if self.place == super::Place::LeftOut {

@@ -335,3 +335,44 @@ fn a_copy_of_a_machine_proves_nothing_while_the_other_is_heard() {
     office.pass(Duration::from_secs(4), &[B, C]);
     assert_eq!(office.standing(C), "in", "it is silent now");
 }
+
+#[test]
+fn while_the_cluster_is_disarmed_silence_is_nobodys_business_and_none_of_it_counts_afterwards() {
+    let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
+    let mut office = with_agent();
+    office.apply(arm(Arms::Disarmed));
+    office.lose_c(Duration::from_secs(3600));
+    assert_eq!(office.standing(C), "in");
+    assert_eq!(office.fences(), [], "its agents are not asked");
+    office.apply(arm(Arms::Armed));
+    office.armed = Some(office.now);
+    for (after, standing) in [(0, "in"), (2900, "in"), (200, "evicted")] {
+        office.now = office.now + Duration::from_millis(after);
+        office.beat(B);
+        office.agrees(Duration::from_secs(3600));
+        office.settle();
+        assert_eq!(office.standing(C), standing, "the silence before that does not count");
+    }
+}
+
+#[test]
+fn a_host_that_lives_under_its_lease_again_proves_something_again_and_none_that_said_so_before() {
+    let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
+    let proof = |office: &Office| match office.ledger.standing(id(C)) {
+        Standing::In(member) => member.proof,
+        Standing::Out | Standing::Evicted(_) => panic!("it is in the cluster"),
+    };
+    let mut office = Office::of(&[]);
+    assert_eq!(proof(&office), WATCHDOG);
+    office.apply(arm(Arms::Disarmed));
+    office.apply(arm(Arms::Armed));
+    office.settle();
+    assert_eq!(proof(&office), Proof::None, "what it said is older");
+    let hello = Hello { armed: office.index, ..office.hello(C, Running::Nothing) };
+    office.member.hello(id(C), Hello { proof: Proof::None, ..hello.clone() });
+    office.settle();
+    assert_eq!(proof(&office), Proof::None, "its watchdog is not open yet");
+    office.member.hello(id(C), hello);
+    office.settle();
+    assert_eq!(proof(&office), WATCHDOG);
+}

@@ -9,7 +9,7 @@ use super::*;
 use crate::config;
 use crate::engine::fence::FenceAction;
 use crate::engine::ledger::Effect;
-use roost_proto::cluster::decision::{Entry, FencedBy, HostMode, Proof, RecallReason};
+use roost_proto::cluster::decision::{Arms, Entry, FencedBy, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{
     Beat, Echo, GroupOrder, GroupReport, GroupState, LedgerId, Life, Need, Room, Running, Stamp,
@@ -52,6 +52,7 @@ struct Office {
     caught_up: BTreeSet<HostId>,
     lives: BTreeMap<HostId, Incarnation>,
     reports: BTreeMap<HostId, u64>,
+    armed: Option<Instant>,
     /// Every act since the test last looked, but for decisions.
     acts: Vec<Act>,
     decided: Vec<Decision>,
@@ -74,6 +75,7 @@ impl Office {
             caught_up: BTreeSet::new(),
             lives: BTreeMap::new(),
             reports: BTreeMap::new(),
+            armed: None,
             acts: Vec::new(),
             decided: Vec::new(),
             config,
@@ -111,7 +113,7 @@ impl Office {
     }
 
     fn hello(&self, host: &str, running: Running) -> Hello {
-        Hello { machine: 1, proof: WATCHDOG, storage: StorageId(id(host).0), config: 1, running }
+        Hello { machine: 1, proof: WATCHDOG, storage: StorageId(id(host).0), config: 1, running, armed: 0 }
     }
 
     /// A beat of a host's present life arrives.
@@ -177,6 +179,7 @@ impl Office {
             member: &self.member,
             contact: Contact::Majority,
             lease: Lease::Held,
+            armed: self.armed,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &self.caught_up,

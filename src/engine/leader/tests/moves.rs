@@ -21,6 +21,7 @@ impl Office {
             member: &self.member,
             contact: Contact::Majority,
             lease: Lease::Held,
+            armed: None,
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up: &self.caught_up,

@@ -16,6 +16,7 @@ impl Office {
             ledger: &self.ledger,
             member: &self.member,
             contact: Contact::Majority,
+            armed: None,
             lease: Lease::Held,
             voters: &self.voters,
             voters_since: self.voters_since,

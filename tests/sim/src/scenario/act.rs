@@ -252,6 +252,7 @@ impl Play<'_> {
                 let mode = if *on { HostMode::Maintenance } else { HostMode::Active };
                 Command::Mode { host: host(who)?, mode }
             }
+            Order::Arm(arms) => Command::Arm(*arms),
             Order::Confirm(who) => Command::ConfirmFenced { host: host(who)? },
         };
         let able = |nth: &usize| {

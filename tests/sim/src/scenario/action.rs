@@ -5,11 +5,12 @@ use super::script::duration;
 use crate::world::host::{Agent, Libvirt};
 use crate::world::travel::End;
 use core::time::Duration;
+use roost_proto::cluster::decision::Arms;
 use roost_proto::control::MoveMethod;
 use roost_proto::text::nearest;
 
 /// The first words of every action, for whoever mistyped one.
-const VERBS: [&str; 28] = [
+const VERBS: [&str; 30] = [
     "at",
     "when",
     "expect",
@@ -38,6 +39,8 @@ const VERBS: [&str; 28] = [
     "vm",
     "app",
     "agent",
+    "disarm",
+    "arm",
 ];
 
 /// What is done to a machine.
@@ -94,6 +97,7 @@ pub enum Order {
     Move(usize, Whither, Option<MoveMethod>),
     Maintenance(Who, bool),
     Confirm(Who),
+    Arm(Arms),
 }
 
 /// Where a group is to go.
@@ -174,6 +178,8 @@ pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
         }
         ["maintenance", ..] => Err("write 'maintenance on HOST' or 'maintenance off HOST'".to_owned()),
         ["confirm", "fenced", host, rest @ ..] => order(Order::Confirm(names.who(&[host])?), rest, names),
+        ["disarm", rest @ ..] => order(Order::Arm(Arms::Disarmed), rest, names),
+        ["arm", rest @ ..] => order(Order::Arm(Arms::Armed), rest, names),
         ["confirm", ..] => Err("write 'confirm fenced HOST'".to_owned()),
         ["reload", file] => Ok(Action::Reload(names.file(file)?, names.whom(&["all"])?)),
         ["reload", file, "on", hosts @ ..] => Ok(Action::Reload(names.file(file)?, names.whom(hosts)?)),

@@ -45,6 +45,10 @@ pub struct Check {
     disks: BTreeMap<String, u64>,
     /// Files whose memory ran, by their numbers.
     spent: BTreeSet<u64>,
+    /// Groups that are kept for a host that was shut down, since when, and as of which order.
+    kept: BTreeMap<String, (HostId, Time, Index)>,
+    /// Hosts that keep their hands off since their last step: the cluster is disarmed.
+    hands_off: Vec<bool>,
     /// From then on nothing may be started or stopped.
     pub calm_from: Option<Time>,
     /// When each VM ran where, for whoever asks: begun or ended.
@@ -76,6 +80,8 @@ impl Check {
             unleased: vec![None; config.hosts.len()],
             disks: BTreeMap::new(),
             spent: BTreeSet::new(),
+            kept: BTreeMap::new(),
+            hands_off: vec![false; config.hosts.len()],
             calm_from: None,
             history: Vec::new(),
             starts: 0,
@@ -113,6 +119,7 @@ impl Check {
             ));
         }
         self.applied[host] = 0;
+        self.hands_off[host] = false;
         self.ends[host] = said::end_of(stored);
         self.unleased[host] = None;
     }
@@ -189,6 +196,7 @@ impl World {
         if self.check.off {
             return;
         }
+        self.check.hands_off[host] = self.is_hands_off(host);
         self.check_stands_still(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
         let applied = daemon.engine.applied();
@@ -223,7 +231,36 @@ impl World {
             self.check.newest = applied;
             self.check_decided(host);
             self.check_fenced(host);
+            self.check_kept(host);
         }
+    }
+
+    /// What is kept for a host that was shut down is given to no other before its time, unless that host is back, or somebody
+    /// orders it.
+    fn check_kept(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let ledger = daemon.engine.ledger();
+        let same_files = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        let mut kept = BTreeMap::new();
+        for (name, record) in ledger.groups() {
+            let known = self.check.kept.get(name).copied();
+            if let Some(by) = record.kept {
+                let since = known.filter(|(of, ..)| *of == by).map_or(self.now, |(_, since, _)| since);
+                kept.insert(name.clone(), (by, since, record.ordered));
+            } else if let (Some(owner), Some((of, since, ordered))) = (record.owner, known)
+                && owner != of
+                && record.ordered == ordered
+                && ledger.standing(of) == Standing::Out
+                && same_files
+                && self.now.since(since) < self.config.cluster.stay_for.mul_f64(0.98)
+            {
+                let text = format!(
+                    "kept: {name} is given away, and the host that was shut down has time to be back"
+                );
+                self.check.violation.get_or_insert(text);
+            }
+        }
+        self.check.kept = kept;
     }
 
     /// A host of which the ledger says that it runs nothing must run nothing.
@@ -249,8 +286,24 @@ impl World {
         self.check.standing = now;
     }
 
+    /// Whether a host keeps its hands off, by its own word. That it has the right to is seen from the world: nothing may run
+    /// twice.
+    pub fn is_hands_off(&self, host: usize) -> bool {
+        self.hosts[host].daemon.as_ref().is_some_and(|daemon| daemon.engine.is_hands_off())
+    }
+
     /// An engine orders something: it must have the right to.
     pub(super) fn check_order(&mut self, host: usize, order: &Order) {
+        let changes =
+            !matches!(order.action, VmAction::Resume | VmAction::Abort | VmAction::Screenshot { .. });
+        if changes && self.check.hands_off[host] && self.is_hands_off(host) {
+            let text = format!(
+                "hands off: the cluster is disarmed, and {} orders {:?} of {}",
+                self.hosts[host].name, order.action, order.domain
+            );
+            self.violated(text);
+            return;
+        }
         let begins = matches!(
             order.action,
             VmAction::Start
@@ -267,7 +320,9 @@ impl World {
         let Some(group) = self.check.group_of(&order.domain) else { return };
         let record = daemon.engine.ledger().group(&group);
         let now = it.clock.show(self.now);
-        let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
+        let leased = daemon.engine.lease_until().is_some_and(|until| now < until)
+            || self.may_run_on(host)
+            || (self.is_hands_off(host) && order.action == VmAction::Resume);
         let wanted = record.intent == Intent::Online && !record.frozen;
         let what = if record.owner != Some(it.id) {
             "no start without right: it is not this host's"

@@ -7,7 +7,7 @@ use core::time::Duration;
 use roost::engine::keeper::RequestId;
 use roost::engine::keeper::vm::{Off, Run};
 use roost::engine::{Command, Input};
-use roost_proto::cluster::decision::HostMode;
+use roost_proto::cluster::decision::{Arms, HostMode};
 use roost_proto::state::Saved;
 use std::sync::Arc;
 
@@ -218,6 +218,15 @@ impl World {
         for name in names {
             let at = self.random.index(self.hosts.len());
             self.operate(at, Command::Mode { host: name, mode: HostMode::Active });
+        }
+    }
+
+    /// An operator arms the cluster, if it is not.
+    pub fn end_disarming(&mut self) {
+        let newest = self.hosts.iter().filter_map(|h| h.daemon.as_ref()).max_by_key(|d| d.engine.applied());
+        if newest.is_some_and(|newest| newest.engine.ledger().is_disarmed()) {
+            let at = self.random.index(self.hosts.len());
+            self.operate(at, Command::Arm(Arms::Armed));
         }
     }
 

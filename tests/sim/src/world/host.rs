@@ -181,6 +181,8 @@ pub struct Host {
     pub lease: Option<(u64, Instant)>,
     /// When the watchdog was fed last, if it is armed.
     pub fed: Option<Time>,
+    /// The watchdog was put away: whoever feeds it feeds nothing.
+    pub put_away: bool,
     pub libvirt: Libvirt,
     /// Orders that a hung libvirt has taken.
     pub parked: Vec<(u64, Order)>,

@@ -48,6 +48,8 @@ const WRITE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// Steps of one host in one second; more would be a loop without end.
 const BUSIEST: u64 = 20_000;
+/// A watchdog device is open after so long.
+const OPENS: Duration = Duration::from_millis(2);
 /// What a stopped daemon's socket holds, in datagrams.
 const SOCKET: usize = 256;
 
@@ -349,16 +351,23 @@ impl World {
                 }
             }
             Output::Fence(order) => self.fence_ordered(host, order),
+            Output::Watchdog(WatchdogOrder::Feed) if self.hosts[host].put_away => {}
             Output::Watchdog(WatchdogOrder::Feed) => {
                 self.check_fed(host);
-                let armed = self.hosts[host].fed.replace(self.now).is_some();
-                if !armed {
-                    let after = self.config.cluster.timing.watchdog;
-                    let boot = self.hosts[host].boot;
-                    self.push(after, Event::Watchdog { host, boot });
-                }
+                self.feed(host);
             }
-            Output::Watchdog(WatchdogOrder::Disarm) => self.hosts[host].fed = None,
+            Output::Watchdog(WatchdogOrder::Disarm) => {
+                self.hosts[host].fed = None;
+                self.hosts[host].put_away = true;
+            }
+            Output::Watchdog(WatchdogOrder::Open) => {
+                self.hosts[host].put_away = false;
+                if self.hosts[host].has_watchdog {
+                    self.feed(host); // to open it is to arm it
+                }
+                let input = Box::new(Input::Watchdog(self.device(host)));
+                self.push(OPENS, Event::Tell { host, life, input });
+            }
             Output::Answer { request, answer } => {
                 self.say(|w| format!("{}: order {} answered: {answer:?}", w.hosts[host].name, request.0));
                 self.note(Word::Answer(request, answer.map_err(|(_, why)| why)));
@@ -375,6 +384,25 @@ impl World {
                 self.end_daemon(host);
                 self.hosts[host].kept_down = true;
             }
+        }
+    }
+
+    fn feed(&mut self, host: usize) {
+        let armed = self.hosts[host].fed.replace(self.now).is_some();
+        if !armed {
+            let after = self.config.cluster.timing.watchdog;
+            let boot = self.hosts[host].boot;
+            self.push(after, Event::Watchdog { host, boot });
+        }
+    }
+
+    /// What a daemon finds when it opens the watchdog.
+    fn device(&self, host: usize) -> WatchdogInput {
+        let timeout = self.config.cluster.timing.watchdog;
+        match (self.hosts[host].has_watchdog, self.hosts[host].is_virtual) {
+            (true, true) => WatchdogInput::Virtual { timeout },
+            (true, false) => WatchdogInput::Working { timeout },
+            (false, _) => WatchdogInput::Missing { reason: "there is none".to_owned() },
         }
     }
 
@@ -601,16 +629,8 @@ impl World {
             shown: BTreeSet::new(),
         });
         self.say(|w| format!("{}: roostd starts ({}, boot {boot})", w.hosts[host].name, incarnation.start));
-        let timeout = self.config.cluster.timing.watchdog;
-        let input = if self.hosts[host].has_watchdog {
-            match self.hosts[host].is_virtual {
-                true => WatchdogInput::Virtual { timeout },
-                false => WatchdogInput::Working { timeout },
-            }
-        } else {
-            WatchdogInput::Missing { reason: "there is none".to_owned() }
-        };
-        self.tell(host, Input::Watchdog(input));
+        self.hosts[host].put_away = false;
+        self.tell(host, Input::Watchdog(self.device(host)));
         if self.hosts[host].witness {
             return;
         }
@@ -677,6 +697,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         saved: Saved::default(),
         lease: None,
         fed: None,
+        put_away: false,
         libvirt: Libvirt::Up,
         parked: Vec::new(),
         agent: Agent::Works,

@@ -84,7 +84,7 @@ impl World {
         let leased = daemon.engine.lease_until().is_some_and(|until| now < until);
         let able = it.libvirt == Libvirt::Up && daemon.connected && !it.frozen && !it.stopped;
         let able = able && !it.domains.values().any(|domain| domain.stuck);
-        let exempt = leased || !able || self.may_run_on(host);
+        let exempt = leased || !able || self.may_run_on(host) || self.is_hands_off(host);
         let runs = if exempt { None } else { self.runs_of_its_own(host) };
         let Some(vm) = runs else {
             self.check.unleased[host] = None;
@@ -125,7 +125,8 @@ impl World {
         let it = &self.hosts[host];
         let Some(daemon) = &it.daemon else { return };
         let now = it.clock.show(self.now);
-        if daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host) {
+        let exempt = self.may_run_on(host) || self.is_hands_off(host);
+        if daemon.engine.lease_until().is_some_and(|until| now < until) || exempt {
             return;
         }
         if let Some(vm) = self.runs_of_its_own(host) {
