@@ -153,8 +153,9 @@ fn every_flag_of_roost_is_in_its_page() {
         );
         for argument in command.get_arguments().filter_map(|argument| argument.get_long()) {
             let section: String = page.split(&item).nth(1).unwrap_or_default().to_owned();
+            let named = section.split(".It Cm ").next().unwrap_or_default();
             assert!(
-                section.contains(&format!("Fl -{argument}")),
+                named.contains(&format!("Fl -{argument}")) || named.contains(&format!("| -{argument}")),
                 "'{argument}' is not explained below '{item}'"
             );
         }
