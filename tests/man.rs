@@ -277,7 +277,7 @@ fn every_command_in_an_example_is_one() {
         let blocks = source.split(".Bd -literal").skip(1).filter_map(|rest| rest.split(".Ed\n").next());
         let inline = source.lines().filter_map(|line| line.strip_prefix(".Dl "));
         let shown = blocks.flat_map(str::lines).chain(inline);
-        let commands = shown.flat_map(|line| line.split(['|', ';', '&', '(', ')']));
+        let commands = shown.flat_map(|line| line.split(['|', ';', '&', '(', ')', '>']));
         for command in commands.map(|command| command.trim().trim_start_matches(['$', '#', ' '])) {
             let words: Vec<&str> = command.split_whitespace().collect();
             if words.first() == Some(&"roost") && words.get(1).is_some_and(|word| !word.starts_with('/')) {
