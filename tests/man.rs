@@ -153,8 +153,9 @@ fn every_flag_of_roost_is_in_its_page() {
         );
         for argument in command.get_arguments().filter_map(|argument| argument.get_long()) {
             let section: String = page.split(&item).nth(1).unwrap_or_default().to_owned();
+            let named = section.split(".It Cm ").next().unwrap_or_default();
             assert!(
-                section.contains(&format!("Fl -{argument}")),
+                named.contains(&format!("Fl -{argument}")) || named.contains(&format!("| -{argument}")),
                 "'{argument}' is not explained below '{item}'"
             );
         }
@@ -276,7 +277,7 @@ fn every_command_in_an_example_is_one() {
         let blocks = source.split(".Bd -literal").skip(1).filter_map(|rest| rest.split(".Ed\n").next());
         let inline = source.lines().filter_map(|line| line.strip_prefix(".Dl "));
         let shown = blocks.flat_map(str::lines).chain(inline);
-        let commands = shown.flat_map(|line| line.split(['|', ';', '&', '(', ')']));
+        let commands = shown.flat_map(|line| line.split(['|', ';', '&', '(', ')', '>']));
         for command in commands.map(|command| command.trim().trim_start_matches(['$', '#', ' '])) {
             let words: Vec<&str> = command.split_whitespace().collect();
             if words.first() == Some(&"roost") && words.get(1).is_some_and(|word| !word.starts_with('/')) {
