@@ -606,8 +606,9 @@ impl Daemon {
                 let command = Command::Arm(if ask == Ask::Arm { Arms::Armed } else { Arms::Disarmed });
                 self.engine.handle(now, Input::Operator { request, who, command });
             }
-            Ask::Reload => {
-                let reply = match self.reload() {
+            Ask::Reload | Ask::WouldReload => {
+                let done = if ask == Ask::Reload { self.reload() } else { self.would_reload() };
+                let reply = match done {
                     Ok(text) => Reply::Done { text },
                     Err(reason) => Reply::Refused { code: Refusal::BadConfiguration, reason },
                 };
@@ -645,19 +646,30 @@ impl Daemon {
         }
     }
 
+    /// The configuration as it is in its file now, if it can be read in place of the one in force.
+    fn load_again(&self) -> Result<Config, String> {
+        let config = config::load(&self.options.config).map_err(|error| error.to_string())?;
+        let host = host_name(&self.options, &config)?;
+        if host != self.host {
+            return Err(format!("this host was '{}' and cannot become '{host}'", self.host));
+        }
+        Ok(config)
+    }
+
+    /// What would change if the configuration were read again.
+    fn would_reload(&self) -> Result<String, String> {
+        let config = self.load_again()?;
+        let changes = self.config.changes(&config);
+        if changes.is_empty() {
+            return Ok("nothing changes".to_owned());
+        }
+        Ok(changes.join("\n"))
+    }
+
     fn reload(&mut self) -> Result<String, String> {
-        let loaded = config::load(&self.options.config)
-            .map_err(|error| error.to_string())
-            .and_then(|config| host_name(&self.options, &config).map(|host| (config, host)));
-        let refused = match loaded {
-            Ok((_, host)) if host != self.host => {
-                Err(format!("this host was '{}' and cannot become '{host}'", self.host))
-            }
-            Ok((config, _)) => Ok(config),
-            Err(reason) => Err(reason),
-        };
-        match refused {
+        match self.load_again() {
             Ok(config) => {
+                let changes = self.config.changes(&config);
                 let uri = |config: &Config| {
                     config.hosts.iter().find(|h| h.name == self.host).map(|h| h.libvirt.clone())
                 };
@@ -674,8 +686,17 @@ impl Daemon {
                 if let Err(why) = network {
                     hint += &format!("; the network between hosts stays as it was: {why}");
                 }
-                let text =
-                    format!("the configuration was read again: {} groups{hint}", self.config.groups.len());
+                let changes =
+                    if changes.is_empty() { "nothing changes".to_owned() } else { changes.join("; ") };
+                let others = self.engine.other_files();
+                if !others.is_empty() {
+                    hint += &format!(
+                        "; another file is in force on {}: copy this one there and say `roost reload` on each",
+                        others.join(", ")
+                    );
+                }
+                let groups = self.config.groups.len();
+                let text = format!("the configuration was read again: {groups} groups; {changes}{hint}");
                 self.record(draft(Level::Info, EventKind::Reloaded, None, text.clone()));
                 Ok(text)
             }

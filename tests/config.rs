@@ -1102,3 +1102,33 @@ fn what_becomes_of_groups_at_a_shutdown_is_the_clusters_or_the_hosts_own() {
         .to_string();
     assert!(error.contains("'on_shutdown' means nothing for a witness"), "{error}");
 }
+
+#[test]
+fn what_changes_between_two_files_is_told_by_table_and_key() {
+    let host = |name: &str, nth: u8, more: &str| {
+        format!("[[host]]\nname = \"{name}\"\naddress = \"192.0.2.{nth}\"\n{more}\n")
+    };
+    let group = |name: &str, more: &str| format!("[[group]]\nname = \"{name}\"\nvm = \"{name}\"\n{more}\n");
+    let file = |cluster: &str, tables: &[String]| {
+        parse(&format!("[cluster]\nname = \"lab\"\n{cluster}\n{}", tables.concat())).expect("it is good")
+    };
+    let before =
+        file("", &[host("a", 1, ""), host("b", 2, ""), host("c", 3, ""), group("web", ""), group("db", "")]);
+    assert!(before.changes(&before).is_empty());
+    let after = file(
+        "lease = \"4s\"",
+        &[host("a", 1, "reserve_mib = 5"), host("b", 2, ""), group("web", "priority = 3"), group("mail", "")],
+    );
+    assert_eq!(
+        before.changes(&after),
+        [
+            "cluster: timing (used after a restart of roostd, on every host)",
+            "host 'c' is removed",
+            "host 'a': reserve_mib",
+            "voters: a, b; they were a, b, c",
+            "group 'db' is removed",
+            "group 'web': on, priority",
+            "group 'mail' is added",
+        ]
+    );
+}

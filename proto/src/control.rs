@@ -121,6 +121,8 @@ pub enum Ask {
     Disarm,
     /// Act again.
     Arm,
+    /// What would change if the configuration were read again; nothing does.
+    WouldReload,
 }
 
 /// How a group is moved on purpose.

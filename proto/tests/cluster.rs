@@ -88,10 +88,10 @@ fn messages_of_each_kind() {
         Message::Answer { start: 5, number: 300, edition: 1, page: 2, pages: 3, bytes: b"x\xff".to_vec() };
     frozen(vec![answer], "0a0a05ac020102030278ff");
     let arm = Decision::Arm { arms: Arms::Disarmed, by: "root".to_owned() };
-    frozen(vec![Message::Ask(Entry { asked: None, decision: arm })], "0906000b0104726f6f74");
+    frozen(vec![Message::Ask(Entry { asked: None, decision: arm })], "0906000d0104726f6f74");
     let renewed = Proof::Watchdog { timeout_ms: 5000, lease_ms: 3000 };
     let renew = Decision::Renew { host: A, incarnation: LIFE, proof: renewed, armed: 300 };
-    frozen(vec![Message::Ask(Entry { asked: None, decision: renew })], "0e06000cac020507018827b817ac02");
+    frozen(vec![Message::Ask(Entry { asked: None, decision: renew })], "0e06000eac020507018827b817ac02");
     let two = Message::LastAnswered { host: A, incarnation: LIFE, ago_ms: 1 };
     frozen(vec![two.clone(), two], "0603ac020507010603ac02050701");
 }

@@ -50,6 +50,7 @@ fn requests() {
     );
     frozen(&request(Ask::Disarm), r#"{"version":1,"ask":"disarm"}"#);
     frozen(&request(Ask::Arm), r#"{"version":1,"ask":"arm"}"#);
+    frozen(&request(Ask::WouldReload), r#"{"version":1,"ask":"would-reload"}"#);
 }
 
 #[test]

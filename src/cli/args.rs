@@ -113,7 +113,11 @@ pub enum Command {
     /// Have the cluster act again after `roost disarm`
     Arm,
     /// Have roostd read its configuration again; nothing is restarted for it
-    Reload,
+    Reload {
+        /// Only tell what would change, or what is wrong with the file
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Check a configuration; needs no daemon
     Check {
         /// The configuration

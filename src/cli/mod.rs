@@ -90,7 +90,9 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         Command::Maintenance { host, state } => travel::maintenance(socket, host, *state == OnOff::On, out),
         Command::Disarm => order::arm(socket, Ask::Disarm, out),
         Command::Arm => order::arm(socket, Ask::Arm, out),
-        Command::Reload => order::run(socket, Ask::Reload, None, out),
+        Command::Reload { dry_run } => {
+            order::run(socket, if *dry_run { Ask::WouldReload } else { Ask::Reload }, None, out)
+        }
         Command::Check { file } => check::run(file, out),
         Command::Keygen { file } => keygen::run(file, out),
         Command::Completions { shell } => completions::run(*shell, out),

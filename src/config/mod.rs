@@ -10,6 +10,7 @@ mod canon;
 mod check;
 mod cluster;
 mod company;
+mod compare;
 mod fields;
 mod host;
 mod load;
@@ -522,6 +523,11 @@ impl Config {
     /// The hosts that vote, in the order of the file; from one to [`MAX_VOTERS`].
     pub fn voters(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| host.votes)
+    }
+
+    /// What changes when `after` is read in place of this one, in words; nothing if nothing does.
+    pub fn changes(&self, after: &Self) -> Vec<String> {
+        compare::changes(self, after)
     }
 
     /// What is right, and perhaps not meant: what this cluster will not survive, or not do by itself.

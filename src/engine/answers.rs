@@ -109,7 +109,10 @@ impl Engine {
             | Ask::Disarm
             | Ask::Arm
             | Ask::Metrics
-            | Ask::Reload => Err((Refusal::BadRequest, "that is nothing to be asked of others".to_owned())),
+            | Ask::Reload
+            | Ask::WouldReload => {
+                Err((Refusal::BadRequest, "that is nothing to be asked of others".to_owned()))
+            }
         }
     }
 

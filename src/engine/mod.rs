@@ -330,6 +330,8 @@ pub struct Engine {
     hands: Hands,
     /// When this host applied the newest arming, if it did in this life.
     armed: Option<Instant>,
+    /// The number of the configuration file that the others were told of last.
+    told_file: u32,
     /// The watchdog was ordered to be opened again, and its driver has not answered.
     opens_watchdog: bool,
     /// What to do without a majority, as of this life's beginning: what it says of its silence holds for all of it.
@@ -411,6 +413,7 @@ impl Engine {
             machine,
             named: named(&config),
             on_quorum_loss: config.cluster.on_quorum_loss,
+            told_file: config.number,
             config,
             keeper,
             ledger: Ledger::default(),

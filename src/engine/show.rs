@@ -236,6 +236,15 @@ impl Engine {
         Some(text)
     }
 
+    /// Hosts whose configuration file is another than this host's, as far as they are heard.
+    pub fn other_files(&self) -> Vec<String> {
+        let differs = |name: &&String| {
+            let hello = self.member.peer(HostId::of(name)).and_then(|peer| peer.hello.as_ref());
+            hello.is_some_and(|hello| hello.config != self.config.number)
+        };
+        self.config.hosts.iter().map(|host| &host.name).filter(differs).cloned().collect()
+    }
+
     pub(super) fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);

@@ -151,7 +151,12 @@ impl Engine {
     fn say_hello(&mut self) {
         let to = match self.stand {
             Stand::Waiting | Stand::Stranded if self.stay == Stay::Staying => self.known_voters(),
-            Stand::Admitted if self.beats.is_multiple_of(HELLO_BEATS) => self.known_voters(),
+            Stand::Admitted
+                if self.beats.is_multiple_of(HELLO_BEATS) || self.told_file != self.config.number =>
+            {
+                self.told_file = self.config.number;
+                self.known_voters()
+            }
             Stand::Admitted if !self.reporter.is_heard_in(self.raft.term()) || self.is_to_renew() => {
                 self.raft.leader().into_iter().collect()
             }
