@@ -2,8 +2,8 @@
 
 use roost_proto::control::{
     AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health,
-    HostState, HostStatus, Intent, Level, LibvirtStatus, MAX_LINE, Recoveries, Refusal, Reply, Request,
-    ResourceStatus, Status,
+    HostState, HostStatus, Intent, Level, LibvirtStatus, MAX_LINE, MoveMethod, Recoveries, Refusal, Reply,
+    Request, ResourceStatus, Status,
 };
 use roost_proto::insight::{
     Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
@@ -508,6 +508,12 @@ fn orders_say_what_will_happen() {
         (&["thaw", "web"][..], "web: it is so\n"),
         (&["fence", "hv2", "--confirm"][..], "hv2: it is so\n"),
         (&["reload"][..], "it is so\n"),
+        (&["switch", "web"][..], "web: it is so\n"),
+        (&["switch", "web", "--to", "hv2", "--cold"][..], "web: it is so\n"),
+        (&["failback", "web", "--live"][..], "web: it is so\n"),
+        (&["fail", "web"][..], "web: it is so\n"),
+        (&["maintenance", "hv2", "on"][..], "hv2: it is so\n"),
+        (&["maintenance", "hv2", "off"][..], "hv2: it is so\n"),
     ] {
         assert_eq!(run(daemon.roost(arguments)), (0, told.to_owned(), String::new()));
     }
@@ -521,8 +527,22 @@ fn orders_say_what_will_happen() {
             Ask::Thaw { group: web() },
             Ask::Fenced { host: "hv2".to_owned() },
             Ask::Reload,
+            Ask::Switch { group: web(), to: None, method: None },
+            Ask::Switch { group: web(), to: Some("hv2".to_owned()), method: Some(MoveMethod::Cold) },
+            Ask::Failback { group: web(), method: Some(MoveMethod::Live) },
+            Ask::Fail { group: web() },
+            Ask::Maintenance { host: "hv2".to_owned(), on: true },
+            Ask::Maintenance { host: "hv2".to_owned(), on: false },
         ]
     );
+}
+
+#[test]
+fn a_group_goes_in_one_way_only() {
+    let daemon = Daemon::answering(Reply::Done { text: "it is so".to_owned() });
+    let (status, _, error) = run(daemon.roost(&["switch", "web", "--live", "--cold"]));
+    assert!(status == 64 && error.contains("--cold"), "{status}: {error}");
+    assert_eq!(daemon.asked(), []);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use roost_proto::cluster::codec::MAX_PLAINTEXT;
-use roost_proto::cluster::decision::{Arms, Asked, Decision, Entry, Proof};
+use roost_proto::cluster::decision::{Arms, Asked, Carry, Decision, Entry, MoveOutcome, Proof, RecallReason};
 use roost_proto::cluster::raft::{Ballot, LogEntry, Payload, Position, RaftMessage, StorageId};
 use roost_proto::cluster::{
-    Beat, Datagram, Echo, GroupReport, GroupState, Hello, HostId, Incarnation, LedgerId, Life, Message, Need,
-    Question, Report, Room, Running, Silent, Stamp,
+    Beat, Datagram, Echo, GroupReport, GroupState, Hello, HostId, Incarnation, LedgerId, Life, Message,
+    MoveAsk, Need, Question, Report, Room, Running, Silent, Stamp, Whither,
 };
+use roost_proto::control::MoveMethod;
 
 const A: HostId = HostId(300);
 const LIFE: Incarnation = Incarnation { start: 5, boot: 7 };
@@ -92,6 +93,37 @@ fn messages_of_each_kind() {
     let renewed = Proof::Watchdog { timeout_ms: 5000, lease_ms: 3000 };
     let renew = Decision::Renew { host: A, incarnation: LIFE, proof: renewed, armed: 300 };
     frozen(vec![Message::Ask(Entry { asked: None, decision: renew })], "0e06000eac020507018827b817ac02");
+    let group = || "web".to_owned();
+    let (epoch, to, incarnation, carry) = (3, A, LIFE, Carry::Suspend);
+    let begin =
+        Decision::MoveBegin { group: group(), epoch, to, incarnation, carry, why: RecallReason::Moved };
+    frozen(vec![Message::Ask(Entry { asked: None, decision: begin })], "0e06000b0377656203ac0205070102");
+    let outcomes = [
+        (MoveOutcome::Over { still_ms: 300 }, "0d06000c0377656203ac0200ac02"),
+        (MoveOutcome::Back { still_ms: 1 }, "0c06000c0377656203ac020101"),
+        (MoveOutcome::Failed { reason: "no".to_owned() }, "0e06000c0377656203ac0202026e6f"),
+        (MoveOutcome::Taken, "0b06000c0377656203ac0203"),
+        (MoveOutcome::Lost { reason: "no".to_owned() }, "0e06000c0377656203ac0204026e6f"),
+    ];
+    for (outcome, bytes) in outcomes {
+        let end = Decision::MoveEnd { group: group(), epoch: 3, begun: 300, outcome };
+        frozen(vec![Message::Ask(Entry { asked: None, decision: end })], bytes);
+    }
+    let whither = Whither::Host(A);
+    let ask = MoveAsk { asked, group: group(), whither, method: Some(MoveMethod::Cold) };
+    frozen(vec![Message::AskMove(ask)], "0e07ac0205010377656200ac020102");
+    frozen(vec![Message::Refused { asked, reason: "no".to_owned() }], "0808ac020501026e6f");
+    let states = [
+        (GroupState::Gone { still_ms: 300 }, "1004020002000103776562ac0209ac0200"),
+        (GroupState::Stayed { reason: "no".to_owned() }, "1104020002000103776562ac020a026e6f00"),
+        (GroupState::Taken, "0e04020002000103776562ac020b00"),
+        (GroupState::NotTaken { reason: "no".to_owned() }, "1104020002000103776562ac020c026e6f00"),
+    ];
+    for (state, bytes) in states {
+        let told = GroupReport { group: group(), changed: 300, state, need: None };
+        let report = Report { number: 2, after: None, newest: 2, room: None, groups: vec![told] };
+        frozen(vec![Message::Report(report)], bytes);
+    }
     let two = Message::LastAnswered { host: A, incarnation: LIFE, ago_ms: 1 };
     frozen(vec![two.clone(), two], "0603ac020507010603ac02050701");
 }

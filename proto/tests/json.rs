@@ -3,8 +3,8 @@
 
 use roost_proto::control::{
     AppStatus, Ask, CONTROL_VERSION, Condition, ControllerStatus, Event, EventKind, GroupStatus, Health,
-    HostState, HostStatus, Intent, Level, LibvirtStatus, Recoveries, Refusal, Reply, Request, ResourceStatus,
-    Status,
+    HostState, HostStatus, Intent, Level, LibvirtStatus, MoveMethod, MovingStatus, Recoveries, Refusal,
+    Reply, Request, ResourceStatus, Status,
 };
 use roost_proto::insight::{
     Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
@@ -51,6 +51,23 @@ fn requests() {
     frozen(&request(Ask::Disarm), r#"{"version":1,"ask":"disarm"}"#);
     frozen(&request(Ask::Arm), r#"{"version":1,"ask":"arm"}"#);
     frozen(&request(Ask::WouldReload), r#"{"version":1,"ask":"would-reload"}"#);
+    frozen(
+        &request(Ask::Switch {
+            group: group(),
+            to: Some("hv2".to_owned()),
+            method: Some(MoveMethod::Suspend),
+        }),
+        r#"{"version":1,"ask":"switch","group":"web","to":"hv2","method":"suspend"}"#,
+    );
+    frozen(
+        &request(Ask::Failback { group: group(), method: None }),
+        r#"{"version":1,"ask":"failback","group":"web","method":null}"#,
+    );
+    frozen(&request(Ask::Fail { group: group() }), r#"{"version":1,"ask":"fail","group":"web"}"#);
+    frozen(
+        &request(Ask::Maintenance { host: "hv2".to_owned(), on: true }),
+        r#"{"version":1,"ask":"maintenance","host":"hv2","on":true}"#,
+    );
 }
 
 #[test]
@@ -194,7 +211,7 @@ fn status() {
         apps: vec![app],
         recoveries: Recoveries { reboot: 1, reset: 0, restart: 0 },
         dangers: vec![],
-        moving: None,
+        moving: Some(MovingStatus { to: "hv3".into(), method: MoveMethod::Live, percent: Some(40) }),
     };
     let status = Status {
         version: CONTROL_VERSION,
@@ -227,7 +244,8 @@ fn status() {
             r#""intent":"online","frozen":false,"condition":"recovering","reason":"will reset","since_ms":5,"controller":"connected","#,
             r#""apps":[{"name":"site","counts":true,"frozen":false,"state":{"faulted":{"resource":"db","reason":"ended","#,
             r#""exit":{"code":1},"output":"x"}},"not_running":[{"name":"db","state":"failed","detail":"ended"}]}],"#,
-            r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[]}],"warnings":[],"leader":"hv2","#,
+            r#""recoveries":{"reboot":1,"reset":0,"restart":0},"dangers":[],"#,
+            r#""moving":{"to":"hv3","method":"live","percent":40}}],"warnings":[],"leader":"hv2","#,
             r#""quorum":{"state":"lost","voters":3,"heard":1,"needed":2,"silent":["hv2","hv3"],"means":["m"],"remedy":["r"]}}"#
         ),
     );

@@ -652,7 +652,8 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
                     at(ends, Deed::PowerOn(whom));
                 }
                 1 => at(when, Deed::Kill(whom, Some(random.time(Duration::from_millis(50), LASTS.1)))),
-                2 => isolate(&mut at, hosts, whom, when, ends),
+                // Longer than libvirt waits for the other host.
+                2 => isolate(&mut at, hosts, whom, when, when.after(random.time(Duration::ZERO, LASTS.1))),
                 3 => {
                     at(when, Deed::Freeze(whom));
                     at(ends, Deed::Thaw(whom));
