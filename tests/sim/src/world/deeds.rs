@@ -176,6 +176,7 @@ impl World {
 
     /// What came while a daemon stood still comes now, in some moments.
     fn wake_up(&mut self, host: usize) {
+        self.check.unleased[host] = None; // while it stood still it could obey nothing
         let pause = self.random.time(Duration::ZERO, Duration::from_millis(20));
         for event in core::mem::take(&mut self.hosts[host].held) {
             self.push(pause, event);
