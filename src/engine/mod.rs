@@ -667,7 +667,7 @@ impl Engine {
         while self.take_from_raft(now) {}
         self.compact(now);
         self.look_at_end(now);
-        self.send(now);
+        self.send();
     }
 
     /// Takes what consensus wants said, written and applied; whether there was anything.

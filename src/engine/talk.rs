@@ -119,7 +119,11 @@ impl Engine {
         let admits = self.may_answer() && life.is_some_and(|life| self.ledger.admits(to, life));
         let beat = self.member.beat_for(now, to, admits, self.applied, self.life());
         let mail = self.mail.remove(&to).unwrap_or_default();
-        let messages = mail.now.into_iter().chain(mail.later).collect();
+        // What was true in an earlier term may not be any more, and nobody would believe it.
+        let term = self.raft.term();
+        let holds = |message: &Message| !matches!(message, Message::Raft(said) if said.term() < term);
+        let later = mail.later.into_iter().filter(holds);
+        let messages = mail.now.into_iter().chain(later).collect();
         self.post(to, Some(beat), messages);
     }
 
@@ -234,7 +238,7 @@ impl Engine {
     }
 
     /// Sends what does not wait for a beat.
-    pub(super) fn send(&mut self, _now: Instant) {
+    pub(super) fn send(&mut self) {
         let urgent: Vec<HostId> =
             self.mail.iter().filter(|(_, mail)| !mail.now.is_empty()).map(|(to, _)| *to).collect();
         for to in urgent {

@@ -305,16 +305,19 @@ impl Leader {
                 continue;
             }
             let starts = starting.entry(host).or_insert((0, view.now));
-            if starts.0 >= view.config.cluster.starts_at_once {
+            let runs = strays.contains_key(group.name.as_str()); // there: nothing is started
+            if !runs && starts.0 >= view.config.cluster.starts_at_once {
                 self.wake(starts.1 + START_LASTS);
                 self.wait(view.now, group, format!("'{}' starts others first", view.name(host)), acts);
                 continue;
             }
-            starts.0 += 1;
+            starts.0 += u32::from(!runs);
             let Standing::In(member) = view.ledger.standing(host) else { continue };
             let need = plan.need(group);
             plan.give(&group.name, host, need, false);
-            self.assigned.insert(group.name.clone(), (host, view.now));
+            if !runs {
+                self.assigned.insert(group.name.clone(), (host, view.now));
+            }
             self.waiting.remove(&group.name);
             let epoch = view.ledger.group(&group.name).epoch;
             let text = format!("it is given to '{}'", view.name(host));

@@ -308,7 +308,7 @@ impl Raft {
             }
             RaftMessage::Append { term, previous, commit, entries } => {
                 if self.follows(now, from, term) {
-                    self.append(now, from, previous, commit, entries);
+                    self.append(from, previous, commit, entries);
                 } else {
                     self.refuse(from, term, previous.index);
                 }
@@ -327,7 +327,7 @@ impl Raft {
             }
             RaftMessage::Differs { term, at, hint, storage } => {
                 if self.is_answered(now, from, term, storage) {
-                    self.differs(now, from, at, hint);
+                    self.differs(from, at, hint);
                 }
             }
             RaftMessage::PageHeard { term, index, next, storage } => {
@@ -352,7 +352,7 @@ impl Raft {
     /// elected asks again, so that there is a leader soon after a majority can talk.
     pub fn beat(&mut self, now: Instant) {
         match self.role {
-            Role::Leader => self.heartbeat(now),
+            Role::Leader => self.heartbeat(),
             Role::Trying => self.ask_for_votes(self.term + 1, Ballot::Trial, When::Beat),
             Role::Follower | Role::Candidate => {}
         }

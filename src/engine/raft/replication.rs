@@ -194,7 +194,7 @@ impl Raft {
     }
 
     /// Once a beat: whoever did not get on since the beat before is asked again.
-    pub(super) fn heartbeat(&mut self, _now: Instant) {
+    pub(super) fn heartbeat(&mut self) {
         for to in self.peers() {
             let base = self.log.base().index;
             let last = self.log.last().index;
@@ -273,7 +273,7 @@ impl Raft {
         self.tell_commit(from);
     }
 
-    pub(super) fn differs(&mut self, _now: Instant, from: HostId, at: Index, hint: Index) {
+    pub(super) fn differs(&mut self, from: HostId, at: Index, hint: Index) {
         let Some(progress) = self.progress.get_mut(&from) else { return };
         if at <= progress.matched || at >= progress.next {
             return; // an old answer
@@ -341,14 +341,7 @@ impl Raft {
         self.send_when_written(from, RaftMessage::Differs { term, at, hint: 0, storage }, When::Now);
     }
 
-    pub(super) fn append(
-        &mut self,
-        now: Instant,
-        from: HostId,
-        previous: Position,
-        commit: Index,
-        entries: Vec<LogEntry>,
-    ) {
+    pub(super) fn append(&mut self, from: HostId, previous: Position, commit: Index, entries: Vec<LogEntry>) {
         let base = self.log.base();
         let (mut previous, mut entries) = (previous, entries);
         if previous.index < base.index {
@@ -395,7 +388,6 @@ impl Raft {
             let index = end.min(self.log.durable);
             self.send_when_written(from, RaftMessage::Matched { term, index, storage }, When::Beat);
         }
-        let _ = now;
     }
 
     /// Takes entries in from `first` on; whether any was new.

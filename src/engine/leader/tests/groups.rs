@@ -177,6 +177,16 @@ fn a_host_starts_so_many_at_once_and_the_others_in_turn() {
 }
 
 #[test]
+fn what_runs_already_is_given_to_its_host_at_once_however_many_there_are() {
+    let names: Vec<String> = (0..9).map(|nth| format!("g{nth}")).collect();
+    let groups: Vec<String> = names.iter().map(|name| group(name, "on = [\"b\"]")).collect();
+    let mut office = Office::of(&groups);
+    names.iter().for_each(|name| office.tell(B, name, GroupState::Stray, 1000, 1));
+    office.settle();
+    assert_eq!(names.iter().filter(|name| office.owner(name) == B).count(), 9);
+}
+
+#[test]
 fn what_fails_on_one_host_is_tried_on_the_next_and_given_up_after_the_last() {
     let mut office = Office::of(&[group("web", "on = [\"b\", \"c\"]")]);
     office.settle();
