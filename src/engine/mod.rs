@@ -8,10 +8,12 @@
 
 mod answers;
 pub mod consult;
+mod decided;
 mod desk;
 mod explain;
 pub mod fence;
 mod hands;
+mod interface;
 pub mod keeper;
 pub mod leader;
 mod lease;
@@ -38,32 +40,26 @@ use answers::Purpose;
 use consult::Consult;
 use core::time::Duration;
 use desk::{Desk, Named, Wish};
-use fence::{FenceOrder, FenceResult, FenceTicket};
-use keeper::remote_agent::GuestInput;
-use keeper::vm::LibvirtInput;
+pub use interface::{Command, Destination, Input, Output, Start};
 use keeper::{Keeper, RequestId};
 use leader::{Act, Leader};
-use ledger::{Effect, Ledger, Standing};
+use ledger::{Ledger, Standing};
 use member::Member;
 use moves::Travel;
 use raft::Raft;
 use report::Reporter;
 use rights::{Hands, Lease, Stand};
-use roost_proto::cluster::decision::{Arms, Asked, Decision, Entry, HostMode};
-use roost_proto::cluster::raft::{Index, Payload, Term, Voters};
-use roost_proto::cluster::{
-    Datagram, GroupOrder, GroupReport, GroupState, HostId, Incarnation, LedgerId, Message,
-};
-use roost_proto::control::{Ask, EventKind, Level, MoveMethod, Refusal, Reply};
+use roost_proto::cluster::decision::{Asked, Decision, Entry};
+use roost_proto::cluster::raft::{Index, Term, Voters};
+use roost_proto::cluster::{GroupReport, GroupState, HostId, Incarnation, Message};
+use roost_proto::control::{EventKind, Level, Refusal};
 use roost_proto::retry::Jitter;
-use roost_proto::state::Saved;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use talk::NOBODY;
 use tally::Tally;
-use watchdog::{WatchdogInput, WatchdogOrder};
+use watchdog::WatchdogInput;
 
 /// An election begins when a leader was not heard for so many beats, or up to twice as long: long enough for some lost
 /// datagrams, short enough that there is a new leader before the old one is evicted.
@@ -79,186 +75,6 @@ const MAX_ROUNDS: usize = 64;
 pub const LEAVE_WITHIN: Duration = Duration::from_secs(180);
 /// Entries of the log that are kept before it is made into a snapshot: they take less memory than the ledger itself.
 const MAX_LOG: usize = 1000;
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// From the libvirt driver.
-    Libvirt(LibvirtInput),
-    /// From the guest link of a group.
-    Guest {
-        /// The group.
-        group: String,
-        /// What.
-        input: GuestInput,
-    },
-    /// An operator gave an order.
-    Operator {
-        /// Names the order in the answer.
-        request: RequestId,
-        /// Of whom, for the record.
-        who: String,
-        /// What is ordered.
-        command: Command,
-    },
-    /// An operator asks something that others may have to be asked; answered with [`Output::Reply`] within
-    /// [`consult::WITHIN`].
-    Ask {
-        /// Names the question in the answer.
-        request: RequestId,
-        /// What.
-        ask: Ask,
-        /// The time, in milliseconds of Unix time: what is answered is told against it.
-        now_ms: u64,
-    },
-    /// [`keeper::Output::Store`] ended.
-    Stored(Result<(), String>),
-    /// Another host said something. It is authentic, and was not seen before.
-    Datagram {
-        /// Who.
-        from: HostId,
-        /// In which life.
-        incarnation: Incarnation,
-        /// What.
-        datagram: Datagram,
-    },
-    /// Another host shows the newest of the [`roost_proto::cluster::DATAGRAM_VERSIONS`] that it knows; comes before its
-    /// datagrams.
-    Knows {
-        /// Which.
-        host: HostId,
-        /// The version.
-        newest: u16,
-    },
-    /// Everything up to this write ([`raft::Write::number`]) is durable. A write that fails is tried again by its driver, and
-    /// is not acknowledged meanwhile.
-    Written {
-        /// Its number.
-        number: u64,
-    },
-    /// The ledger's disk does not work, or works again.
-    LedgerDisk(Result<(), String>),
-    /// Fence agents answered.
-    Fence {
-        /// Which order.
-        ticket: FenceTicket,
-        /// What.
-        result: FenceResult,
-    },
-    /// What is known of the watchdog device; comes before anything else.
-    Watchdog(WatchdogInput),
-    /// The host is about to be shut down: its groups are to go elsewhere.
-    Leave,
-}
-
-/// What an operator can order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// About a group's intent.
-    Group {
-        /// The group.
-        group: String,
-        /// What.
-        order: GroupOrder,
-    },
-    /// Move a group.
-    Move {
-        /// The group.
-        group: String,
-        /// Where to.
-        to: Destination,
-        /// How; the first of the group's own ways if not said.
-        method: Option<MoveMethod>,
-    },
-    /// What a host may be used for.
-    Mode {
-        /// The host.
-        host: String,
-        /// What for.
-        mode: HostMode,
-    },
-    /// The operator has made certain that an evicted host runs nothing.
-    ConfirmFenced {
-        /// The host.
-        host: String,
-    },
-    /// Keep hands off everything, or act again.
-    Arm(Arms),
-}
-
-/// Where an operator wants a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
-    /// On this host.
-    Host(String),
-    /// On the best host but its own.
-    Elsewhere,
-    /// On the first of its hosts that can take it.
-    Home,
-    /// Wherever it would go if it failed where it is.
-    Failover,
-}
-
-/// What is to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// About this host's own groups.
-    Keeper(keeper::Output),
-    /// Send this; what is lost is sent again by whoever needs it.
-    Send {
-        /// To whom.
-        to: HostId,
-        /// What.
-        datagram: Datagram,
-    },
-    /// Write this to the ledger's disk, in order, and answer with [`Input::Written`].
-    Write(raft::Write),
-    /// Ask fence agents.
-    Fence(FenceOrder),
-    /// Feed the watchdog, or put it away.
-    Watchdog(WatchdogOrder),
-    /// Answer an operator.
-    Answer {
-        /// Whose order.
-        request: RequestId,
-        /// What will happen, or why nothing will.
-        answer: Result<String, (Refusal, String)>,
-    },
-    /// Answer an operator's question.
-    Reply {
-        /// Whose question.
-        request: RequestId,
-        /// The answer.
-        reply: Box<Reply>,
-    },
-    /// This life is over, and nothing of it is left here: the daemon begins anew, with the next start number.
-    BeginAnew,
-    /// After [`Input::Leave`]: everything was given back, or the time for it is over; the daemon may end.
-    Left,
-}
-
-/// What an engine is made of.
-#[derive(Clone, Debug)]
-pub struct Start {
-    /// Which of the configuration's hosts this is.
-    pub host: String,
-    /// This life.
-    pub incarnation: Incarnation,
-    /// The machine, from its machine id.
-    pub machine: u64,
-    /// The kernel's boot id, as text.
-    pub boot_id: String,
-    /// What was saved of this host's groups.
-    pub saved: Saved,
-    /// What was found on the ledger's disk.
-    pub stored: raft::Stored,
-    /// When the lease of the life before ends, if that was in the same boot.
-    pub lease_until: Option<Instant>,
-    /// A random number.
-    pub seed: u64,
-    /// Where screenshots go.
-    pub screenshots: PathBuf,
-}
 
 /// Whom this host hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -670,147 +486,6 @@ impl Engine {
         self.send();
     }
 
-    /// Takes what consensus wants said, written and applied; whether there was anything.
-    fn take_from_raft(&mut self, now: Instant) -> bool {
-        let mut any = false;
-        while let Some(output) = self.raft.poll_output() {
-            any = true;
-            match output {
-                raft::Output::Send { to, message, when } => {
-                    let mail = self.mail.entry(to).or_default();
-                    let queue = match when {
-                        raft::When::Now => &mut mail.now,
-                        raft::When::Beat => &mut mail.later,
-                    };
-                    queue.push(Message::Raft(message));
-                }
-                raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
-                raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
-                raft::Output::Restore(snapshot) => self.restore(snapshot),
-                raft::Output::Unreadable { from } => self.complain(
-                    from,
-                    "entry",
-                    "it keeps in the ledger what this roostd cannot read, and so this host stays behind: install the version \
-                     that runs there",
-                ),
-            }
-        }
-        self.look_at_role(now);
-        any
-    }
-
-    fn apply(&mut self, index: Index, payload: Payload) {
-        self.applied = index;
-        self.changed.leader = Flag::Unseen;
-        match payload {
-            Payload::Blank => {}
-            Payload::Voters(voters) => {
-                self.changed.ledger = Flag::Unseen;
-                if self.stand == Stand::Admitted {
-                    self.member.voters_change(&self.voters);
-                }
-                self.voters = voters;
-                self.voters_since = index;
-            }
-            Payload::Data(bytes) => {
-                let entry: Entry = match postcard::from_bytes(&bytes) {
-                    Ok(entry) => entry,
-                    // To pass over it would be to keep another ledger than the others do.
-                    Err(error) => panic!(
-                        "entry {index} of the ledger cannot be read ({error}): install the roostd that the others run"
-                    ),
-                };
-                let had = tally::owned(&self.ledger, &entry.decision);
-                let before = match &entry.decision {
-                    Decision::MoveBegin { group, .. } | Decision::MoveEnd { group, .. } => {
-                        Some(self.ledger.group(group).clone())
-                    }
-                    _ => None,
-                };
-                let effect = self.ledger.apply(index, &entry);
-                self.look_at_owned(Some(&entry.decision));
-                if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
-                    (&entry.decision, effect, &mut self.leader)
-                {
-                    leader.runs_nothing(*host, *incarnation, *by);
-                }
-                if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
-                    self.armed = Some(self.awake);
-                }
-                if rights::only_group(&entry.decision).is_none_or(|group| self.keeper.keeps(group)) {
-                    self.changed.ledger = Flag::Unseen;
-                }
-                self.rests |= entry.asked.is_none() && effect != Effect::Done;
-                // What was on disk at the start was told in the life before.
-                let news = index > self.answers_from;
-                if news {
-                    self.tally.applied(self.me, &self.ledger, &entry.decision, effect, had);
-                }
-                if let Some((level, kind, group, text)) =
-                    tell::tell(&self.ledger, self.me, &entry.decision, effect).filter(|_| news)
-                {
-                    self.record(level, kind, group, text);
-                }
-                if let Some(before) = before.filter(|_| news && effect == Effect::Done) {
-                    self.tell_travel(self.awake, index, &before, &entry.decision);
-                }
-                if let Some(ask) = self.desk.applied(entry.asked) {
-                    let answer = match effect {
-                        Effect::Done => Ok(self.done_words(&entry.decision).unwrap_or(ask.done)),
-                        Effect::Passed(why) => Err((Refusal::NotDone, format!("nothing was done: {why}"))),
-                    };
-                    self.answer(ask.request, answer);
-                }
-            }
-        }
-    }
-
-    fn restore(&mut self, snapshot: raft::Snapshot) {
-        let armed = self.ledger.arming().changed;
-        match postcard::from_bytes(&snapshot.data) {
-            Ok(ledger) => self.ledger = ledger,
-            Err(error) => panic!(
-                "the ledger's snapshot cannot be read ({error}): install the roostd that the others run"
-            ),
-        }
-        self.look_at_owned(None);
-        if self.ledger.arming().changed != armed {
-            self.armed = Some(self.awake);
-        }
-        self.applied = snapshot.index;
-        self.voters = snapshot.voters;
-        self.voters_since = snapshot.index;
-        self.changed.ledger = Flag::Unseen;
-        self.changed.leader = Flag::Unseen;
-    }
-
-    fn look_at_role(&mut self, now: Instant) {
-        match (self.raft.is_leader(), self.leader.is_some()) {
-            (true, false) => {
-                self.tally.elections_won += 1;
-                self.leader = Some(Leader::new(now, self.next_ticket));
-                self.proposed = self.raft.last_index(); // its first entry: with it, all that was decided before is applied
-                self.changed.leader = Flag::Unseen;
-            }
-            (false, true) => {
-                self.next_ticket = self.leader.take().map_or(self.next_ticket, |leader| leader.next_ticket());
-            }
-            (true, true) | (false, false) => {}
-        }
-        let leader = self.raft.leader();
-        if leader != self.told_leader {
-            self.told_leader = leader;
-            self.tally.leader_changes += u64::from(leader.is_some());
-            let text = match leader {
-                Some(host) if host == self.me => format!("this host leads (term {})", self.raft.term()),
-                Some(host) => format!("'{}' leads (term {})", self.name(host), self.raft.term()),
-                None => "no host leads".to_owned(),
-            };
-            let level = if leader.is_some() { Level::Info } else { Level::Warning };
-            self.record(level, EventKind::Leader, None, text);
-        }
-    }
-
     /// Lets the leader decide; whether it did.
     fn lead(&mut self, now: Instant) -> bool {
         if self.applied < self.proposed || self.rests || self.leader.is_none() || !self.changed.leader.take()
@@ -867,54 +542,6 @@ impl Engine {
             }
         }
         proposed
-    }
-
-    fn propose(&mut self, now: Instant, entry: &Entry) -> bool {
-        if self.lacking(entry.decision.since()).is_some() {
-            return false; // when all are upgraded
-        }
-        let Ok(bytes) = postcard::to_allocvec(entry) else { return false };
-        match self.raft.propose(now, bytes) {
-            Ok(index) => {
-                self.proposed = self.proposed.max(index);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn compact(&mut self, now: Instant) {
-        if self.raft.log_len() > MAX_LOG {
-            let data = postcard::to_allocvec(&self.ledger).expect("the ledger's types can all be encoded");
-            self.raft.compact(now, self.applied, data.into());
-        }
-    }
-
-    /// Founds the cluster, once all its voters are up and none of them knows of one.
-    fn found(&mut self, now: Instant) {
-        if self.raft.ledger() != LedgerId::NONE || self.stay != Stay::Staying {
-            return;
-        }
-        let mut voters =
-            self.config.hosts.iter().filter(|host| host.votes).map(|host| HostId::of(&host.name));
-        if voters.next() != Some(self.me) {
-            return;
-        }
-        let number = self.config.number;
-        let timing = &self.config.cluster.timing;
-        let ready = voters.all(|voter| {
-            self.member.silence(now, voter).age < timing.suspect_after
-                && self.member.peer(voter).is_some_and(|peer| {
-                    peer.ledger == LedgerId::NONE
-                        && peer.hello.as_ref().is_some_and(|hello| hello.config == number)
-                })
-        });
-        if ready {
-            let id = LedgerId(u32::try_from(self.jitter.draw() >> 33).unwrap_or(1).max(1));
-            let data = postcard::to_allocvec(&self.ledger).expect("an empty ledger can be encoded");
-            self.raft.found(now, id, data.into());
-            while self.take_from_raft(now) {}
-        }
     }
 
     fn take_from_keeper(&mut self, now: Instant) {

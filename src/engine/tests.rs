@@ -3,11 +3,17 @@
 mod strange;
 mod three;
 
+use super::keeper::vm::LibvirtInput;
+use super::ledger::Effect;
+use super::watchdog::WatchdogOrder;
 use super::*;
 use crate::config;
-use roost_proto::cluster::decision::{FencedBy, RecallReason};
-use roost_proto::cluster::raft::StorageId;
+use roost_proto::cluster::decision::{FencedBy, HostMode, RecallReason};
+use roost_proto::cluster::raft::{Payload, StorageId};
+use roost_proto::cluster::{Datagram, GroupOrder, LedgerId};
 use roost_proto::control::Intent;
+use roost_proto::state::Saved;
+use std::path::PathBuf;
 
 const CONFIG: &str =
     "[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[group]]\nname = \"web\"\nvm = \"web1\"\n";
