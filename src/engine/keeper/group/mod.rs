@@ -334,6 +334,7 @@ impl Group {
         }
         let ran = !matches!(before, Some(Run::Paused(_)));
         let news = self.vm.observe(now, view, happened);
+        self.look_for_what_comes(before, out);
         if ran && matches!(self.vm.run(), Some(Run::Paused(Paused::User))) && self.paused_late(now) {
             self.saved.suspended = Some(self.saved.epoch);
             out.dirty = true;

@@ -26,6 +26,8 @@ const ABORT_AGAIN: Duration = Duration::from_secs(5);
 const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 /// How long memory that is here may take to run: orders that libvirt did not take on are tried again meanwhile.
 const RUNS_WITHIN: Duration = Duration::from_secs(60);
+/// In place of the index of a move that is not known here; no decision has it.
+const UNKNOWN_MOVE: Index = 0;
 
 /// Memory that was sent away.
 #[derive(Debug)]
@@ -430,6 +432,16 @@ impl Group {
         }
     }
 
+    /// Notes memory that comes here though no move to here is known: the word of that may be late, and its end may come with it.
+    pub(super) fn look_for_what_comes(&mut self, before: Option<Run>, out: &mut Outbox) {
+        let was_off = matches!(before, Some(Run::Off(_) | Run::Undefined));
+        let comes = was_off && self.vm.run() == Some(Run::Paused(Paused::Busy));
+        if comes && self.right.hold == Hold::Elsewhere && self.saved.incoming.is_none() {
+            self.saved.incoming = Some(UNKNOWN_MOVE);
+            out.dirty = true;
+        }
+    }
+
     /// Forgets that memory was to come here, once the group runs here by right: until then more of it may appear.
     pub(super) fn settle_memory(&mut self, run: Run, out: &mut Outbox) {
         let own = matches!(self.right.hold, Hold::Owned | Hold::Recalled)
@@ -442,8 +454,12 @@ impl Group {
 
     /// Whether what stands still here is memory that came by a move, and was not taken over.
     pub(super) fn is_stale(&self) -> bool {
-        let paused =
-            matches!(self.vm.run(), Some(Run::Paused(Paused::User | Paused::Unknown | Paused::Busy)));
+        let paused = match self.vm.run() {
+            Some(Run::Paused(Paused::User | Paused::Unknown)) => true,
+            // Perhaps a person moves it, who lets it run here in the end.
+            Some(Run::Paused(Paused::Busy)) => self.saved.incoming != Some(UNKNOWN_MOVE),
+            _ => false,
+        };
         let by_right = matches!(self.right.journey, Journey::Comes { .. } | Journey::Taken { .. });
         let ours = self.saved.suspended == Some(self.right.epoch); // it ran here since
         paused && self.saved.incoming.is_some() && !by_right && !ours

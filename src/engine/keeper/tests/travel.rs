@@ -257,6 +257,21 @@ fn a_group_that_is_given_without_its_memory_never_runs_from_what_has_come() {
     assert_eq!(world.ordered(), [&VmAction::Start]);
 }
 
+/// Beginning and end of a move may be learnt at once, and a person may migrate a VM by hand.
+#[test]
+fn what_comes_though_no_move_is_known_is_destroyed_if_it_is_left_standing_and_not_touched_if_it_runs() {
+    for left_standing in [true, false] {
+        let right = Right { journey: Journey::None, ..World::expecting().right };
+        let mut world = World::of("", Saved::default(), right);
+        world.see(Run::Off(Off::Unknown));
+        world.see(COMES);
+        assert_eq!(world.ordered(), [] as [&VmAction; 0]);
+        world.see(if left_standing { HERE } else { Run::Running });
+        let destroy = [&VmAction::Destroy];
+        assert_eq!(world.ordered(), destroy[..usize::from(left_standing)]);
+    }
+}
+
 #[test]
 fn memory_that_does_not_come_is_given_up() {
     let mut world = World::expecting();

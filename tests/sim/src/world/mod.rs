@@ -187,8 +187,9 @@ impl World {
                 }
             }
             Event::Boot { host, boot } => {
-                if self.hosts[host].powered && self.hosts[host].boot == boot {
-                    self.start(host);
+                let it = &self.hosts[host];
+                if it.powered && it.boot == boot && it.daemon.is_none() {
+                    self.start(host); // nobody was faster
                 }
             }
             Event::Start { host, life } => {

@@ -73,9 +73,12 @@ impl World {
     /// Each group is told of once, and none as online that nobody owns.
     fn is_true(&self, host: usize, status: &Status) -> bool {
         let mut names: Vec<&str> = status.groups.iter().map(|group| group.name.as_str()).collect();
-        let file = &self.hosts[host].file;
-        let all =
-            status.leader.is_some() || file.groups.iter().all(|group| names.contains(&group.name.as_str()));
+        let it = &self.hosts[host];
+        let file = &it.file;
+        let refused = file.host(&it.name).is_err(); // it goes on with the one before
+        let all = refused
+            || status.leader.is_some()
+            || file.groups.iter().all(|group| names.contains(&group.name.as_str()));
         let count = names.len();
         names.sort_unstable();
         names.dedup();
