@@ -669,7 +669,7 @@ impl Daemon {
     fn reload(&mut self) -> Result<String, String> {
         match self.load_again() {
             Ok(config) => {
-                let changes = self.config.changes(&config);
+                let mut changes = self.config.changes(&config);
                 let uri = |config: &Config| {
                     config.hosts.iter().find(|h| h.name == self.host).map(|h| h.libvirt.clone())
                 };
@@ -683,8 +683,9 @@ impl Daemon {
                 let mut hint =
                     if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" }
                         .to_owned();
-                if let Err(why) = network {
-                    hint += &format!("; the network between hosts stays as it was: {why}");
+                match network {
+                    Ok(keys) => changes.extend(keys),
+                    Err(why) => hint += &format!("; the network between hosts stays as it was: {why}"),
                 }
                 let changes =
                     if changes.is_empty() { "nothing changes".to_owned() } else { changes.join("; ") };
@@ -709,12 +710,12 @@ impl Daemon {
         }
     }
 
-    /// Takes keys, hosts and addresses of a new configuration, or leaves all as it was.
-    fn reload_network(&mut self, config: &Config) -> Result<(), String> {
+    /// Takes keys, hosts and addresses of a new configuration, and tells whether the keys are others; or leaves all as it was.
+    fn reload_network(&mut self, config: &Config) -> Result<Option<String>, String> {
         let peers = peers(config, &self.host);
         let Some(network) = &mut self.network else {
             if peers.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
             let network =
                 network(config, &self.host, self.life.incarnation).map_err(|error| error.to_string())?;
@@ -723,7 +724,7 @@ impl Daemon {
                 self.epoll.add(network.fd(), event).map_err(|error| error.to_string())?;
             }
             self.network = network;
-            return Ok(());
+            return Ok(None);
         };
         let keys = if peers.is_empty() {
             None
@@ -734,11 +735,18 @@ impl Daemon {
         network
             .set_addresses(own.map_or(&[], |own| own.addresses.as_slice()))
             .map_err(|error| error.to_string())?;
-        if let Some(keys) = keys {
-            network.set_keys(keys);
-        }
+        let told = keys.and_then(|keys| {
+            let after = keys.marks();
+            let before = network.set_keys(keys);
+            let seals =
+                if before.first() == after.first() { "the same one seals" } else { "another one seals" };
+            (before != after).then(|| {
+                let are = if after.len() == 1 { "is" } else { "are" };
+                format!("the keys changed: {} {are} in force, {seals}", after.len())
+            })
+        });
         network.set_peers(peers);
-        Ok(())
+        Ok(told)
     }
 
     /// Tells the drivers what the configuration wants watched.

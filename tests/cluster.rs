@@ -1,11 +1,11 @@
 //! Several real `roostd` that form a cluster on loopback addresses, each with a libvirt of its own (its test driver).
-//!
-//! The VM `webN` runs on the host `hvN` from the start, and is there again when that daemon starts again, as a VM that ran on
-//! would be. All keep the same configuration file; `/proc/self/cwd` in it is each daemon's own folder.
 
 mod common;
+#[path = "common/cluster.rs"]
+mod lab;
 
-use common::{Bed, SOON};
+use common::Bed;
+use lab::{Cluster, HOSTS, host_state, new_key, node, roost, words};
 use nix::sys::signal::Signal;
 use roost_proto::control::{
     Ask, Condition, Event, EventKind, GroupStatus, HostState, Intent, Refusal, Reply, Status,
@@ -14,166 +14,9 @@ use roost_proto::insight::QuorumState;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
-
-const HOSTS: [&str; 3] = ["hv1", "hv2", "hv3"];
-
-/// A libvirt on which these VMs run, of the three that it knows.
-fn node(running: &[usize]) -> String {
-    let domain = |nth: &usize| {
-        let off = if running.contains(nth) { "" } else { "<test:runstate>5</test:runstate>" };
-        format!(
-            "<domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'><name>web{nth}</name>
-             <memory>8192</memory><vcpu>1</vcpu><os><type>hvm</type></os>{off}</domain>"
-        )
-    };
-    format!("<node>{}</node>", [1, 2, 3].iter().map(domain).collect::<String>())
-}
-
-struct Cluster {
-    /// What all have in common: the key.
-    folder: PathBuf,
-    /// The first three bytes of the hosts' addresses.
-    net: String,
-    hosts: Vec<Bed>,
-}
-
-impl Cluster {
-    /// Three hosts; none runs yet.
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Each test of each run has addresses of its own.
-        let net = format!("127.{}.{number}", 10 + std::process::id() % 240);
-        let folder = std::env::temp_dir().join(format!("roost-cluster-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir(&folder).expect("a fresh folder");
-        new_key(&folder.join("key"));
-        let mut this = Self { folder, net, hosts: Vec::new() };
-        this.hosts = (1..=3).map(|nth| this.host(nth, &this.config())).collect();
-        this
-    }
-
-    /// Three hosts that have founded their cluster, each with the VM that ran there.
-    fn founded() -> Self {
-        let mut this = Self::new();
-        this.hosts.iter_mut().for_each(Bed::run);
-        this.is_whole();
-        this
-    }
-
-    fn config(&self) -> String {
-        let mut text =
-            format!("[cluster]\nname = \"lab\"\nkey = [\"{}\"]\n", self.folder.join("key").display());
-        for (nth, host) in (1..).zip(HOSTS) {
-            text += &format!(
-                "[[host]]\nname = \"{host}\"\naddress = [\"{}.{nth}:7961\"]\nlibvirt = \"test:///proc/self/cwd/node.xml\"\n",
-                self.net
-            );
-        }
-        for nth in 1..=3 {
-            text += &format!(
-                "[[group]]\nname = \"web{nth}\"\nvm = \"web{nth}\"\nlink = \"hybrid:/proc/self/cwd/web{nth}.vsock\"\n"
-            );
-        }
-        text
-    }
-
-    fn host(&self, nth: usize, config: &str) -> Bed {
-        let bed = Bed::of_host(HOSTS[nth - 1], config);
-        fs::write(bed.dir.join("node.xml"), node(&[nth])).expect("writable");
-        bed
-    }
-
-    /// The hosts whose daemons run.
-    fn running(&self) -> impl Iterator<Item = &Bed> {
-        self.hosts.iter().filter(|bed| bed.runs())
-    }
-
-    /// Waits until all hosts that run see something.
-    fn all(&self, what: &str, is: impl Fn(&Bed) -> bool) {
-        for bed in self.running() {
-            bed.until(&format!("{what}, as '{}' sees it", bed.host), |bed| is(bed).then_some(()));
-        }
-    }
-
-    fn is_whole(&self) {
-        self.all("all hosts are up and vote, one leads, and each has its VM", |bed| {
-            let status = bed.status();
-            status.hosts.iter().all(|host| host.state == HostState::Up && host.votes && host.groups == 1)
-                && status.hosts.iter().filter(|host| host.leads).count() == 1
-                && status.warnings.is_empty()
-        });
-        for (nth, bed) in (1..).zip(&self.hosts).filter(|(_, bed)| bed.runs()) {
-            bed.until("its own VM is online", |bed| {
-                (bed.group(&format!("web{nth}")).condition == Condition::Online).then_some(())
-            });
-        }
-    }
-
-    /// Who leads, as all agree: its place.
-    fn leader(&self) -> usize {
-        let seen_by = |bed: &Bed| bed.status().hosts.iter().position(|host| host.leads);
-        let begun = Instant::now();
-        loop {
-            let leaders: Vec<_> = self.running().map(seen_by).collect();
-            let same = leaders.iter().all(|other| *other == leaders[0]);
-            if let Some(leader) = leaders[0].filter(|leader| same && self.hosts[*leader].runs()) {
-                return leader;
-            }
-            assert!(begun.elapsed() < SOON, "no leader that all agree on: {leaders:?}");
-            std::thread::sleep(Duration::from_millis(5)); // between two looks; the bound above judges
-        }
-    }
-
-    fn events(&self) -> Vec<(String, Event)> {
-        let of = |bed: &Bed| {
-            let host = bed.host.clone();
-            bed.events().into_iter().map(move |event| (host.clone(), event)).collect::<Vec<_>>()
-        };
-        self.running().flat_map(of).collect()
-    }
-
-    fn count(&self, words: &str) -> usize {
-        self.events().iter().filter(|(_, event)| event.text.contains(words)).count()
-    }
-
-    /// Nothing was started, stopped, paused or thrown out, on any host that runs.
-    fn nothing_happened(&self) {
-        let events = self.events();
-        let bad = |event: &Event| {
-            matches!(event.kind, EventKind::Recovery | EventKind::VmFailed | EventKind::HostLost)
-                || event.text.contains("stands still")
-                || event.text.contains("thrown out")
-        };
-        let bad: Vec<_> = events.iter().filter(|(_, event)| bad(event)).collect();
-        assert!(bad.is_empty(), "{bad:#?}");
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn new_key(file: &Path) {
-    let made = Command::new(env!("CARGO_BIN_EXE_roost")).arg("keygen").arg(file).output().expect("it runs");
-    assert!(made.status.success(), "{made:?}");
-}
-
-/// Runs `roost` against a host.
-fn roost(bed: &Bed, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
-    command.arg("--socket").arg(bed.socket()).args(arguments).output().expect("roost runs")
-}
-
-fn host_state(bed: &Bed, host: usize) -> HostState {
-    bed.status().hosts[host].state
-}
 
 #[test]
 fn a_lost_leader_is_replaced_and_its_groups_are_blocked_until_it_is_fenced() {
@@ -346,19 +189,6 @@ impl Cluster {
         self.host(2, &config)
     }
 
-    /// Waits until any host tells these words.
-    fn told(&self, words: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            if let Some((_, event)) = self.events().into_iter().find(|(_, event)| event.text.contains(words))
-            {
-                return event.text;
-            }
-            assert!(begun.elapsed() < SOON, "not told: {words}");
-            std::thread::sleep(Duration::from_millis(20)); // between two looks; the bound above judges
-        }
-    }
-
     /// Neither of the two was thrown out, and nothing was taken from the one that was there first.
     fn hv2_keeps_its_own(&self) {
         for bed in self.running().filter(|bed| bed.host != "hv2") {
@@ -420,8 +250,7 @@ fn who_has_another_key_or_another_clusters_name_is_not_let_in() {
     let mut cluster = Cluster::new();
     let other_key = cluster.folder.join("other-key");
     new_key(&other_key);
-    let key = cluster.folder.join("key").display().to_string();
-    cluster.hosts[1].configure(&cluster.config().replace(&key, &other_key.display().to_string()));
+    fs::copy(&other_key, cluster.hosts[1].dir.join("key")).expect("writable");
     cluster.hosts[2].configure(&cluster.config().replace("name = \"lab\"", "name = \"lob\""));
     cluster.hosts.iter_mut().for_each(Bed::run);
     let bed = &cluster.hosts[0];
@@ -434,6 +263,7 @@ fn who_has_another_key_or_another_clusters_name_is_not_let_in() {
     assert_eq!(cluster.count("starting VM"), 0);
     assert_eq!(bed.group("web1").intent, Intent::Online);
     // With the right files they are let in.
+    fs::copy(cluster.folder.join("key"), cluster.hosts[1].dir.join("key")).expect("writable");
     for nth in 1..3 {
         cluster.hosts[nth].end(Signal::SIGTERM);
         cluster.hosts[nth].configure(&cluster.config());
@@ -448,10 +278,6 @@ fn cluster(bed: &Bed) -> Status {
         Some(Reply::Status(status)) => status,
         other => panic!("no status: {other:?}"),
     }
-}
-
-fn words(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]

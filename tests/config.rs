@@ -1123,10 +1123,11 @@ fn what_changes_between_two_files_is_told_by_table_and_key() {
         before.changes(&after),
         [
             "cluster: timing (used after a restart of roostd, on every host)",
-            "host 'c' is removed",
+            "host 'c' is removed (empty it first, by `roost maintenance c on`: what it owns stays there, and is blocked \
+             when it is silent)",
             "host 'a': reserve_mib",
             "voters: a, b; they were a, b, c",
-            "group 'db' is removed",
+            "group 'db' is removed (its VM is left as it is: if it is to stop, say `roost offline db` first)",
             "group 'web': on, priority",
             "group 'mail' is added",
         ]

@@ -5,13 +5,14 @@ use roost_proto::exit::TABLE;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "roost.8",
     "roostd.8",
     "roost-guest.8",
     "roost.toml.5",
     "roost-guest.toml.5",
     "roost.7",
+    "roost-procedures.7",
     "roost-protocol.7",
 ];
 

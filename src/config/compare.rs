@@ -9,13 +9,22 @@ const TOLD: usize = 40;
 /// Each change, or nothing if the two say the same.
 pub(super) fn changes(before: &Config, after: &Config) -> Vec<String> {
     let mut told = cluster(&before.cluster, &after.cluster);
-    told.extend(tables("host", &before.hosts, &after.hosts, |host| &host.name, host));
+    told.extend(tables("host", &before.hosts, &after.hosts, |host| &host.name, host, |name| {
+        format!("(empty it first, by `roost maintenance {name} on`: what it owns stays there, and is blocked when it is silent)")
+    }));
     let voters = |config: &Config| -> Vec<String> { config.voters().map(|host| host.name.clone()).collect() };
     let (had, has) = (voters(before), voters(after));
     if had != has {
         told.push(format!("voters: {}; they were {}", has.join(", "), had.join(", ")));
     }
-    told.extend(tables("group", &before.groups, &after.groups, |group| &group.name, group));
+    told.extend(tables(
+        "group",
+        &before.groups,
+        &after.groups,
+        |group| &group.name,
+        group,
+        |name| format!("(its VM is left as it is: if it is to stop, say `roost offline {name}` first)"),
+    ));
     if told.len() > TOLD {
         let more = told.len() - TOLD;
         told.truncate(TOLD);
@@ -31,11 +40,13 @@ fn tables<T: PartialEq>(
     after: &[T],
     name: impl Fn(&T) -> &String,
     keys: impl Fn(&T, &T) -> Vec<&'static str>,
+    before_it_goes: impl Fn(&str) -> String,
 ) -> Vec<String> {
     let known: BTreeMap<&String, &T> = before.iter().map(|table| (name(table), table)).collect();
     let named: BTreeMap<&String, &T> = after.iter().map(|table| (name(table), table)).collect();
     let gone = known.keys().filter(|name| !named.contains_key(*name));
-    let mut told: Vec<String> = gone.map(|name| format!("{kind} '{name}' is removed")).collect();
+    let mut told: Vec<String> =
+        gone.map(|name| format!("{kind} '{name}' is removed {}", before_it_goes(name))).collect();
     for table in after {
         let name = name(table);
         match known.get(name) {

@@ -273,7 +273,7 @@ impl Engine {
             name: name.to_owned(),
             state,
             leads: self.raft.leader() == Some(id),
-            votes: self.voters.contains_key(&id),
+            votes: self.is_voter(id),
             reason: reasons.join("; "),
             groups: owned.get(&id).copied().unwrap_or_default(),
         }
@@ -304,6 +304,14 @@ impl Engine {
             Standing::Out => false,
         });
         arming.arms == Arms::Armed && has && was_in && self.on_quorum_loss != OnQuorumLoss::Keep
+    }
+
+    /// Whether a host votes: one that lost its disk, or a new machine of its name, does not before it was taken in anew.
+    fn is_voter(&self, id: HostId) -> bool {
+        let hello = self.member.peer(id).and_then(|peer| peer.hello.as_ref());
+        let storage =
+            if id == self.me { Some(self.raft.storage()) } else { hello.map(|hello| hello.storage) };
+        self.voters.get(&id).is_some_and(|voter| storage.is_none_or(|storage| storage == *voter))
     }
 
     /// Whether this host should hear that one, and does not: who does not vote hears voters only.

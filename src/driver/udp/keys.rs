@@ -165,6 +165,11 @@ impl Keys {
         &self.0[0]
     }
 
+    /// Which keys they are, the one that seals first; to compare with others.
+    pub fn marks(&self) -> Vec<u8> {
+        self.0.iter().map(Key::mark).collect()
+    }
+
     /// What may open a datagram with that mark.
     pub(super) fn marked(&self, mark: u8) -> impl Iterator<Item = &Key> {
         self.0.iter().filter(move |key| key.mark == mark)

@@ -133,9 +133,9 @@ impl Udp {
         Ok(udp)
     }
 
-    /// Takes other keys from now on.
-    pub fn set_keys(&mut self, keys: Keys) {
-        self.seal.set_keys(keys);
+    /// Takes other keys from now on, and returns the marks of those before.
+    pub fn set_keys(&mut self, keys: Keys) -> Vec<u8> {
+        self.seal.set_keys(keys).marks()
     }
 
     /// Speaks with these hosts from now on; what those that stay have said is remembered.

@@ -165,9 +165,9 @@ impl Seal {
         Self { me, incarnation, cluster, mark, versions, keys, peers, counter: 0 }
     }
 
-    /// Takes other keys from now on.
-    pub fn set_keys(&mut self, keys: Keys) {
-        self.keys = keys;
+    /// Takes other keys from now on, and returns those before.
+    pub fn set_keys(&mut self, keys: Keys) -> Keys {
+        core::mem::replace(&mut self.keys, keys)
     }
 
     /// Hears these hosts from now on; what those that stay have said is remembered.
