@@ -5,6 +5,7 @@ mod common;
 #[path = "common/cluster.rs"]
 mod lab;
 
+use clap::CommandFactory;
 use common::Bed;
 use lab::{Cluster, HOSTS, group_table, node, roost, words};
 use nix::sys::signal::Signal;
@@ -109,6 +110,23 @@ fn a_host_that_owns_groups_and_is_taken_out_of_the_file_is_told_of_beforehand() 
     cluster.hosts[0].configure(&cluster.config());
     let told = done(&cluster.hosts[0], &["reload", "--dry-run"]);
     assert!(told.contains("host 'hv4' is removed") && told.contains("`roost maintenance hv4 on`"), "{told}");
+
+    // Who does it all the same, and loses that host, is told of it, and can say that it is off.
+    done(&cluster.hosts[0], &["switch", "web1", "--to", "hv4", "--cold", "--wait"]);
+    let without = cluster.config();
+    for bed in &cluster.hosts[..3] {
+        bed.configure(&without);
+        done(bed, &["reload"]);
+    }
+    cluster.hosts[3].end(Signal::SIGKILL);
+    cluster.all("its group is blocked", |bed| {
+        let group = bed.group("web1");
+        group.condition == Condition::Waiting && group.reason.contains("blocked")
+    });
+    assert_eq!(cluster.count("starting VM 'web1'"), 0);
+    done(&cluster.hosts[0], &["fence", "hv4", "--confirm"]);
+    cluster.all("it is another's", |bed| bed.group("web1").owner.is_some_and(|owner| owner != "hv4"));
+    cluster.told("starting VM 'web1'");
 }
 
 #[test]
@@ -261,10 +279,12 @@ fn the_network_is_worked_on_and_nothing_happens() {
     let mut cluster = Cluster::founded();
     let told = done(&cluster.hosts[0], &["disarm"]);
     assert!(told.contains("every host that this one hears lives by it"), "{told}");
-    // A host is not heard for longer than it would be evicted after: its daemon is, here, as behind a switch that is off.
+    // A host is not heard for longer than it would be evicted after, as if it were behind a switch that is off.
     cluster.hosts[2].end(Signal::SIGKILL);
-    cluster.hosts[0].until("it is not heard", |bed| {
-        (state(&bed.status(), "hv3") == Some(HostState::Silent)).then_some(())
+    cluster.hosts[0].until("it is not heard for longer than 'evict_after'", |bed| {
+        let status = bed.status();
+        let why = status.hosts.iter().find(|host| host.name == "hv3").map(|host| host.reason.clone());
+        why.is_some_and(|why| why.contains("not heard for 4 s")).then_some(())
     });
     cluster.hosts[2].run();
     cluster.all("all are heard", |bed| bed.status().hosts.iter().all(|host| host.state == HostState::Up));
@@ -292,4 +312,23 @@ fn the_whole_cluster_is_powered_down_and_up() {
         done(&cluster.hosts[0], &["online", &group, "--wait"]);
         assert_eq!(cluster.count(&format!("starting VM '{group}'")), 1);
     }
+}
+
+/// The page names no command that does not exist.
+#[test]
+fn every_command_of_the_procedures_is_one() {
+    let page = include_str!("../man/roost-procedures.7");
+    let known: Vec<String> = roost::cli::args::Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let mut seen = 0;
+    for line in page.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        for pair in words.windows(2).filter(|pair| pair[0] == "roost" && !pair[1].starts_with(['7', '8'])) {
+            assert!(known.iter().any(|name| name == pair[1]), "`roost {}` is no command: {line}", pair[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "only {seen} commands were found: how does the page write them?");
 }
