@@ -464,9 +464,8 @@ impl Leader {
     }
 
     /// One voter at a time is taken in or out, when every host in the cluster has seen the change before: so whatever
-    /// voters a host counts its lease by, and whatever voters bound it, have one in common.
-    /// Changes one voter. A lease that the voters before granted may still run, and is bounded only by those that were among
-    /// them: so the next change waits until it is over.
+    /// voters a host counts its lease by, and whatever voters bound it, have one in common. A lease that the voters before
+    /// granted may still run, and is bounded only by those that were among them: so the next change waits until it is over.
     fn change_voters(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
         if self.voters_since.0 != view.voters_since {
             self.voters_since = (view.voters_since, view.now);
