@@ -228,10 +228,12 @@ fn a_signal_that_ends_qemu_is_not_the_guests_shutdown() {
     let libvirtd = started(&["a"]);
     let mut driver = running(&libvirtd, &["a"]);
     kill(libvirtd.qemu("a"), Signal::SIGTERM).expect("QEMU runs");
-    let view = driver.happened("a", Happened::Stopped(Off::Destroyed));
-    assert_eq!(view.run, Run::Off(Off::Destroyed));
+    // QEMU says why it goes and goes; a libvirtd that is slow to listen finds its socket closed, and calls it failed.
+    let by_hand = |run| matches!(run, Run::Off(Off::Destroyed | Off::Failed));
+    let view = driver.view("a", "it stopped", |view| matches!(view.run, Run::Off(_)));
+    assert!(by_hand(view.run), "{view:?}");
     let next = driver.view("a", "the next poll", |_| true);
-    assert_eq!(next.run, Run::Off(Off::Destroyed));
+    assert_eq!(next.run, view.run);
 }
 
 #[test]
