@@ -604,7 +604,7 @@ impl Daemon {
             }
             Ask::Disarm | Ask::Arm => {
                 let command = Command::Arm(if ask == Ask::Arm { Arms::Armed } else { Arms::Disarmed });
-                self.engine.handle(now, Input::Operator { request, who, command });
+                self.command(now, request, who, command);
             }
             Ask::Reload | Ask::WouldReload => {
                 let done = if ask == Ask::Reload { self.reload() } else { self.would_reload() };

@@ -51,7 +51,7 @@ use report::Reporter;
 use rights::{Hands, Lease, Stand};
 use roost_proto::cluster::decision::{Asked, Decision, Entry};
 use roost_proto::cluster::raft::{Index, Term, Voters};
-use roost_proto::cluster::{GroupReport, GroupState, HostId, Incarnation, Message};
+use roost_proto::cluster::{GroupReport, GroupState, Hello, HostId, Incarnation, Message};
 use roost_proto::control::{EventKind, Level, Refusal};
 use roost_proto::retry::Jitter;
 use roost_proto::time::Instant;
@@ -506,12 +506,20 @@ impl Engine {
         let learners: BTreeSet<HostId> = self.named.iter().copied().chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
+        let mut leader = self.leader.take()?;
         let own = self.hello();
-        let view = leader::View {
+        let result = call(&mut leader, &self.view(now, &own, &caught_up));
+        self.leader = Some(leader);
+        Some(result)
+    }
+
+    /// What a leader looks at, as this host sees it; `own` is what the host says of itself.
+    fn view<'a>(&'a self, now: Instant, own: &'a Hello, caught_up: &'a BTreeSet<HostId>) -> leader::View<'a> {
+        leader::View {
             now,
             me: self.me,
             incarnation: self.incarnation,
-            own: Some(&own).filter(|_| self.stay == Stay::Staying && self.stand != Stand::Over),
+            own: Some(own).filter(|_| self.stay == Stay::Staying && self.stand != Stand::Over),
             config: &self.config,
             ledger: &self.ledger,
             member: &self.member,
@@ -520,9 +528,8 @@ impl Engine {
             armed: self.armed,
             voters: &self.voters,
             voters_since: self.voters_since,
-            caught_up: &caught_up,
-        };
-        self.leader.as_mut().map(|leader| call(leader, &view))
+            caught_up,
+        }
     }
 
     /// Does what the leader wants; whether something was proposed.

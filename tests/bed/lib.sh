@@ -128,15 +128,7 @@ auth_unix_rw = "none"
 log_outputs = "3:file:$dir/libvirt/libvirtd.log"
 host_uuid = "$(cat /proc/sys/kernel/random/uuid)"
 EOF
-    cat >"$dir/libvirt/etc/qemu.conf" <<'EOF'
-stdio_handler = "file"
-user = "root"
-group = "root"
-cgroup_controllers = []
-security_driver = "none"
-namespaces = []
-remember_owner = 0
-EOF
+    cp "$BED_ROOT/tests/bed/qemu.conf" "$dir/libvirt/etc/qemu.conf"
     # Its /run, /var/lib and /etc are tmpfs of its own mount namespace.
     # shellcheck disable=SC2016 # the inner shell expands
     unshare --mount --propagation private bash -c '

@@ -141,16 +141,7 @@ log_outputs = "3:file:DIR/libvirtd.log"
 host_uuid = "UUID"
 "#;
 
-const QEMU_CONF: &str = r#"
-stdio_handler = "file"
-user = "root"
-group = "root"
-cgroup_controllers = []
-security_driver = "none"
-namespaces = []
-remember_owner = 0
-migration_host = "10.0.0.1"
-"#;
+const QEMU_CONF: &str = concat!(include_str!("../bed/qemu.conf"), "migration_host = \"10.0.0.1\"\n");
 
 /// Runs a libvirtd with private folders for each line that it reads, one after another. It is the first process of a PID
 /// namespace: it reaps the QEMUs, as libvirt waits for somebody to do, and takes them with it when it ends. The cache is

@@ -4,11 +4,11 @@
 mod group;
 mod host;
 
+use super::Engine;
 use super::leader::rehearse::{has_quorum, rehearse};
 use super::leader::reports::Reports;
 use super::leader::{Leader, View};
 use super::ledger::Standing;
-use super::{Engine, Stand, Stay};
 use crate::config;
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::Proof;
@@ -21,21 +21,7 @@ impl Engine {
     /// What a leader looks at, as this host sees it.
     fn looks<T>(&self, now: Instant, look: impl FnOnce(&View<'_>) -> T) -> T {
         let (own, caught_up) = (self.hello(), BTreeSet::new());
-        look(&View {
-            now,
-            me: self.me,
-            incarnation: self.incarnation,
-            own: Some(&own).filter(|_| self.stay == Stay::Staying && self.stand != Stand::Over),
-            config: &self.config,
-            ledger: &self.ledger,
-            member: &self.member,
-            lease: self.lease,
-            contact: self.contact,
-            armed: self.armed,
-            voters: &self.voters,
-            voters_since: self.voters_since,
-            caught_up: &caught_up,
-        })
+        look(&self.view(now, &own, &caught_up))
     }
 
     /// What hosts reported, if this host leads.

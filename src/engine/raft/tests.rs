@@ -344,6 +344,10 @@ impl Net {
         self.drain(host(number));
     }
 
+    fn disk(&mut self, number: u32, disk: Disk) {
+        self.nodes.get_mut(&host(number)).expect("it exists").writes = disk;
+    }
+
     fn propose(&mut self, leader: HostId, text: &str) -> Index {
         let now = self.now;
         let node = self.nodes.get_mut(&leader).expect("it exists");

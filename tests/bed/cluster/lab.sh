@@ -59,15 +59,7 @@ lab_set_up() {
         ip link add "bridge$link" type bridge forward_delay 0 mcast_snooping 0
         ip link set "bridge$link" up
     done
-    cat >"$LAB/qemu.conf" <<'END'
-stdio_handler = "file"
-user = "root"
-group = "root"
-cgroup_controllers = []
-security_driver = "none"
-namespaces = []
-remember_owner = 0
-END
+    cp "$LAB_HERE/../qemu.conf" "$LAB/qemu.conf"
     sed "s|@LAB@|$LAB|" "$LAB_HERE/fence_bed" >"$LAB/sbin/fence_bed"
     chmod 755 "$LAB/sbin/fence_bed"
     (umask 077 && "$BED_TARGET/release/roost" keygen "$LAB/key" >/dev/null)

@@ -166,8 +166,8 @@ impl Office {
         self.tell(owner, group, GroupState::Well, 1000, 1);
     }
 
-    /// One decision of the leader, and what it decides is applied.
-    fn step(&mut self) -> usize {
+    /// Has the leader look at things as they are.
+    fn with_leader<T>(&mut self, call: impl FnOnce(&mut Leader, &View<'_>) -> T) -> T {
         let own = self.hello(A, Running::Nothing);
         let view = View {
             now: self.now,
@@ -184,7 +184,12 @@ impl Office {
             voters_since: self.voters_since,
             caught_up: &self.caught_up,
         };
-        let acts = self.leader.step(&view);
+        call(&mut self.leader, &view)
+    }
+
+    /// One decision of the leader, and what it decides is applied.
+    fn step(&mut self) -> usize {
+        let acts = self.with_leader(Leader::step);
         let mut decided = 0;
         for act in acts {
             match act {

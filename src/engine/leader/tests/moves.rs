@@ -10,23 +10,7 @@ impl Office {
     fn ask(&mut self, group: &str, whither: Whither, method: Option<MoveMethod>) -> Result<Decision, String> {
         let asked = Asked { host: id(A), start: 1, number: 1 };
         let ask = MoveAsk { asked, group: group.to_owned(), whither, method };
-        let own = self.hello(A, Running::Nothing);
-        let view = View {
-            now: self.now,
-            me: id(A),
-            incarnation: self.lives[&id(A)],
-            own: Some(&own),
-            config: &self.config,
-            ledger: &self.ledger,
-            member: &self.member,
-            contact: Contact::Majority,
-            lease: Lease::Held,
-            armed: None,
-            voters: &self.voters,
-            voters_since: self.voters_since,
-            caught_up: &self.caught_up,
-        };
-        self.leader.plan_move(&view, &ask).expect("it is known how things are")
+        self.with_leader(|leader, view| leader.plan_move(view, &ask)).expect("it is known how things are")
     }
 
     fn refusal(&mut self, group: &str, whither: Whither, method: Option<MoveMethod>) -> String {

@@ -5,27 +5,11 @@ use crate::engine::leader::placement::{Obstacle, Plan};
 use crate::engine::leader::rehearse::{Rehearsed, has_quorum, rehearse};
 
 impl Office {
-    fn look<T>(&self, look: impl FnOnce(&View<'_>, &Reports) -> T) -> T {
-        let own = self.hello(A, Running::Nothing);
-        let view = View {
-            now: self.now,
-            me: id(A),
-            incarnation: self.lives[&id(A)],
-            own: Some(&own),
-            config: &self.config,
-            ledger: &self.ledger,
-            member: &self.member,
-            contact: Contact::Majority,
-            armed: None,
-            lease: Lease::Held,
-            voters: &self.voters,
-            voters_since: self.voters_since,
-            caught_up: &self.caught_up,
-        };
-        look(&view, &self.leader.reports)
+    fn look<T>(&mut self, look: impl FnOnce(&View<'_>, &Reports) -> T) -> T {
+        self.with_leader(|leader, view| look(view, &leader.reports))
     }
 
-    fn without(&self, hosts: &[&str]) -> Rehearsed {
+    fn without(&mut self, hosts: &[&str]) -> Rehearsed {
         let hosts = hosts.iter().map(|host| id(host)).collect();
         self.look(|view, reports| rehearse(view, reports, &hosts))
     }
@@ -152,8 +136,8 @@ fn a_rehearsal_says_what_then_happens() {
 
 #[test]
 fn a_majority_of_the_voters_must_be_left() {
-    let office = Office::of(&[]);
-    let quorum = |hosts: &[&str]| {
+    let mut office = Office::of(&[]);
+    let mut quorum = |hosts: &[&str]| {
         let hosts = hosts.iter().map(|host| id(host)).collect();
         office.look(|view, _| has_quorum(view, &hosts))
     };

@@ -77,7 +77,7 @@ fn a_restarted_voter_remembers_its_vote() {
 #[test]
 fn a_vote_leaves_only_once_it_is_on_disk() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
-    net.nodes.get_mut(&host(1)).expect("it exists").writes = Disk::Hangs;
+    net.disk(1, Disk::Hangs);
     let last = Position { term: 9, index: 9 };
     net.give(
         host(2),
@@ -85,7 +85,7 @@ fn a_vote_leaves_only_once_it_is_on_disk() {
         RaftMessage::AskVote { term: 5, ballot: Ballot::Election, last, storage: storage(1) },
     );
     assert!(net.wires.is_empty(), "a vote that a crash would forget");
-    net.nodes.get_mut(&host(1)).expect("it exists").writes = Disk::Prompt;
+    net.disk(1, Disk::Prompt);
     net.drain(host(1));
     assert!(matches!(net.wires.as_slice(), [(_, _, RaftMessage::Vote { granted: true, .. })]));
 }
@@ -95,7 +95,7 @@ fn an_answer_that_was_held_for_the_disk_is_dropped_in_a_newer_term() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
     net.elect_this(1);
     net.ticks(2);
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Hangs;
+    net.disk(2, Disk::Hangs);
     net.propose(host(1), "late");
     net.deliver();
     let last = Position { term: 9, index: 9 };
@@ -107,7 +107,7 @@ fn an_answer_that_was_held_for_the_disk_is_dropped_in_a_newer_term() {
         RaftMessage::AskVote { term, ballot: Ballot::Transfer, last, storage: storage(2) },
     );
     net.wires.clear();
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Prompt;
+    net.disk(2, Disk::Prompt);
     net.drain(host(2));
     let stale = net.wires.iter().any(|(_, _, message)| matches!(message, RaftMessage::Matched { .. }));
     assert!(!stale, "it has promised not to follow that leader any more");

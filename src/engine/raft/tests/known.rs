@@ -161,7 +161,7 @@ fn a_late_append_with_less_takes_nothing_back() {
 #[test]
 fn a_write_that_was_written_over_makes_nothing_durable() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Hangs;
+    net.disk(2, Disk::Hangs);
     net.give(host(1), host(2), append(2, (1, 1), 1, vec![entry(2, "a"), entry(2, "b")]));
     let first = net.nodes[&host(2)].unwritten.back().expect("it is ordered").number;
     net.give(host(3), host(2), append(3, (1, 1), 1, vec![entry(3, "x")]));
@@ -171,7 +171,7 @@ fn a_write_that_was_written_over_makes_nothing_durable() {
     net.drain(host(2));
     assert_eq!(net.said(2), [], "nothing of it is on the disk for certain");
     assert!(!net.has_applied(2, "a"));
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Prompt;
+    net.disk(2, Disk::Prompt);
     net.drain(host(2));
     assert!(net.has_applied(2, "b"));
     assert!(net.said(2).contains(&RaftMessage::Matched { term: 4, index: 3, storage: storage(2) }));

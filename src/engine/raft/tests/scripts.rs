@@ -9,10 +9,10 @@ fn one_voter_alone_leads_at_once_and_commits_what_is_on_its_disk() {
     net.raft(1).handle_timeout(now);
     net.drain(host(1));
     assert!(net.raft(1).is_leader());
-    net.nodes.get_mut(&host(1)).expect("it exists").writes = Disk::Hangs;
+    net.disk(1, Disk::Hangs);
     net.propose(host(1), "alone");
     assert!(!net.has_applied(1, "alone"));
-    net.nodes.get_mut(&host(1)).expect("it exists").writes = Disk::Prompt;
+    net.disk(1, Disk::Prompt);
     net.drain(host(1));
     assert!(net.has_applied(1, "alone"));
 }
@@ -121,7 +121,7 @@ fn a_leader_whose_disk_hangs_makes_way() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
     net.elect_this(1);
     net.ticks(4);
-    net.nodes.get_mut(&host(1)).expect("it exists").writes = Disk::Hangs;
+    net.disk(1, Disk::Hangs);
     net.propose(host(1), "others can");
     net.ticks(40);
     let leaders = net.leaders_now();
@@ -135,11 +135,11 @@ fn a_follower_tells_nothing_that_is_not_on_its_disk() {
     net.elect_this(1);
     net.ticks(4);
     net.isolate(3);
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Hangs;
+    net.disk(2, Disk::Hangs);
     net.propose(host(1), "on one disk");
     net.ticks(2);
     assert!(!net.has_applied(1, "on one disk"));
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Prompt;
+    net.disk(2, Disk::Prompt);
     net.drain(host(2));
     net.deliver();
     assert!(net.has_applied(1, "on one disk"));
@@ -254,11 +254,11 @@ fn answers_that_wait_for_a_disk_that_hangs_have_a_limit() {
     let mut net = Net::new(&[1, 2, 3], &[], 1);
     net.elect_this(1);
     net.ticks(2);
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Hangs;
+    net.disk(2, Disk::Hangs);
     net.propose(host(1), "it waits");
     net.ticks(4 * 3600);
     assert_eq!((net.raft(2).held.len(), net.leaders_now()), (MAX_HELD, vec![host(1)]));
-    net.nodes.get_mut(&host(2)).expect("it exists").writes = Disk::Prompt;
+    net.disk(2, Disk::Prompt);
     net.drain(host(2));
     net.ticks(4);
     net.propose(host(1), "it works again");

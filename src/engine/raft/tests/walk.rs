@@ -123,7 +123,7 @@ fn walk(seed: u64, steps: u32) -> u32 {
     // Everything heals: one leads, and what is proposed now reaches every voter.
     walk.net.mend();
     for number in 1..=5 {
-        walk.net.nodes.get_mut(&host(number)).expect("it exists").writes = Disk::Prompt;
+        walk.net.disk(number, Disk::Prompt);
         if walk.net.nodes[&host(number)].up {
             walk.net.drain(host(number));
         } else {

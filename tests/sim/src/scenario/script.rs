@@ -3,8 +3,8 @@
 use super::action::{self, Action};
 use super::condition::{self, Condition};
 use super::names::{Names, Who};
-use core::fmt;
 use core::time::Duration;
+use roost::config::Mistake;
 
 /// Bytes of a script, at most; a person reads it whole.
 pub const MAX_SCRIPT: usize = 64 * 1024;
@@ -85,19 +85,6 @@ pub struct Script {
     pub setup: Vec<Setup>,
     pub lines: Vec<Line>,
     pub end: Duration,
-}
-
-/// A mistake in a script.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    pub line: usize,
-    pub message: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
-    }
 }
 
 /// What is being read.
