@@ -115,7 +115,7 @@ pub struct Engine {
     machine: u64,
     config: Arc<Config>,
     /// The hosts that the configuration names.
-    named: BTreeSet<HostId>,
+    names: BTreeMap<HostId, String>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -227,7 +227,7 @@ impl Engine {
             me,
             incarnation,
             machine,
-            named: named(&config),
+            names: names(&config),
             on_quorum_loss: config.cluster.on_quorum_loss,
             told_file: config.number,
             config,
@@ -282,7 +282,7 @@ impl Engine {
         let mut taken = config.clone();
         taken.cluster.timing = self.config.cluster.timing;
         self.config = Arc::new(taken);
-        self.named = named(config);
+        self.names = names(config);
         self.keeper.reload(config, now);
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
@@ -503,7 +503,7 @@ impl Engine {
         call: impl FnOnce(&mut Leader, &leader::View<'_>) -> T,
     ) -> Option<T> {
         let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
-        let learners: BTreeSet<HostId> = self.named.iter().copied().chain(here.map(|(id, _)| id)).collect();
+        let learners: BTreeSet<HostId> = self.names.keys().copied().chain(here.map(|(id, _)| id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let mut leader = self.leader.take()?;
@@ -674,11 +674,10 @@ impl Engine {
     }
 
     fn name(&self, host: HostId) -> String {
-        let known = self.config.hosts.iter().find(|known| HostId::of(&known.name) == host);
-        known.map_or_else(|| format!("{host:?}"), |known| known.name.clone())
+        self.names.get(&host).map_or_else(|| format!("{host:?}"), Clone::clone)
     }
 }
 
-fn named(config: &Config) -> BTreeSet<HostId> {
-    config.hosts.iter().map(|host| HostId::of(&host.name)).collect()
+fn names(config: &Config) -> BTreeMap<HostId, String> {
+    config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.clone())).collect()
 }

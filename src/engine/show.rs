@@ -21,12 +21,8 @@ impl Engine {
     /// The state of everything as this host sees it, at `now`, which is `now_ms` of Unix time.
     pub fn status(&self, now: Instant, now_ms: u64) -> Status {
         let mut status = self.keeper.status(now, now_ms);
-        let known = self.config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.as_str()));
-        let known: BTreeMap<HostId, &str> = known.collect(); // looked for in the file, each would take as long as all
-        let name =
-            |host: HostId| known.get(&host).map_or_else(|| format!("{host:?}"), |name| (*name).to_owned());
         for group in &mut status.groups {
-            group.owner = self.ledger.group(&group.name).owner.map(name);
+            group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
             group.moving = self.moving_status(&group.name);
             let owner = self.ledger.group(&group.name).owner;
             match owner.map(|owner| self.ledger.standing(owner)) {

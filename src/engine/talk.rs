@@ -79,7 +79,7 @@ impl Engine {
     fn listeners(&self) -> BTreeSet<HostId> {
         let mut to = self.known_voters();
         if to.contains(&self.me) {
-            to.extend(&self.named);
+            to.extend(self.names.keys());
             to.extend(
                 self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out).map(|(id, _)| id),
             );
@@ -265,7 +265,7 @@ impl Engine {
             );
             return;
         }
-        if !self.named.contains(&from) && self.ledger.host(from).is_none() {
+        if !self.names.contains_key(&from) && self.ledger.host(from).is_none() {
             return;
         }
         let own = self.raft.ledger();
