@@ -6,6 +6,9 @@
 //! been quiet for a beat interval. The host sends a `Beat` each interval; a guest that owes one soon answers with it, so
 //! that an idle pair wakes once a second and not twice.
 //!
+//! From version 2 on the host also orders [managed groups](ManagedReport) about: groups that run in one place of the whole
+//! cluster, and only where the ledger says.
+//!
 //! `Hello`, `Welcome` and `Refused` never change; new versions add variants at the ends of the enums, which a peer of
 //! an older version is never sent. The guest is not trusted: the host checks every [`GroupReport`] with
 //! [`GroupReport::check`] and knows the guest by its CID or socket, never by what it says.
@@ -23,7 +26,10 @@ pub const LINK_PORT: u32 = 961;
 pub const PRIVILEGED_PORTS: u32 = 1024;
 
 /// The oldest and newest version of the link that this build speaks.
-pub const LINK_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub const LINK_VERSIONS: Versions = Versions { oldest: 1, newest: 2 };
+
+/// The version of the link from which on hosts order managed groups about.
+pub const ORDERS_SINCE: u16 = 2;
 
 /// How long a side may stay quiet before it sends a beat.
 pub const BEAT: Duration = Duration::from_secs(1);
@@ -43,6 +49,9 @@ pub const MAX_REASON: usize = 256;
 pub const MAX_OUTPUT: usize = 2048;
 /// Bytes of the software's name and version in a `Hello`, at most.
 pub const MAX_SOFTWARE: usize = 64;
+
+/// Bytes of the name of a target, as in `db1` or `vm:db1-standby`, at most.
+pub const MAX_TARGET: usize = MAX_NAME + 3;
 
 /// A range of versions, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +84,55 @@ pub enum GuestMessage {
     Group(GroupReport),
     /// Nothing changed.
     Beat,
+    /// A managed group as it is now; from [`ORDERS_SINCE`] on it takes the place of its [`GuestMessage::Group`], and counts
+    /// for the snapshot as that does.
+    Managed(ManagedReport),
+    /// The answer to [`HostMessage::AskReady`].
+    Ready {
+        /// The group.
+        group: String,
+        /// The question's number.
+        number: u32,
+        /// Whether it could be brought online here.
+        readiness: Readiness,
+    },
+}
+
+/// A group that its host orders online and offline, as it is now. What it does and what it was told travel in one message:
+/// apart, an old state could be taken for the answer to a new order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedReport {
+    /// How it is. Offline means that nothing of it runs and that its `after_offline` command, if it has one, succeeded.
+    pub report: GroupReport,
+    /// What was ordered last, in this boot of the machine; a group that was never ordered online is to be offline.
+    pub wanted: Wanted,
+    /// The greatest epoch of an order in this boot; 0 if there was none. An order of a smaller one was, and is, refused.
+    pub epoch: u64,
+    /// The number of the newest order on this connection that it obeys; none before the first. A refused order is not obeyed.
+    pub obeys: Option<u32>,
+}
+
+/// What is wanted of a managed group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")] // in JSON; on the link only the order of variants counts
+pub enum Wanted {
+    /// It runs nowhere here.
+    #[default]
+    Offline,
+    /// It runs here.
+    Online,
+}
+
+/// Whether a group could be brought online.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Readiness {
+    /// Its `ready` command succeeded, or it has none.
+    Ready,
+    /// It could not.
+    NotReady {
+        /// Why: the last line that the command said, in at most [`MAX_REASON`] bytes.
+        reason: String,
+    },
 }
 
 /// Who connects.
@@ -111,6 +169,81 @@ pub enum HostMessage {
     },
     /// The host is there.
     Beat,
+    /// A managed group is to go online or offline. From [`ORDERS_SINCE`] on.
+    Order(Order),
+    /// Whether a managed group could be brought online there. From [`ORDERS_SINCE`] on; each is answered, the newest last.
+    AskReady {
+        /// The group.
+        group: String,
+        /// What the answer names.
+        number: u32,
+        /// For the command's environment.
+        circumstances: Circumstances,
+    },
+}
+
+/// An order about a managed group. The newest on a connection holds; after a connection is made anew, the host repeats it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The group.
+    pub group: String,
+    /// The how many-th order on this connection, from 1.
+    pub number: u32,
+    /// The epoch of the group's ownership. An order of a smaller one than the group has seen is refused: who gives it does
+    /// not own the group any more.
+    pub epoch: u64,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// How long the group may go on after its host was heard last, in milliseconds; then the controller stops it by itself.
+    pub lease_ms: u32,
+    /// For the commands' environment.
+    pub circumstances: Circumstances,
+}
+
+/// In what circumstances a managed group is ordered about; its commands find them in their environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Circumstances {
+    /// The target as the host's configuration names it, as in `db1` or `vm:db1-standby`.
+    pub target: String,
+    /// The target that owned the group before; empty if none did.
+    pub previous: String,
+    /// Why.
+    pub reason: Cause,
+}
+
+/// Why a managed group goes online or offline, or may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It is wanted, and ran nowhere before.
+    Start,
+    /// Its target before is lost, or could not keep it up.
+    Failover,
+    /// An operator moves it.
+    Switchover,
+    /// It goes home.
+    Failback,
+    /// It failed here, and is tried again.
+    Recovery,
+    /// An operator takes it offline.
+    Stop,
+    /// The host may not run it now: it has no lease, or does not own it any more.
+    Lease,
+}
+
+impl Cause {
+    /// Its word in the environment of commands, and for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Failover => "failover",
+            Self::Switchover => "switchover",
+            Self::Failback => "failback",
+            Self::Recovery => "recovery",
+            Self::Stop => "stop",
+            Self::Lease => "lease",
+        }
+    }
 }
 
 /// A service group of the guest.

@@ -4,8 +4,8 @@
 use proptest::prelude::{any, prop_assert_eq, proptest};
 use roost_proto::frame::{Decoder, encode};
 use roost_proto::link::{
-    Exit, Fault, GroupReport, GroupState, GuestMessage, Hello, HostMessage, LINK_VERSIONS, MAGIC,
-    ResourceReport, ResourceState, Versions,
+    Cause, Circumstances, Exit, Fault, GroupReport, GroupState, GuestMessage, Hello, HostMessage, MAGIC,
+    ManagedReport, Order, Readiness, ResourceReport, ResourceState, Versions, Wanted,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +39,7 @@ fn group(state: GroupState) -> GuestMessage {
 fn what_a_guest_says() {
     let hello = Hello {
         magic: MAGIC,
-        versions: LINK_VERSIONS,
+        versions: Versions { oldest: 1, newest: 1 },
         software: "roost-guest 0.1.0".into(),
         boot_id: [7; 16],
         starts: 300,
@@ -87,6 +87,44 @@ fn what_a_host_says() {
     );
     frozen(&HostMessage::Refused { versions: Versions { oldest: 1, newest: 2 } }, "0300010102");
     frozen(&HostMessage::Beat, "010002");
+}
+
+#[test]
+fn what_version_2_adds() {
+    let report =
+        GroupReport { name: "db".into(), state: GroupState::Offline, frozen: false, resources: vec![] };
+    let managed = ManagedReport { report, wanted: Wanted::Online, epoch: 300, obeys: Some(2) };
+    frozen(&GuestMessage::Managed(managed), "0c000402646200000001ac020102");
+    let ready = |readiness| GuestMessage::Ready { group: "db".into(), number: 300, readiness };
+    frozen(&ready(Readiness::Ready), "070005026462ac0200");
+    frozen(&ready(Readiness::NotReady { reason: "r".into() }), "090005026462ac02010172");
+    let circumstances =
+        Circumstances { target: "vm:s".into(), previous: "db1".into(), reason: Cause::Failover };
+    let order = Order {
+        group: "db".into(),
+        number: 1,
+        epoch: 300,
+        wanted: Wanted::Offline,
+        lease_ms: 30_000,
+        circumstances: circumstances.clone(),
+    };
+    frozen(&HostMessage::Order(order), "15000302646201ac0200b0ea0104766d3a730364623101");
+    frozen(
+        &HostMessage::AskReady { group: "db".into(), number: 7, circumstances },
+        "0f00040264620704766d3a730364623101",
+    );
+    let causes = [
+        Cause::Start,
+        Cause::Failover,
+        Cause::Switchover,
+        Cause::Failback,
+        Cause::Recovery,
+        Cause::Stop,
+        Cause::Lease,
+    ];
+    for (number, cause) in causes.into_iter().enumerate() {
+        assert_eq!(postcard::to_allocvec(&cause).expect("small"), [u8::try_from(number).expect("few")]);
+    }
 }
 
 proptest! {

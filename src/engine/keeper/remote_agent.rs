@@ -199,6 +199,11 @@ impl RemoteAgent {
                 report.check().map_err(|error| error.to_string())?;
                 self.group(now, report)
             }
+            GuestMessage::Managed(managed) => {
+                managed.report.check().map_err(|error| error.to_string())?;
+                self.group(now, managed.report)
+            }
+            GuestMessage::Ready { .. } => Ok(Vec::new()),
         }
     }
 
