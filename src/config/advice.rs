@@ -29,7 +29,7 @@ pub(super) fn advice(config: &Config) -> Vec<String> {
     let unproven: Vec<&str> = config
         .hosts
         .iter()
-        .filter(|host| host.role == Role::Hypervisor && host.fence.is_empty() && host.watchdog.is_none())
+        .filter(|host| host.role != Role::Witness && host.fence.is_empty() && host.watchdog.is_none())
         .map(|host| host.name.as_str())
         .collect();
     if !unproven.is_empty() {

@@ -95,7 +95,7 @@ pub(super) fn hosts(cluster: &mut ReadCluster, hosts: &mut [ReadHost], mistakes:
         cluster.cluster.keys.push(PathBuf::from(KEY_FILE));
     }
     let unfenced = hosts.iter().map(|read| &read.host);
-    let unfenced = unfenced.filter(|host| host.role == Role::Hypervisor && host.fence.is_empty());
+    let unfenced = unfenced.filter(|host| host.role != Role::Witness && host.fence.is_empty());
     let unfenced: Vec<&str> = unfenced.map(|host| host.name.as_str()).collect();
     if cluster.cluster.on_quorum_loss == OnQuorumLoss::Keep && !unfenced.is_empty() {
         mistakes.note(
@@ -221,6 +221,9 @@ pub(super) fn groups(
         if !names.insert(name) {
             mistakes.note(read.at, format!("two [[group]] are called '{name}': give each its own name"));
         }
+        if read.app.is_some() {
+            continue;
+        }
         if let Some(other) = vms.insert(read.group.vm.as_str(), name) {
             mistakes.note(
                 read.vm_at,
@@ -246,7 +249,7 @@ pub(super) fn groups(
         hosts.iter().map(|read| (read.host.name.as_str(), read.host.role)).collect();
     let hypervisors = hosts.iter().filter(|read| read.host.role == Role::Hypervisor);
     let every: Arc<[String]> = hypervisors.map(|read| read.host.name.clone()).collect();
-    for read in groups {
+    for read in groups.iter_mut().filter(|read| read.app.is_none()) {
         read.group.moves = moves(cluster, read, mistakes);
         read.group.ranked = read.on.is_some();
         read.group.on = match &read.on {
@@ -282,6 +285,10 @@ fn chosen(on: &[Placed<String>], roles: &BTreeMap<&str, Role>, mistakes: &mut Mi
     for name in on {
         match roles.get(name.value.as_str()) {
             Some(Role::Hypervisor) => {}
+            Some(Role::Application) => mistakes.note(
+                name.at,
+                format!("'on' names '{}', which runs applications and no VM: leave it out", name.value),
+            ),
             Some(Role::Witness) => mistakes.note(
                 name.at,
                 format!("'on' names '{}', which is a witness and runs nothing: leave it out", name.value),

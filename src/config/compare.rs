@@ -103,6 +103,8 @@ fn host(before: &Host, after: &Host) -> Vec<&'static str> {
 
 fn group(before: &Group, after: &Group) -> Vec<&'static str> {
     differ!(before, after,
+        app => "app, on or failback",
+        standby => "standby",
         vm => "vm (take the group offline first: what runs under the old name is guarded no more)",
         xml => "xml",
         on => "on",

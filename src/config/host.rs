@@ -35,7 +35,7 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
     let libvirt = read_libvirt(&mut host);
     let role = host.choice(
         "role",
-        &[("hypervisor", Role::Hypervisor), ("witness", Role::Witness)],
+        &[("hypervisor", Role::Hypervisor), ("application", Role::Application), ("witness", Role::Witness)],
         Role::Hypervisor,
     );
     let addresses = read_addresses(&mut host);
@@ -68,6 +68,16 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
         if let Some(Placed { at, value: false }) = votes {
             let message = "a witness that does not vote does nothing: leave 'votes' out, or the host";
             host.mistakes.note(at, message.to_owned());
+        }
+    }
+    if role == Role::Application {
+        for key in ["libvirt", "reserve_mib", "libvirt_remote"] {
+            if let Some((_, span)) = host.value(key) {
+                let message = format!(
+                    "'{key}' means nothing for a host that runs no VM: leave it out, or leave 'role' out"
+                );
+                host.mistakes.note(span.start, message);
+            }
         }
     }
     let address_at = host.place("address");

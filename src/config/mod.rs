@@ -6,6 +6,7 @@
 
 mod address;
 mod advice;
+mod app;
 mod canon;
 mod check;
 mod cluster;
@@ -230,6 +231,8 @@ pub struct Host {
 pub enum Role {
     /// It runs VMs.
     Hypervisor,
+    /// It runs applications on the machine itself, and no VM.
+    Application,
     /// It votes, and runs nothing.
     Witness,
 }
@@ -256,16 +259,20 @@ pub struct FenceAgent {
     pub retries: u32,
 }
 
-/// A group: a VM, and what counts in it.
+/// A group: a VM, and what counts in it; or an application, which a `roost-guest` runs on the machine or inside a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// Its name.
     pub name: String,
-    /// The libvirt domain.
+    /// The application, if the group is one: then what is about a VM means nothing.
+    pub app: Option<App>,
+    /// The libvirt domain; empty for an application.
     pub vm: String,
     /// What the domain is defined from when libvirt does not know it.
     pub xml: Option<PathBuf>,
-    /// The hosts that may run it; every hypervisor when the file names none. Shared, for a thousand hosts in each of twenty
+    /// When the VM is on.
+    pub standby: Standby,
+    /// The hosts that may run it, or give an application's orders; every hypervisor when the file names none. Shared, for a thousand hosts in each of twenty
     /// thousand groups are a gigabyte of names.
     pub on: Arc<[String]>,
     /// The order of `on` is a preference: it was written. Otherwise the host with the most room is preferred.
@@ -307,8 +314,10 @@ impl Group {
     pub fn bare(name: String, vm: String) -> Self {
         Self {
             name,
+            app: None,
             vm,
             xml: None,
+            standby: Standby::Warm,
             on: Arc::default(),
             ranked: false,
             apps: Apps::All,
@@ -328,6 +337,89 @@ impl Group {
             move_timeout: Duration::from_secs(600),
         }
     }
+}
+
+/// An application: a service group of the `roost-guest` on each of its targets, which runs on one of them at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// The service group's name there.
+    pub name: String,
+    /// Where it may run: home first, and then the better before the worse.
+    pub targets: Vec<Target>,
+    /// Whether it goes home by itself.
+    pub failback: Failback,
+    /// How long it may go on after its controller heard its host last. At least [`MIN_SILENCE`].
+    pub lease: Duration,
+}
+
+/// Where an application may run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// On this host itself.
+    Host(String),
+    /// Inside the VM of this group.
+    Vm(String),
+}
+
+impl Target {
+    /// The host's name, or the group's.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Host(name) | Self::Vm(name) => name,
+        }
+    }
+
+    /// Its number in the ledger. No host has that of a VM, for no name holds a colon.
+    pub fn id(&self) -> HostId {
+        match self {
+            Self::Host(name) => HostId::of(name),
+            Self::Vm(group) => HostId::of_vm(group),
+        }
+    }
+}
+
+/// As the file writes it.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(name) => write!(f, "{name}"),
+            Self::Vm(name) => write!(f, "vm:{name}"),
+        }
+    }
+}
+
+/// Whether an application goes home by itself, once its home can take it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failback {
+    /// Only when an operator says so.
+    Manual,
+    /// By itself.
+    Auto {
+        /// When its home has been able to take it for so long.
+        after: Duration,
+        /// Only in these hours, by the local time of the host that leads.
+        window: Option<Window>,
+    },
+}
+
+/// Hours of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The first and the last day on which it opens, counted from Monday, 0; the week goes round.
+    days: (u16, u16),
+    /// When it opens, in minutes since midnight.
+    from: u16,
+    /// When it closes, in minutes since midnight; of the next day if that is before it opens.
+    to: u16,
+}
+
+/// When a VM is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standby {
+    /// Always.
+    Warm,
+    /// While an application needs it.
+    Cold,
 }
 
 /// The groups in a guest that count.
@@ -465,7 +557,9 @@ const GROUP: Section = Section {
     header: "[[group]]",
     keys: &[
         "name",
+        "app",
         "vm",
+        "standby",
         "xml",
         "on",
         "apps",
@@ -482,6 +576,10 @@ const GROUP: Section = Section {
         "needs",
         "moves",
         "move_timeout",
+        "failback",
+        "failback_after",
+        "failback_window",
+        "app_lease",
         "recovery",
     ],
 };

@@ -4,7 +4,7 @@ use super::fields::{Fields, Mistakes, Placed, quote};
 use super::{
     Apps, Config, ConfigError, FILE, GROUP, Group, GuestLink, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS,
     MAX_MOVE_TIME, MAX_PRIORITY, MAX_RELATIONS, MAX_SOCKET_PATH, MIN_SILENCE, MIN_WAIT, OnGuestShutdown,
-    OnSilence, RECOVERY, Recovery, canon, check, cluster, company, host,
+    OnSilence, RECOVERY, Recovery, app, canon, check, cluster, company, host,
 };
 use core::time::Duration;
 use roost_proto::control::MoveMethod;
@@ -25,6 +25,7 @@ pub(super) struct ReadGroup {
     pub(super) needs: Vec<Placed<String>>,
     /// How it may be moved, if the file says.
     pub(super) moves: Option<Vec<(usize, MoveMethod)>>,
+    pub(super) app: Option<app::ReadApp>,
     pub(super) group: Group,
 }
 
@@ -57,6 +58,7 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
     let mut cluster = cluster.expect("a file without mistakes has a cluster");
     check::hosts(&mut cluster, &mut hosts, &mut mistakes);
     check::groups(&cluster, &hosts, &mut groups, &mut mistakes);
+    app::check(&hosts, &mut groups, &mut mistakes);
     company::check(&groups, &mut mistakes);
     mistakes.settle()?;
     Ok(Config {
@@ -71,8 +73,11 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
     let before = mistakes.count();
     let mut group = Fields::open(table, at, &GROUP, mistakes);
     let name = group.name("name = \"web\"");
-    let vm = read_vm(&mut group);
-    let on = read_on(&mut group);
+    let app = app::read(&mut group);
+    let (vm, on) = match app {
+        Some(_) => (Some(Placed { at, value: String::new() }), None),
+        None => (read_vm(&mut group), read_on(&mut group)),
+    };
     let [together, apart, needs] = [("together", "db"), ("apart", "web2"), ("needs", "db")]
         .map(|(key, other)| group.names(key, MAX_RELATIONS, &format!("{key} = [\"{other}\"]")))
         .map(Option::unwrap_or_default);
@@ -92,6 +97,7 @@ fn read_group(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) -> Op
         apart,
         needs,
         moves,
+        app,
         group: Group { name: name.value, vm: vm.value, ..company },
     };
     // Relations between settings mean something only when each of them was read well.
@@ -107,7 +113,9 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
     let apps = group.names("apps", MAX_APPS, "apps = [\"site\"]");
     Group {
         name: String::new(),
+        app: None, // said when every host is known
         vm: String::new(),
+        standby: app::read_standby(group),
         xml: xml.and_then(|given| group.path("xml", given)),
         on: Arc::default(),
         ranked: false,
@@ -127,7 +135,10 @@ fn read_settings(group: &mut Fields<'_, '_, '_>) -> Group {
         ),
         silence_patience: group.span("silence_patience", Duration::ZERO, Duration::from_secs(60)),
         stop_timeout: group.span("stop_timeout", MIN_WAIT, Duration::from_secs(120)),
-        recovery: read_recovery(group),
+        recovery: read_recovery(
+            group,
+            if group.value("app").is_some() { 1 } else { Recovery::default().restart },
+        ),
         priority: group.number("priority", 0, MAX_PRIORITY, 0),
         together: Vec::new(),
         apart: Vec::new(),
@@ -146,7 +157,7 @@ fn read_moves(group: &mut Fields<'_, '_, '_>) -> Option<Vec<(usize, MoveMethod)>
 fn read_vm(group: &mut Fields<'_, '_, '_>) -> Option<Placed<String>> {
     const EXAMPLE: &str = "the libvirt domain's name, as in vm = \"web1\"";
     if group.value("vm").is_none() {
-        group.missing("vm", EXAMPLE);
+        group.missing("vm", &format!("{EXAMPLE}; or, of an application, app = \"postgres\""));
     }
     let vm = group.text("vm", EXAMPLE)?;
     // libvirt refuses '/' and line feeds, and XML holds no other control character.
@@ -203,8 +214,8 @@ fn read_link(group: &mut Fields<'_, '_, '_>) -> GuestLink {
     group.path("link", Placed { at: text.at, value: path }).map_or(GuestLink::Vsock, GuestLink::Hybrid)
 }
 
-fn read_recovery(group: &mut Fields<'_, '_, '_>) -> Recovery {
-    let default = Recovery::default();
+fn read_recovery(group: &mut Fields<'_, '_, '_>, restart: u32) -> Recovery {
+    let default = Recovery { restart, ..Recovery::default() };
     let Some((table, at)) = group.table("recovery", RECOVERY.header) else { return default };
     let mut fields = Fields::open(table, at, &RECOVERY, group.mistakes);
     Recovery {

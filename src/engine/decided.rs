@@ -1,7 +1,7 @@
 //! The log: what it decided is applied here, and what is to be decided is proposed to it.
 
 use super::leader::Leader;
-use super::ledger::Effect;
+use super::ledger::{Effect, Ledger};
 use super::rights::Stand;
 use super::{Engine, Flag, MAX_LOG, Output, Stay, raft, rights, tally, tell};
 use roost_proto::cluster::decision::{Decision, Entry};
@@ -68,8 +68,12 @@ impl Engine {
                     }
                     _ => None,
                 };
+                // What runs inside a VM goes, and becomes free, with it.
+                let only = rights::only_group(&entry.decision)
+                    .filter(|group| self.ledger.apps_in(group).next().is_none());
                 let effect = self.ledger.apply(index, &entry);
-                self.look_at_owned(Some(&entry.decision));
+                let alone = only.is_some() || rights::only_group(&entry.decision).is_none();
+                self.look_at_owned(Some(&entry.decision).filter(|_| alone));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
@@ -78,7 +82,7 @@ impl Engine {
                 if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
                     self.armed = Some(self.awake);
                 }
-                if rights::only_group(&entry.decision).is_none_or(|group| self.keeper.keeps(group)) {
+                if only.is_none_or(|group| self.keeper.keeps(group)) {
                     self.changed.ledger = Flag::Unseen;
                 }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
@@ -108,12 +112,8 @@ impl Engine {
 
     pub(super) fn restore(&mut self, snapshot: raft::Snapshot) {
         let armed = self.ledger.arming().changed;
-        match postcard::from_bytes(&snapshot.data) {
-            Ok(ledger) => self.ledger = ledger,
-            Err(error) => panic!(
-                "the ledger's snapshot cannot be read ({error}): install the roostd that the others run"
-            ),
-        }
+        self.ledger = Ledger::from_snapshot(&snapshot.data)
+            .expect("the ledger's snapshot cannot be read: install the roostd that the others run");
         self.look_at_owned(None);
         if self.ledger.arming().changed != armed {
             self.armed = Some(self.awake);

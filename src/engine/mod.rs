@@ -215,7 +215,7 @@ impl Engine {
             max_message: MAX_RAFT_MESSAGE,
             reads: |content| match content {
                 raft::Content::Entry(bytes) => postcard::from_bytes::<Entry>(bytes).is_ok(),
-                raft::Content::Snapshot(bytes) => postcard::from_bytes::<Ledger>(bytes).is_ok(),
+                raft::Content::Snapshot(bytes) => Ledger::from_snapshot(bytes).is_some(),
             },
         };
         let keeper = Keeper::new(&config, &host, saved, &boot_id, jitter.draw(), screenshots, now);

@@ -76,6 +76,7 @@ impl Engine {
                 let from = before.owner.map(|owner| self.name(owner)).unwrap_or_default();
                 let why = match why {
                     RecallReason::Moved => "as an operator wants it",
+                    RecallReason::Home => "as it goes home",
                     RecallReason::Emptied | RecallReason::Kept => "since its host is to be emptied",
                     RecallReason::Displaced => "with a group that it must be with",
                     RecallReason::Failed => "since it could not be kept up",

@@ -49,10 +49,12 @@ pub enum Hands {
     },
 }
 
-/// The one group that a decision is about; of all others nothing changes with it.
+/// The one group that a decision is about; of all others nothing changes with it, but of the applications inside its VM.
 pub const fn only_group(decision: &Decision) -> Option<&str> {
     match decision {
         Decision::Assign { group, .. }
+        | Decision::AssignInside { group, .. }
+        | Decision::Prepare { group, .. }
         | Decision::Recall { group, .. }
         | Decision::Release { group, .. }
         | Decision::Order { group, .. }
@@ -80,6 +82,8 @@ pub const fn only_host(decision: &Decision) -> Option<HostId> {
         | Decision::Mode { host, .. }
         | Decision::Renew { host, .. } => Some(*host),
         Decision::Assign { .. }
+        | Decision::AssignInside { .. }
+        | Decision::Prepare { .. }
         | Decision::Recall { .. }
         | Decision::Release { .. }
         | Decision::Order { .. }
@@ -142,6 +146,10 @@ pub fn right(
         frozen: record.frozen,
         journey: journey(record, me),
         left: record.left,
+        target: ledger.target(group),
+        last: record.last,
+        preparing: ledger.preparing(group),
+        recalled: record.recalled.map(|recall| recall.why),
     }
 }
 

@@ -168,6 +168,7 @@ impl Engine {
             }
             GroupState::Taken | GroupState::Stayed { .. } => (Condition::Online, String::new()),
             GroupState::NotTaken { reason } => (Condition::Recovering, reason.clone()),
+            GroupState::Ready | GroupState::NotReady { .. } => (Condition::Offline, String::new()),
         }
     }
 

@@ -61,7 +61,7 @@ impl Tally {
                 FencedBy::Itself => self.fenced.itself += 1,
                 FencedBy::Operator => self.fenced.operator += 1,
             },
-            Decision::Assign { group, to, .. } => {
+            Decision::Assign { group, to, .. } | Decision::AssignInside { group, to, .. } => {
                 let lost = self.lost.remove(group);
                 if *to == me {
                     self.assigned += 1;

@@ -55,6 +55,11 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             let text = format!("it is this host's from now on (epoch {})", ledger.group(group).epoch);
             Some((Level::Info, EventKind::Assigned, Some(group.clone()), text))
         }
+        Decision::AssignInside { group, to, inside, .. } if *to == me => {
+            let epoch = ledger.group(group).epoch;
+            let text = format!("it is to run in the VM of '{inside}', which is this host's (epoch {epoch})");
+            Some((Level::Info, EventKind::Assigned, Some(group.clone()), text))
+        }
         Decision::Recall { group, why, .. } if owner(group) => {
             let why_text = match why {
                 RecallReason::Failed => "it could not be kept up here",
@@ -62,6 +67,7 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
                 RecallReason::Moved => "an operator wants it elsewhere",
                 RecallReason::Displaced => "others need its place",
                 RecallReason::Kept => "this host is shut down, and it is kept for it",
+                RecallReason::Home => "it goes home",
             };
             let text = if *why == RecallReason::Kept {
                 format!("it is to be stopped: {why_text}")
@@ -92,6 +98,8 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             host_event(level, EventKind::Operator, text)
         }
         Decision::Assign { .. }
+        | Decision::AssignInside { .. }
+        | Decision::Prepare { .. }
         | Decision::Recall { .. }
         | Decision::Release { .. }
         | Decision::GiveUp { .. }

@@ -185,7 +185,9 @@ impl Machine {
                 }
             }
             (State::Greeting { .. }, HostMessage::Beat) => {}
-            (State::Up { .. }, _) | (State::Waiting { .. } | State::Connecting { .. }, _) => {
+            (State::Up { .. }, HostMessage::Order(_) | HostMessage::AskReady { .. }) => {}
+            (State::Up { .. } | State::Greeting { .. }, _)
+            | (State::Waiting { .. } | State::Connecting { .. }, _) => {
                 self.lose(now, "the host broke the protocol".to_owned(), None);
             }
         }

@@ -177,6 +177,34 @@ pub enum Decision {
         /// The index of the arming that it has applied.
         armed: u64,
     },
+    /// A free application is to run inside a VM, whose owner gives its orders: in the next epoch it is that host's.
+    AssignInside {
+        /// The application's group.
+        group: String,
+        /// Its epoch before.
+        epoch: u64,
+        /// The host that owns the VM.
+        to: HostId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The VM's group.
+        inside: String,
+        /// The epoch in which that is owned.
+        inside_epoch: u64,
+    },
+    /// An application is to be moved on purpose: its new target is made ready while it still runs where it is. Or not any more.
+    Prepare {
+        /// The application's group.
+        group: String,
+        /// The epoch in which it is owned.
+        epoch: u64,
+        /// The new target, by its number; none: it stays.
+        to: Option<HostId>,
+        /// Why it goes.
+        why: RecallReason,
+        /// Who wants it so.
+        by: String,
+    },
 }
 
 /// How the memory of a VM goes to another host.
@@ -236,6 +264,7 @@ impl Decision {
             | Self::MoveEnd { .. }
             | Self::Arm { .. }
             | Self::Renew { .. } => 1,
+            Self::AssignInside { .. } | Self::Prepare { .. } => 2,
         }
     }
 }
@@ -302,4 +331,6 @@ pub enum RecallReason {
     Displaced,
     /// Its host is shut down, and it is kept for it until it is back.
     Kept,
+    /// It goes home. Of [`super::DATAGRAM_VERSIONS`] 2.
+    Home,
 }

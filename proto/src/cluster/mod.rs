@@ -23,7 +23,7 @@ pub const CLUSTER_PORT: u16 = 961;
 /// Whatever is added to what hosts say or decide (a message, a variant, a field at an end) makes the newest one greater by
 /// one, even where the bytes of all else stay: by it hosts know what the others know. See also
 /// [`decision::Decision::since`].
-pub const DATAGRAM_VERSIONS: Versions = Versions { oldest: 1, newest: 1 };
+pub const DATAGRAM_VERSIONS: Versions = Versions { oldest: 1, newest: 2 };
 
 /// Bytes of the reason for which a group was given up, at most, in reports and in the ledger. libvirt passes on QEMU's last
 /// words, and a guest says what it likes: longer ones would fit no datagram and no entry.
@@ -38,6 +38,11 @@ impl HostId {
     /// The number of the host called `name`.
     pub fn of(name: &str) -> Self {
         Self(fnv1a(name.as_bytes()))
+    }
+
+    /// The number of the VM of `group` as a target of applications. No host has it, for no name holds a colon.
+    pub fn of_vm(group: &str) -> Self {
+        Self(fnv1a(format!("vm:{group}").as_bytes()))
     }
 }
 
@@ -365,6 +370,14 @@ pub enum GroupState {
     Taken,
     /// Its memory should have come here, and cannot be taken over.
     NotTaken {
+        /// Why.
+        reason: String,
+    },
+    /// An application that is down here, and could be brought online: its new target has been made ready. Of
+    /// [`DATAGRAM_VERSIONS`] 2.
+    Ready,
+    /// An application that is down here, and could not be brought online. Of [`DATAGRAM_VERSIONS`] 2.
+    NotReady {
         /// Why.
         reason: String,
     },

@@ -1,7 +1,8 @@
 //! What a host may do with a group, as the ledger and the lease have it.
 
+use super::super::ledger::Preparing;
 use roost_proto::cluster::HostId;
-use roost_proto::cluster::decision::Carry;
+use roost_proto::cluster::decision::{Carry, RecallReason};
 use roost_proto::cluster::raft::Index;
 use roost_proto::control::Intent;
 
@@ -24,6 +25,32 @@ pub struct Right {
     pub journey: Journey,
     /// A file of saved memory that counts no more, and may be left: by the beginning of its move.
     pub left: Option<Index>,
+    /// Where it is, while somebody owns it: inside a VM, or on its owner.
+    pub target: Option<HostId>,
+    /// Where it was before.
+    pub last: Option<HostId>,
+    /// The target that is made ready for it.
+    pub preparing: Option<Preparing>,
+    /// Why it is to be given back, if it is.
+    pub recalled: Option<RecallReason>,
+}
+
+impl Right {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        hold: Hold::Unknown,
+        epoch: 0,
+        changed: 0,
+        ordered: 0,
+        intent: Intent::Online,
+        frozen: false,
+        journey: Journey::None,
+        left: None,
+        target: None,
+        last: None,
+        preparing: None,
+        recalled: None,
+    };
 }
 
 /// Where a group's memory is on its way, from where this host stands.

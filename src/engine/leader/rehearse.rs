@@ -146,7 +146,9 @@ impl Stage {
         let effect = self.ledger.apply(self.index, &Entry { asked: None, decision: decision.clone() });
         if effect == Effect::Done {
             match decision {
-                Decision::Assign { group, .. } => self.suppose(group, GroupState::Well),
+                Decision::Assign { group, .. } | Decision::AssignInside { group, .. } => {
+                    self.suppose(group, GroupState::Well)
+                }
                 Decision::Recall { group, .. } => self.suppose(group, GroupState::Down),
                 Decision::MoveBegin { group, .. } => self.suppose(group, GroupState::Gone { still_ms: 0 }),
                 Decision::MoveEnd { group, outcome, .. } => self.suppose(

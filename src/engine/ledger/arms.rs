@@ -83,6 +83,8 @@ pub(super) const fn waits_for_arming(decision: &Decision) -> bool {
     match decision {
         Decision::Evict { .. }
         | Decision::Assign { .. }
+        | Decision::AssignInside { .. }
+        | Decision::Prepare { .. }
         | Decision::Recall { .. }
         | Decision::Release { .. }
         | Decision::GiveUp { .. }

@@ -31,6 +31,28 @@ pub struct Ledger {
     asked: BTreeMap<HostId, Asked>,
     /// Whether the cluster acts.
     arming: Arming,
+    /// What came with version 2.
+    apps: Apps,
+}
+
+/// What the ledger holds of applications beside their groups. Whose version is older wrote none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Apps {
+    /// The VM's group in which an application runs. It has that group's owner, and is nobody's when that is.
+    inside: BTreeMap<String, String>,
+    /// New targets that are made ready.
+    preparing: BTreeMap<String, Preparing>,
+}
+
+/// A new target that is made ready while the application runs where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preparing {
+    /// The target, by its number.
+    pub to: HostId,
+    /// Why it goes there.
+    pub why: RecallReason,
+    /// The index of the decision.
+    pub begun: Index,
 }
 
 /// What the ledger holds of a host.
@@ -87,11 +109,11 @@ pub struct GroupRecord {
     pub owner: Option<HostId>,
     /// Its owner is to stop it and give it back.
     pub recalled: Option<Recall>,
-    /// Where it shall go next, if anywhere in particular.
+    /// The target that it shall go to next, if any in particular.
     pub wish: Option<HostId>,
-    /// The owner before.
+    /// The target before, but for one on which it failed; of a VM that is its owner.
     pub last: Option<HostId>,
-    /// Where it could not be kept up lately.
+    /// The targets on which it could not be kept up lately.
     pub failed_on: Vec<HostId>,
     /// Why nothing more is tried, if so.
     pub given_up: Option<String>,
@@ -210,6 +232,35 @@ impl Ledger {
         matches!(self.standing(host), Standing::In(member) if member.incarnation == incarnation)
     }
 
+    /// The ledger of a snapshot; none if it cannot be read. One of version 1 ends before what came with version 2.
+    pub fn from_snapshot(bytes: &[u8]) -> Option<Self> {
+        let read = postcard::take_from_bytes(bytes);
+        let ((hosts, groups, asked, arming), rest) = read.ok()?;
+        let apps = if rest.is_empty() { Apps::default() } else { postcard::from_bytes(rest).ok()? };
+        Some(Self { hosts, groups, asked, arming, apps })
+    }
+
+    /// The VM's group in which an application runs, if it runs in one.
+    pub fn inside(&self, group: &str) -> Option<&str> {
+        self.apps.inside.get(group).map(String::as_str)
+    }
+
+    /// The applications that run in the VM of a group.
+    pub fn apps_in<'a>(&'a self, vm: &'a str) -> impl Iterator<Item = &'a str> {
+        self.apps.inside.iter().filter(move |(_, inside)| *inside == vm).map(|(app, _)| app.as_str())
+    }
+
+    /// Where a group is that somebody owns: inside a VM, or on its owner.
+    pub fn target(&self, group: &str) -> Option<HostId> {
+        let owner = self.group(group).owner?;
+        Some(self.inside(group).map_or(owner, HostId::of_vm))
+    }
+
+    /// The new target of a group that is made ready.
+    pub fn preparing(&self, group: &str) -> Option<Preparing> {
+        self.apps.preparing.get(group).copied()
+    }
+
     /// Whether a host owns anything.
     pub fn owns_any(&self, host: HostId) -> bool {
         self.groups.values().any(|group| group.owner == Some(host))
@@ -238,6 +289,10 @@ impl Ledger {
             Decision::Assign { group, epoch, to, incarnation, need } => {
                 self.assign(index, group, *epoch, (*to, *incarnation), *need)
             }
+            Decision::AssignInside { group, epoch, to, incarnation, inside, inside_epoch } => {
+                self.assign_inside(index, group, *epoch, (*to, *incarnation), (inside, *inside_epoch))
+            }
+            Decision::Prepare { group, epoch, to, why, .. } => self.prepare(index, group, *epoch, *to, *why),
             Decision::Recall { group, epoch, to, why } => {
                 self.recall(index, group, *epoch, Recall { why: *why, to: *to })
             }
@@ -356,9 +411,29 @@ impl Ledger {
 
     /// Everything that a host owned is nobody's.
     fn free_all(&mut self, index: Index, host: HostId) {
-        for group in self.groups.values_mut().filter(|group| group.owner == Some(host)) {
-            group.free(index);
+        let owned = self.groups.iter().filter(|(_, group)| group.owner == Some(host));
+        let names: Vec<String> = owned.map(|(name, _)| name.clone()).collect();
+        names.iter().for_each(|name| self.free(index, name));
+    }
+
+    /// A group is nobody's from here on, and what ran inside it neither: it is off.
+    fn free(&mut self, index: Index, name: &str) {
+        let target = self.target(name);
+        let Some(record) = self.groups.get_mut(name) else { return };
+        let Some(target) = target else { return };
+        record.owner = None;
+        let recalled = record.recalled.take();
+        if recalled.is_none_or(|recall| recall.why != RecallReason::Failed) {
+            record.last = Some(target);
         }
+        record.wish = recalled.and_then(|recall| recall.to);
+        record.moving = None;
+        record.handover = None;
+        record.changed = index;
+        self.apps.inside.remove(name);
+        self.apps.preparing.remove(name);
+        let inside: Vec<String> = self.apps_in(name).map(str::to_owned).collect();
+        inside.iter().for_each(|app| self.free(index, app));
     }
 
     fn assign(
@@ -394,9 +469,69 @@ impl Ledger {
         Effect::Done
     }
 
-    fn recall(&mut self, index: Index, group: &str, epoch: u64, recall: Recall) -> Effect {
+    fn assign_inside(
+        &mut self,
+        index: Index,
+        group: &str,
+        epoch: u64,
+        (to, life): (HostId, Incarnation),
+        (inside, inside_epoch): (&str, u64),
+    ) -> Effect {
+        let vm = self.group(inside);
+        let stays = vm.owner == Some(to)
+            && vm.epoch == inside_epoch
+            && vm.recalled.is_none()
+            && vm.moving.is_none()
+            && vm.handover.is_none();
+        if !stays || group == inside || self.inside(inside).is_some() {
+            return Effect::Passed("the VM is not that host's, or is about to go");
+        }
+        let effect = self.assign(index, group, epoch, (to, life), Need::default());
+        if effect == Effect::Done {
+            self.apps.inside.insert(group.to_owned(), inside.to_owned());
+        }
+        effect
+    }
+
+    fn prepare(
+        &mut self,
+        index: Index,
+        group: &str,
+        epoch: u64,
+        to: Option<HostId>,
+        why: RecallReason,
+    ) -> Effect {
+        let target = self.target(group);
         let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
-        let Some(owner) = record.owner.filter(|_| record.epoch == epoch) else {
+        if record.owner.is_none() || record.epoch != epoch {
+            return Effect::Passed("it is not owned in that epoch");
+        }
+        match to {
+            Some(_) if record.recalled.is_some() => return Effect::Passed("it is recalled already"),
+            Some(_) if record.frozen || record.intent == Intent::Offline => {
+                return Effect::Passed("it is frozen, or wanted offline");
+            }
+            Some(to) if target == Some(to) => return Effect::Passed("it is there already"),
+            Some(_) if self.apps.preparing.contains_key(group) => {
+                return Effect::Passed("it is being moved already");
+            }
+            Some(to) => {
+                let preparing = Preparing { to, why, begun: index };
+                self.apps.preparing.insert(group.to_owned(), preparing);
+            }
+            None if self.apps.preparing.remove(group).is_none() => {
+                return Effect::Passed("it is not about to be moved");
+            }
+            None => {}
+        }
+        record.changed = index;
+        Effect::Done
+    }
+
+    fn recall(&mut self, index: Index, group: &str, epoch: u64, recall: Recall) -> Effect {
+        let target = self.target(group);
+        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(target) = target.filter(|_| record.epoch == epoch) else {
             return Effect::Passed("it is not owned in that epoch");
         };
         if record.recalled.is_some() {
@@ -408,14 +543,15 @@ impl Ledger {
         if record.moving.is_some() || record.handover.is_some() {
             return Effect::Passed("it is being moved");
         }
-        if recall.why == RecallReason::Failed && !record.failed_on.contains(&owner) {
+        if recall.why == RecallReason::Failed && !record.failed_on.contains(&target) {
             if record.failed_on.len() == MAX_FAILED_ON {
                 record.failed_on.remove(0);
             }
-            record.failed_on.push(owner);
+            record.failed_on.push(target);
         }
         record.recalled = Some(recall);
         record.changed = index;
+        self.apps.preparing.remove(group);
         Effect::Done
     }
 
@@ -429,7 +565,7 @@ impl Ledger {
         }
         let kept = record.recalled.is_some_and(|recall| recall.why == RecallReason::Kept);
         record.kept = record.owner.filter(|_| kept);
-        record.free(index);
+        self.free(index, group);
         Effect::Done
     }
 
@@ -526,7 +662,21 @@ impl Ledger {
         }
         record.moving = None;
         record.changed = index;
+        if let Some((to, _)) = takes.filter(|(to, _)| *to != owner) {
+            self.take_along(index, group, to);
+        }
         Effect::Done
+    }
+
+    /// What runs inside a VM goes with it.
+    fn take_along(&mut self, index: Index, vm: &str, to: HostId) {
+        let inside: Vec<String> = self.apps_in(vm).map(str::to_owned).collect();
+        for app in inside {
+            let record = self.groups.entry(app).or_default();
+            record.owner = Some(to);
+            record.epoch = record.epoch.saturating_add(1); // a number that no cluster lives to see
+            record.changed = index;
+        }
     }
 
     fn order(&mut self, index: Index, group: &str, order: GroupOrder) -> Effect {
@@ -541,6 +691,7 @@ impl Ledger {
             record.failed_on.clear();
             record.kept = None;
         }
+        self.apps.preparing.remove(group);
         record.ordered = index;
         record.changed = index;
         Effect::Done
@@ -566,16 +717,5 @@ impl Ledger {
         record.failed_on.clear();
         record.changed = index;
         Effect::Done
-    }
-}
-
-impl GroupRecord {
-    /// Nobody's from here on.
-    fn free(&mut self, index: Index) {
-        self.last = self.owner.take();
-        self.wish = self.recalled.take().and_then(|recall| recall.to);
-        self.moving = None;
-        self.handover = None;
-        self.changed = index;
     }
 }

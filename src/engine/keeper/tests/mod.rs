@@ -68,20 +68,7 @@ impl World {
 
     fn with(more: &str, saved: Saved) -> Self {
         let (hold, intent) = (Hold::Owned, Intent::Online);
-        Self::of(
-            more,
-            saved,
-            Right {
-                hold,
-                epoch: 1,
-                changed: 1,
-                ordered: 0,
-                intent,
-                frozen: false,
-                journey: Journey::None,
-                left: None,
-            },
-        )
+        Self::of(more, saved, Right { hold, epoch: 1, changed: 1, intent, ..Right::UNKNOWN })
     }
 
     /// The world after a restart of the daemon.

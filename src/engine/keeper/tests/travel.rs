@@ -57,8 +57,7 @@ impl World {
     /// It runs elsewhere, and its memory is to come here.
     fn expecting() -> Self {
         let (hold, intent, journey) = (Hold::Elsewhere, Intent::Online, Journey::Comes { begun: MOVE });
-        let right =
-            Right { hold, epoch: 1, changed: 1, ordered: 0, intent, frozen: false, journey, left: None };
+        let right = Right { hold, epoch: 1, changed: 1, intent, journey, ..Right::UNKNOWN };
         let mut world = Self::of("", Saved::default(), right);
         world.engine.reload(&two_hosts(), world.now);
         world.drain();
