@@ -523,7 +523,8 @@ impl Daemon {
                 }
             }
             keeper::Output::Event(event) => self.record(event),
-            keeper::Output::DropGuest { group } => self.guests.drop_guest(&group),
+            keeper::Output::Drop(keeper::Controller::Guest(group)) => self.guests.drop_guest(&group),
+            keeper::Output::Drop(keeper::Controller::Machine) | keeper::Output::Say { .. } => {}
             keeper::Output::Hush { group, hush } => self.guests.hush(&group, hush),
             keeper::Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
             keeper::Output::Wish { .. } => {} // the engine keeps it

@@ -25,6 +25,8 @@ pub enum Input {
         /// What.
         input: GuestInput,
     },
+    /// From the link of the machine's own controller.
+    Machine(GuestInput),
     /// An operator gave an order.
     Operator {
         /// Names the order in the answer.

@@ -362,6 +362,10 @@ impl Engine {
                     self.changed.keeper = Flag::Unseen; // mostly it only beats
                 }
             }
+            Input::Machine(input) => {
+                self.keeper.handle(now, keeper::Input::Machine(input));
+                self.changed.keeper = Flag::Unseen;
+            }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Ask { request, ask, now_ms } => self.ask(now, request, ask, now_ms),
             Input::Stored(result) => {

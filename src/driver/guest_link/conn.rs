@@ -33,6 +33,8 @@ pub enum Said {
         boot_id: [u8; 16],
         /// Name and version.
         software: String,
+        /// The version of the link that both speak.
+        version: u16,
     },
     /// Something later.
     Message(GuestMessage),
@@ -142,7 +144,7 @@ impl Conn {
         self.stage = Stage::Welcome;
         self.send(&HostMessage::Welcome { version, host: host.to_owned(), group: self.group.clone() })?;
         let software = clip(&hello.software, MAX_SOFTWARE).to_owned();
-        Ok(Said::Hello { boot_id: hello.boot_id, software })
+        Ok(Said::Hello { boot_id: hello.boot_id, software, version })
     }
 
     /// Takes one message off the allowance, which refills with time.

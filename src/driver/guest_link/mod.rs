@@ -297,11 +297,11 @@ impl GuestLinks {
 
     fn said(&mut self, token: u64, group: &str, said: Said) {
         let input = match said {
-            Said::Hello { boot_id, software } => {
+            Said::Hello { boot_id, software, version } => {
                 if let Some(old) = self.current.insert(group.to_owned(), token) {
                     self.forget(old); // its successor speaks
                 }
-                GuestInput::Connected { boot_id, software }
+                GuestInput::Connected { boot_id, software, version }
             }
             Said::Message(message) => GuestInput::Message(message),
         };

@@ -23,6 +23,7 @@ use roost_proto::cluster::{GroupOrder, GroupReport, HostId, Room};
 use roost_proto::control::{
     CONTROL_VERSION, Condition, EventKind, GroupStatus, Health, Level, LibvirtStatus, Status,
 };
+use roost_proto::link::HostMessage;
 use roost_proto::retry::Jitter;
 use roost_proto::state::{STATE_VERSION, Saved, SavedGroup};
 use roost_proto::time::Instant;
@@ -45,8 +46,19 @@ pub enum Input {
         /// What.
         input: GuestInput,
     },
+    /// From the machine's own controller.
+    Machine(GuestInput),
     /// [`Output::Store`] ended.
     Stored(Result<(), String>),
+}
+
+/// A `roost-guest` that this host speaks with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Controller {
+    /// The machine's own.
+    Machine,
+    /// That in the VM of this group.
+    Guest(String),
 }
 
 /// What tells one operator's request from another.
@@ -71,10 +83,14 @@ pub enum Output {
     },
     /// Record an event.
     Event(EventDraft),
-    /// End the connection of a guest's controller.
-    DropGuest {
-        /// The group.
-        group: String,
+    /// End the connection of a controller.
+    Drop(Controller),
+    /// Say this to a controller that is connected; it is lost if it is not.
+    Say {
+        /// To which.
+        to: Controller,
+        /// What.
+        message: HostMessage,
     },
     /// Send a group's guest nothing while its VM stands still: nobody there reads, and some vsock devices never recover from
     /// what was sent to a stopped machine.
@@ -369,6 +385,7 @@ impl Keeper {
                 self.store_next();
                 return; // guests speak often, and what one says concerns no other group
             }
+            Input::Machine(_) => {}
             Input::Stored(result) => self.stored(now, result),
         }
         self.settle(now);

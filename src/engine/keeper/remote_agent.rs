@@ -19,6 +19,8 @@ pub enum GuestInput {
         boot_id: [u8; 16],
         /// The controller's name and version.
         software: String,
+        /// The version of the link that both speak.
+        version: u16,
     },
     /// It said something.
     Message(GuestMessage),
@@ -151,7 +153,7 @@ impl RemoteAgent {
     /// Takes in what the link says; an error is a breach of the protocol, for which the guest is cut off.
     pub fn handle(&mut self, now: Instant, input: GuestInput) -> Result<Vec<News>, String> {
         match input {
-            GuestInput::Connected { boot_id, software } => Ok(self.connected(now, boot_id, software)),
+            GuestInput::Connected { boot_id, software, .. } => Ok(self.connected(now, boot_id, software)),
             GuestInput::Lost { reason } | GuestInput::Refused { reason }
                 if self.voice == Voice::Connected =>
             {

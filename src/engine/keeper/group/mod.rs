@@ -14,7 +14,7 @@ use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
 use super::right::{Hold, Journey, Right};
 use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
-use super::{Hush, Outbox, Output, draft};
+use super::{Controller, Hush, Outbox, Output, draft};
 use crate::config::{self, Apps, OnGuestShutdown, OnQuorumLoss, OnStray};
 use act::SEEN_WITHIN;
 use core::time::Duration;
@@ -433,7 +433,7 @@ impl Group {
     /// What the guest said is past, and its connection leads nowhere.
     fn end_life(&mut self, now: Instant, out: &mut Outbox) {
         if self.remote.voice() == Voice::Connected {
-            out.push(Output::DropGuest { group: self.config.name.clone() });
+            out.push(Output::Drop(Controller::Guest(self.config.name.clone())));
         }
         self.remote.end_life(now);
     }
@@ -489,7 +489,7 @@ impl Group {
             Err(breach) => {
                 let text = format!("the guest's controller was cut off: {breach}");
                 self.event(out, Level::Warning, EventKind::ControllerRefused, text);
-                out.push(Output::DropGuest { group: self.config.name.clone() });
+                out.push(Output::Drop(Controller::Guest(self.config.name.clone())));
             }
         }
     }
@@ -508,7 +508,7 @@ impl Group {
                 let text = format!("the guest's controller is connected{after} ({software})");
                 self.event(out, Level::Info, EventKind::ControllerConnected, text);
             }
-            News::Past => out.push(Output::DropGuest { group: self.config.name.clone() }),
+            News::Past => out.push(Output::Drop(Controller::Guest(self.config.name.clone()))),
             News::Lost { reason } => {
                 let text = format!("the link to the guest's controller ended: {reason}");
                 self.event(out, Level::Warning, EventKind::ControllerLost, text);

@@ -278,7 +278,7 @@ fn a_guest_that_lies_is_cut_off_and_can_do_no_more() {
         }
         let mut dropped = false;
         while let Some(output) = world.engine.poll_output() {
-            dropped |= matches!(output, Output::DropGuest { .. });
+            dropped |= matches!(output, Output::Drop(_));
             assert!(!matches!(output, Output::Order(_)));
         }
         assert!(dropped);

@@ -16,7 +16,9 @@ use crate::config;
 use core::time::Duration;
 use roost_proto::cluster::GroupOrder;
 use roost_proto::control::{Condition, EventKind, GroupStatus, Intent};
-use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
+use roost_proto::link::{
+    Exit, Fault, GroupReport, GroupState, GuestMessage, LINK_VERSIONS, ResourceReport, ResourceState,
+};
 use roost_proto::state::Saved;
 use roost_proto::time::Instant;
 use std::path::PathBuf;
@@ -136,7 +138,7 @@ impl World {
                     self.engine.handle(self.now, Input::Stored(self.disk.clone()));
                 }
                 Output::Hush { hush, .. } => self.hush = hush,
-                Output::DropGuest { .. } | Output::Cid { .. } => {}
+                Output::Drop(_) | Output::Say { .. } | Output::Cid { .. } => {}
             }
         }
     }
@@ -222,7 +224,11 @@ impl World {
 
     /// A controller of boot `boot` connects, and tells of its group `site`, which is starting.
     fn guest_boots(&mut self, boot: u8) {
-        self.guest(GuestInput::Connected { boot_id: [boot; 16], software: "roost-guest test".to_owned() });
+        self.guest(GuestInput::Connected {
+            boot_id: [boot; 16],
+            software: "roost-guest test".to_owned(),
+            version: LINK_VERSIONS.newest,
+        });
         self.guest(GuestInput::Message(GuestMessage::Snapshot { groups: 1 }));
         self.report("site", GroupState::Starting);
     }

@@ -10,7 +10,9 @@ use roost::engine::keeper::vm::{
     ActionError, DomainView, Happened, Job, LibvirtInput, Off, Order, Paused, Progress, Run, Ticket, VmAction,
 };
 use roost_proto::cluster::Room;
-use roost_proto::link::{Exit, Fault, GroupReport, GroupState, GuestMessage, ResourceReport, ResourceState};
+use roost_proto::link::{
+    Exit, Fault, GroupReport, GroupState, GuestMessage, LINK_VERSIONS, ResourceReport, ResourceState,
+};
 
 /// The driver looks at everything so often.
 const POLL: Duration = Duration::from_secs(2);
@@ -501,7 +503,7 @@ impl World {
         let software = "roost-guest simulated".to_owned();
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&kernel.to_le_bytes());
-        self.guest(host, vm, GuestInput::Connected { boot_id, software });
+        self.guest(host, vm, GuestInput::Connected { boot_id, software, version: LINK_VERSIONS.newest });
         let groups = u16::try_from(self.check.apps_of(vm).len()).unwrap_or(u16::MAX);
         self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups }));
         self.report(host, vm, state);

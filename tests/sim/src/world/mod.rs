@@ -423,7 +423,8 @@ impl World {
                 });
                 self.note(Word::Event(event));
             }
-            keeper::Output::DropGuest { group } => self.drop_guest(host, &group),
+            keeper::Output::Drop(keeper::Controller::Guest(group)) => self.drop_guest(host, &group),
+            keeper::Output::Drop(keeper::Controller::Machine) | keeper::Output::Say { .. } => {}
             keeper::Output::Wish { .. } | keeper::Output::Hush { .. } | keeper::Output::Cid { .. } => {}
         }
     }
