@@ -84,6 +84,9 @@ pub enum Input {
     Watchdog(WatchdogInput),
     /// The host is about to be shut down: its groups are to go elsewhere.
     Leave,
+    /// The minute of the week by local time, from Monday, 00:00, has begun. Of use where the configuration has hours for
+    /// failbacks, and needed there with each minute.
+    Minute(u16),
 }
 
 /// What an operator can order.

@@ -168,6 +168,8 @@ pub struct Engine {
     asked: BTreeMap<HostId, (Term, Asked)>,
     /// What other hosts asked for last and is not done, and why.
     declined: BTreeMap<HostId, (Asked, String)>,
+    /// The minute of the week, if anybody told it.
+    minute: Option<u16>,
     /// Moves that are under way, by group.
     travels: BTreeMap<String, Travel>,
     known: versions::Known,
@@ -266,6 +268,7 @@ impl Engine {
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
             declined: BTreeMap::new(),
+            minute: None,
             travels: BTreeMap::new(),
             known: versions::Known::default(),
             beats: 0,
@@ -385,6 +388,10 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             Input::Watchdog(state) => self.watchdog_says(state),
+            Input::Minute(minute) => {
+                self.minute = Some(minute);
+                self.changed.leader = Flag::Unseen;
+            }
             Input::Leave => {
                 if self.stay == Stay::Staying {
                     self.stay = Stay::Leaving { until: now + LEAVE_WITHIN };
@@ -533,6 +540,7 @@ impl Engine {
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up,
+            minute: self.minute,
         }
     }
 

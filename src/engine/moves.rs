@@ -77,6 +77,7 @@ impl Engine {
                 let why = match why {
                     RecallReason::Moved => "as an operator wants it",
                     RecallReason::Home => "as it goes home",
+                    RecallReason::Unneeded => "since no application needs it",
                     RecallReason::Emptied | RecallReason::Kept => "since its host is to be emptied",
                     RecallReason::Displaced => "with a group that it must be with",
                     RecallReason::Failed => "since it could not be kept up",

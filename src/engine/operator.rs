@@ -37,7 +37,7 @@ impl Engine {
         };
         self.known_group(&group)?;
         let whither = match to {
-            Destination::Host(host) => Whither::Host(self.known_host(&host)?),
+            Destination::Host(name) => Whither::Host(self.known_target(&group, &name)?),
             Destination::Elsewhere => Whither::Elsewhere,
             Destination::Home => Whither::Home,
             Destination::Failover => Whither::Failover,
@@ -121,6 +121,19 @@ impl Engine {
         let hint =
             nearest(group, &mut names).map(|name| format!(" (did you mean '{name}'?)")).unwrap_or_default();
         Err((Refusal::UnknownGroup, format!("there is no group '{group}'{hint}")))
+    }
+
+    /// The number of a target of a group: a host, or of an application also a VM.
+    fn known_target(&self, group: &str, name: &str) -> Result<HostId, (Refusal, String)> {
+        let Some(app) = self.config.group(group).and_then(|group| group.app.as_ref()) else {
+            return self.known_host(name);
+        };
+        if let Some(target) = app.targets.iter().find(|target| target.to_string() == name) {
+            return Ok(target.id());
+        }
+        let targets: Vec<String> = app.targets.iter().map(|target| format!("'{target}'")).collect();
+        let reason = format!("'{name}' is no target of '{group}': its targets are {}", targets.join(", "));
+        Err((Refusal::UnknownHost, reason))
     }
 
     pub(super) fn known_host(&self, host: &str) -> Result<HostId, (Refusal, String)> {

@@ -68,6 +68,7 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
                 RecallReason::Displaced => "others need its place",
                 RecallReason::Kept => "this host is shut down, and it is kept for it",
                 RecallReason::Home => "it goes home",
+                RecallReason::Unneeded => "no application needs it",
             };
             let text = if *why == RecallReason::Kept {
                 format!("it is to be stopped: {why_text}")

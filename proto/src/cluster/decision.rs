@@ -333,4 +333,6 @@ pub enum RecallReason {
     Kept,
     /// It goes home. Of [`super::DATAGRAM_VERSIONS`] 2.
     Home,
+    /// It is a cold standby, and no application needs it. Of [`super::DATAGRAM_VERSIONS`] 2.
+    Unneeded,
 }

@@ -145,6 +145,7 @@ impl Engine {
                 RecallReason::Displaced => "others need its place",
                 RecallReason::Kept => "its host is shut down, and it is kept for it",
                 RecallReason::Home => "it goes home",
+                RecallReason::Unneeded => "no application needs it",
             };
             let to = recall.to.map(|to| format!(" to '{}'", self.name(to))).unwrap_or_default();
             problems.push(format!("it is stopped where it is, and goes{to}: {why}"));

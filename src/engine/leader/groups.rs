@@ -1,6 +1,8 @@
 //! Groups: which are given back, recalled, given to a host, or given up on.
 
+use super::super::ledger::Preparing;
 use super::super::ledger::{GroupRecord, Standing};
+use super::apps::{Demand, Seat, is_unneeded};
 use super::kept::stays;
 use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
@@ -11,7 +13,7 @@ use core::cell::OnceCell;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, HostMode, MoveOutcome, RecallReason};
 use roost_proto::cluster::raft::Index;
-use roost_proto::cluster::{GroupState, HostId, Life, MAX_REASON};
+use roost_proto::cluster::{GroupState, HostId, Life, MAX_REASON, Need};
 use roost_proto::control::{EventKind, Intent, Level};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;
@@ -39,17 +41,24 @@ pub(super) enum Owned {
     Drain(GroupState),
     /// How the move that began so went on.
     MoveEnd(Index, MoveOutcome),
+    /// This target is to be made ready for it.
+    Prepare(HostId, RecallReason),
+    /// It goes to this target, which is ready.
+    Go(HostId, RecallReason),
+    /// It stays, for its new target does not get ready.
+    Stay(Preparing, String),
 }
 
 impl Leader {
     pub(super) fn settle_groups(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
         let reports = core::mem::take(&mut self.reports);
-        self.settle_owned(view, &reports, acts);
-        self.give_out(view, &reports, acts);
+        let demand = self.demand(view, &reports, &Lazy::new(view, &reports));
+        self.settle_owned(view, &reports, &demand, acts);
+        self.give_out(view, &reports, &demand, acts);
         self.reports = reports;
     }
 
-    fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+    fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, demand: &Demand, acts: &mut Vec<Act>) {
         let plan = Lazy::new(view, reports);
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
         let mut drained: Vec<Drained<'_>> = Vec::new();
@@ -59,7 +68,7 @@ impl Leader {
             let Some(owner) = record.owner else { continue };
             travels |= record.moving.is_some();
             let (name, epoch) = (group.name.clone(), record.epoch);
-            match self.owned(view, reports, &plan, group, owner) {
+            match self.owned(view, reports, &plan, demand, (group, owner)) {
                 Owned::Nothing => {}
                 Owned::Drain(state) => drained.push(Drained { group, owner, state }),
                 Owned::MoveEnd(begun, outcome) => {
@@ -75,8 +84,20 @@ impl Leader {
                     acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), text));
                     acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
                 }
+                Owned::Prepare(to, why) => {
+                    let (to, by) = (Some(to), "the leader".to_owned());
+                    acts.push(Act::Decide(Decision::Prepare { group: name, epoch, to, why, by }));
+                }
+                Owned::Go(to, why) => {
+                    acts.push(Act::Decide(Decision::Recall { group: name, epoch, to: Some(to), why }));
+                }
+                Owned::Stay(preparing, reason) => {
+                    self.tell_not_ready(view, group, (preparing, &reason), acts);
+                    let (to, why, by) = (None, preparing.why, "the leader".to_owned());
+                    acts.push(Act::Decide(Decision::Prepare { group: name, epoch, to, why, by }));
+                }
                 Owned::Recall(why) => {
-                    if why == RecallReason::Failed {
+                    if why == RecallReason::Failed && group.app.is_none() {
                         self.failed_on(view, owner, &name, acts);
                     }
                     let to = Some(owner).filter(|_| why == RecallReason::Kept);
@@ -153,8 +174,8 @@ impl Leader {
         view: &View<'_>,
         reports: &Reports,
         plan: &Lazy<'_>,
-        group: &config::Group,
-        owner: HostId,
+        demand: &Demand,
+        (group, owner): (&config::Group, HostId),
     ) -> Owned {
         let record = view.ledger.group(&group.name);
         if !matches!(view.ledger.standing(owner), Standing::In(_)) {
@@ -169,6 +190,8 @@ impl Leader {
         match &told.state {
             GroupState::Down if !wanted => Owned::Release,
             _ if !wanted || record.frozen => Owned::Nothing,
+            _ if is_unneeded(demand, group) => Owned::Recall(RecallReason::Unneeded),
+            _ if let Some(app) = &group.app => self.owned_app(view, reports, plan, (group, app), owner, told),
             GroupState::GivenUp { reason } => self.failed(plan.get(), group, record, reason.clone()),
             GroupState::Undefined => {
                 let reason = format!("libvirt on '{}' does not know its VM '{}'", view.name(owner), group.vm);
@@ -204,7 +227,7 @@ impl Leader {
             || view.ledger.host(host).is_some_and(|record| record.mode == HostMode::Maintenance)
     }
 
-    fn is_forgiven(
+    pub(super) fn is_forgiven(
         &mut self,
         view: &View<'_>,
         group: &config::Group,
@@ -225,7 +248,7 @@ impl Leader {
     }
 
     /// Gives free groups to hosts: the most important first.
-    fn give_out(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+    fn give_out(&mut self, view: &View<'_>, reports: &Reports, demand: &Demand, acts: &mut Vec<Act>) {
         let strays = strays(view, reports);
         let mut free: Vec<&config::Group> = view
             .config
@@ -236,6 +259,7 @@ impl Leader {
                 // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
                 let wanted = record.intent == Intent::Online
                     || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
+                let wanted = wanted && !is_unneeded(demand, group);
                 record.owner.is_none() && wanted && !record.frozen && record.given_up.is_none()
             })
             .collect();
@@ -244,7 +268,6 @@ impl Leader {
         if free.is_empty() {
             return;
         }
-        free.sort_by_key(|group| (core::cmp::Reverse(group.priority), &group.name));
         self.assigned.retain(|_, (_, at)| view.now.since(*at) < START_LASTS);
         let mut starting: BTreeMap<HostId, (u32, Instant)> = BTreeMap::new();
         for (host, at) in self.assigned.values() {
@@ -253,8 +276,14 @@ impl Leader {
             entry.1 = entry.1.min(*at);
         }
         let mut plan = Plan::new(view, reports);
+        plan.raise(demand.iter().map(|(vm, priority)| (vm.as_str(), *priority)));
+        free.sort_by_key(|group| (core::cmp::Reverse(plan.priority(group)), &group.name));
         let mut displaced = false;
         for group in free {
+            if let Some(app) = &group.app {
+                self.give_app(view, reports, &plan, (group, app), &strays, acts);
+                continue;
+            }
             let found = self
                 .is_given(view, reports, group)
                 .and_then(|()| self.is_free(view, reports, group))
@@ -332,6 +361,59 @@ impl Leader {
         }
     }
 
+    /// Gives a free application to the best of its targets, if one can take it.
+    fn give_app(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        plan: &Plan<'_>,
+        (group, app): (&config::Group, &config::App),
+        strays: &BTreeMap<&str, Vec<HostId>>,
+        acts: &mut Vec<Act>,
+    ) {
+        let found = self
+            .is_given(view, reports, group)
+            .and_then(|()| match strays.get(group.name.as_str()) {
+                None => Ok(()),
+                Some(hosts) => {
+                    let names: Vec<String> = hosts.iter().map(|id| format!("'{}'", view.name(*id))).collect();
+                    Err(Why::Other(format!("it still runs on {}, and is stopped there", names.join(" and "))))
+                }
+            })
+            .and_then(|()| needs(view, reports, group))
+            .and_then(|()| self.place_app(view, reports, plan, group, app))
+            .and_then(|(target, seat)| match view.ledger.standing(seat.host) {
+                Standing::In(member) if view.has_lease(seat.host) => Ok((target, seat, member)),
+                _ => Err(Why::Other(format!("'{}' has no lease yet", view.name(seat.host)))),
+            });
+        let (name, epoch) = (group.name.clone(), view.ledger.group(&group.name).epoch);
+        match found {
+            Ok((target, Seat { host, inside }, member)) => {
+                self.waiting.remove(&name);
+                let text = format!("it is given to '{target}'");
+                acts.push(Act::Tell(Level::Info, EventKind::Assigned, Some(name.clone()), text));
+                let (group, to, incarnation) = (name, host, member.incarnation);
+                acts.push(Act::Decide(match inside {
+                    None => Decision::Assign { group, epoch, to, incarnation, need: Need::default() },
+                    Some((inside, inside_epoch)) => {
+                        Decision::AssignInside { group, epoch, to, incarnation, inside, inside_epoch }
+                    }
+                }));
+            }
+            Err(Why::Everywhere) => {
+                let reason = "it failed on every target".to_owned();
+                acts.push(Act::Tell(Level::Error, EventKind::GivenUp, Some(name.clone()), reason.clone()));
+                acts.push(Act::Decide(Decision::GiveUp { group: name, epoch, reason }));
+            }
+            Err(Why::Kept(reason)) => self.wait(view.now, group, reason, acts),
+            Err(Why::Room(_)) => {} // VMs wait for room, and not what is inside
+            Err(Why::Other(reason)) => {
+                self.wait(view.now, group, reason, acts);
+                self.last_resort(view, group, acts);
+            }
+        }
+    }
+
     /// How far groups are that were displaced: while they are on their way, nothing more is displaced.
     fn going(&mut self, view: &View<'_>) -> Going {
         let leaving = view.config.groups.iter().filter(|group| {
@@ -390,8 +472,13 @@ impl Leader {
     /// once more it is given up on.
     fn last_resort(&mut self, view: &View<'_>, group: &config::Group, acts: &mut Vec<Act>) {
         let record = view.ledger.group(&group.name);
-        let able = |id: &HostId| {
-            view.is_here(*id) && is_active(view, *id) && group.on.iter().any(|name| HostId::of(name) == *id)
+        let able = |id: &HostId| match &group.app {
+            Some(app) => app.targets.iter().any(|target| target.id() == *id),
+            None => {
+                view.is_here(*id)
+                    && is_active(view, *id)
+                    && group.on.iter().any(|name| HostId::of(name) == *id)
+            }
         };
         let Some(waiting) = self.waiting.get(&group.name) else { return };
         let at = waiting.since + LAST_RESORT_AFTER;
@@ -513,7 +600,7 @@ fn strays<'a>(view: &View<'_>, reports: &'a Reports) -> BTreeMap<&'a str, Vec<Ho
 }
 
 /// The plan, made when it is first looked at: mostly nothing has to be placed, and of many groups it is long.
-struct Lazy<'a> {
+pub(super) struct Lazy<'a> {
     view: &'a View<'a>,
     reports: &'a Reports,
     plan: OnceCell<Plan<'a>>,
@@ -524,7 +611,7 @@ impl<'a> Lazy<'a> {
         Self { view, reports, plan: OnceCell::new() }
     }
 
-    fn get(&self) -> &Plan<'a> {
+    pub(super) fn get(&self) -> &Plan<'a> {
         self.plan.get_or_init(|| Plan::new(self.view, self.reports))
     }
 }

@@ -49,7 +49,9 @@ impl Leader {
         keeping.back = keeping.back.or(Some(view.now)).filter(|_| back);
         let until = match (view.ledger.standing(host), keeping.back) {
             (_, Some(_)) if !is_active(view, host) => return Ok(()),
-            (_, Some(_)) if view.has_lease(host) && reports.room(host).is_some() => return Ok(()),
+            (_, Some(_)) if view.has_lease(host) && (group.app.is_some() || reports.room(host).is_some()) => {
+                return Ok(());
+            }
             (_, Some(since)) => since + BACK_TAKES,
             (Standing::Out | Standing::In(_), None) => keeping.since + view.config.cluster.stay_for,
             (Standing::Evicted(_), None) => return Ok(()), // it was back, and was lost

@@ -4,6 +4,7 @@
 //! decisions are proposals: they hold when the ledger has applied them. It decides anew only when all that it proposed was
 //! applied.
 
+pub mod apps;
 mod fencing;
 mod groups;
 mod hosts;
@@ -63,6 +64,8 @@ pub struct View<'a> {
     pub voters_since: Index,
     /// Voters-to-be that have all of the log.
     pub caught_up: &'a BTreeSet<HostId>,
+    /// The minute of the week here, by local time, from Monday, 00:00; none when nobody has told it.
+    pub minute: Option<u16>,
 }
 
 impl View<'_> {
@@ -150,6 +153,10 @@ pub struct Leader {
     refused: BTreeMap<String, (u64, Vec<MoveMethod>)>,
     /// Groups that none of their methods moved from a host that is to be emptied, so that it is told once.
     stuck: BTreeMap<String, u64>,
+    /// New targets of applications that are made ready.
+    readying: BTreeMap<String, apps::Readying>,
+    /// Since when applications could go home by themselves.
+    homing: BTreeMap<String, apps::Homing>,
     /// When hosts that leave were first seen to.
     leaving: BTreeMap<HostId, Instant>,
     /// Since when groups make room for others, and when the last was seen to go.
@@ -181,6 +188,8 @@ impl Leader {
             quarantined: BTreeMap::new(),
             refused: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            readying: BTreeMap::new(),
+            homing: BTreeMap::new(),
             leaving: BTreeMap::new(),
             making_room: None,
             waiting: BTreeMap::new(),

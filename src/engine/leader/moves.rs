@@ -144,7 +144,7 @@ impl Leader {
     }
 
     /// Whether a host that leaves has only the time left that its guest may need to shut down.
-    fn has_no_time(&mut self, view: &View<'_>, group: &config::Group, host: HostId) -> bool {
+    pub(super) fn has_no_time(&mut self, view: &View<'_>, group: &config::Group, host: HostId) -> bool {
         if !is_leaving(view, host) {
             self.leaving.remove(&host);
             return false;
@@ -296,6 +296,9 @@ impl Leader {
             return Err("the cluster is disarmed, and moves nothing: `roost arm` comes first".to_owned());
         }
         let owner = movable(view, group, record)?;
+        if let Some(app) = &group.app {
+            return self.plan_app(view, (group, app), ask);
+        }
         let plan = Plan::new(view, &self.reports);
         let to = whither(view, &plan, group, owner, ask.whither)?;
         let (name, epoch) = (ask.group.clone(), record.epoch);

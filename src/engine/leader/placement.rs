@@ -41,6 +41,8 @@ pub struct Plan<'a> {
     expected: BTreeMap<&'a str, HostId>,
     hosts: BTreeMap<&'a str, &'a config::Host>,
     groups: BTreeMap<&'a str, &'a config::Group>,
+    /// Groups that others of greater priority need, with that.
+    raised: BTreeMap<&'a str, u32>,
     /// With whom a group must and must not be, from both sides.
     partners: BTreeMap<&'a str, Vec<(&'a str, Company)>>,
     /// What is promised to each host: memory of all that it owns, and of what of that does not run yet.
@@ -211,6 +213,7 @@ impl<'a> Plan<'a> {
             expected: BTreeMap::new(),
             hosts,
             groups,
+            raised: BTreeMap::new(),
             partners,
             promised: BTreeMap::new(),
         };
@@ -223,6 +226,16 @@ impl<'a> Plan<'a> {
             }
         }
         plan
+    }
+
+    /// These groups count as much as those that need them.
+    pub fn raise(&mut self, needed: impl Iterator<Item = (&'a str, u32)>) {
+        self.raised.extend(needed);
+    }
+
+    /// What a group counts when room is short.
+    pub fn priority(&self, group: &config::Group) -> u32 {
+        self.raised.get(group.name.as_str()).map_or(group.priority, |raised| group.priority.max(*raised))
     }
 
     /// Counts a group as a host's.
@@ -275,6 +288,13 @@ impl<'a> Plan<'a> {
             (Standing::In(_), HostMode::Active) if self.view.is_here(id) => None,
             (Standing::In(_), HostMode::Active) => Some(Unusable::Silent),
         }
+    }
+
+    /// Why an application must not be on a host, whatever its controller says.
+    pub fn keeps_out(&self, group: &config::Group, name: &str) -> Option<Obstacle> {
+        let host = self.hosts.get(name)?;
+        let rule = || self.company(group, HostId::of(name), None).map(Obstacle::Company);
+        self.unusable(host).map(Obstacle::Host).or_else(rule)
     }
 
     /// The host for a group, or why there is none.
@@ -510,14 +530,15 @@ impl<'a> Plan<'a> {
                 .groups
                 .iter()
                 .filter(|other| {
-                    other.priority < group.priority && self.owners.get(other.name.as_str()) == Some(id)
+                    self.priority(other) < self.priority(group)
+                        && self.owners.get(other.name.as_str()) == Some(id)
                 })
                 .filter(|other| {
                     let record = self.view.ledger.group(&other.name);
                     record.recalled.is_none() && !record.frozen
                 })
                 .collect();
-            lesser.sort_by_key(|other| (other.priority, &other.name));
+            lesser.sort_by_key(|other| (self.priority(other), &other.name));
             let going = if going == Going::Overdue { 0 } else { self.going(*id) };
             let mut left = self.left(host).unwrap_or(0) + going;
             let mut go = Vec::new();

@@ -170,6 +170,7 @@ impl Office {
     fn with_leader<T>(&mut self, call: impl FnOnce(&mut Leader, &View<'_>) -> T) -> T {
         let own = self.hello(A, Running::Nothing);
         let view = View {
+            minute: None,
             now: self.now,
             me: id(A),
             incarnation: self.lives[&id(A)],
