@@ -1,5 +1,6 @@
 //! The leader's policy against a cluster that the test plays: host `a` leads, and hears `b` and `c`.
 
+mod apps;
 mod groups;
 mod hosts;
 mod moves;
