@@ -82,7 +82,7 @@ impl Engine {
                 if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
                     self.armed = Some(self.awake);
                 }
-                if only.is_none_or(|group| self.keeper.keeps(group)) {
+                if only.is_none_or(|group| self.keeper.keeps(group) || self.is_watched_for(group)) {
                     self.changed.ledger = Flag::Unseen;
                 }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
@@ -134,6 +134,7 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             (false, true) => {
+                self.changed.ledger = Flag::Unseen; // whom it watched it lets go
                 self.next_ticket = self.leader.take().map_or(self.next_ticket, |leader| leader.next_ticket());
             }
             (true, true) | (false, false) => {}

@@ -54,6 +54,7 @@ impl Engine {
         self.look_at_hands(now);
         if lease_before != lease || before != self.stand || self.changed.ledger.take() {
             self.set_rights(now);
+            self.look_at_watches(now);
             self.changed.leader = Flag::Unseen;
         }
     }

@@ -34,6 +34,7 @@ mod tell;
 mod tests;
 mod versions;
 pub mod watchdog;
+mod watched;
 
 use crate::config::{Config, OnQuorumLoss};
 use answers::Purpose;
@@ -168,6 +169,10 @@ pub struct Engine {
     asked: BTreeMap<HostId, (Term, Asked)>,
     /// What other hosts asked for last and is not done, and why.
     declined: BTreeMap<HostId, (Asked, String)>,
+    /// The machines of the configuration that run no roostd.
+    watched: BTreeSet<HostId>,
+    /// Those that this leader speaks with.
+    watches: BTreeMap<HostId, watched::Watch>,
     /// The minute of the week, if anybody told it.
     minute: Option<u16>,
     /// Moves that are under way, by group.
@@ -268,6 +273,8 @@ impl Engine {
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
             declined: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            watches: BTreeMap::new(),
             minute: None,
             travels: BTreeMap::new(),
             known: versions::Known::default(),
@@ -276,6 +283,7 @@ impl Engine {
             out: VecDeque::new(),
             jitter,
         };
+        engine.reload_watches(now);
         engine.settle(now);
         engine
     }
@@ -287,6 +295,7 @@ impl Engine {
         self.config = Arc::new(taken);
         self.names = names(config);
         self.keeper.reload(config, now);
+        self.reload_watches(now);
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
     }
@@ -388,6 +397,7 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             Input::Watchdog(state) => self.watchdog_says(state),
+            Input::Watched { host, input } => self.watched_says(now, &host, input),
             Input::Minute(minute) => {
                 self.minute = Some(minute);
                 self.changed.leader = Flag::Unseen;
@@ -409,6 +419,7 @@ impl Engine {
             self.keeper.handle_timeout(now);
             self.changed.keeper = Flag::Unseen;
         }
+        self.time_for_watches(now);
         if now >= self.next_beat {
             self.beat(now);
         }
@@ -434,6 +445,7 @@ impl Engine {
             self.desk.deadline(self.awake),
             self.consult.deadline(),
             self.hands_deadline(),
+            self.watch_deadline(),
             lease,
             leader,
         ]
@@ -514,7 +526,8 @@ impl Engine {
         call: impl FnOnce(&mut Leader, &leader::View<'_>) -> T,
     ) -> Option<T> {
         let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
-        let learners: BTreeSet<HostId> = self.names.keys().copied().chain(here.map(|(id, _)| id)).collect();
+        let learners = self.names.keys().copied().chain(here.map(|(id, _)| id));
+        let learners: BTreeSet<HostId> = learners.filter(|id| !self.watched.contains(id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let mut leader = self.leader.take()?;
@@ -540,6 +553,7 @@ impl Engine {
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up,
+            watched: &self.watched,
             minute: self.minute,
         }
     }

@@ -85,6 +85,7 @@ impl Engine {
             );
         }
         to.remove(&self.me);
+        to.retain(|id| !self.watched.contains(id));
         to
     }
 
@@ -185,6 +186,7 @@ impl Engine {
             .ledger
             .hosts()
             .filter(|(id, host)| matches!(host.standing, Standing::In(_)) && *id != self.me)
+            .filter(|(id, _)| !self.watched.contains(id)) // the leader alone hears them
             .filter_map(|(host, _)| {
                 let silence = self.member.silence(now, host);
                 let told = Silent { host, incarnation: silence.life, ago_ms: millis(silence.age) };

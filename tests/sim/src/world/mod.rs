@@ -341,6 +341,7 @@ impl World {
     fn carry_out(&mut self, host: usize, output: Output) {
         let life = self.hosts[host].life;
         match output {
+            Output::Watched { .. } => {}
             Output::Keeper(output) => self.keep(host, output),
             Output::Send { to, datagram } => self.send(host, to, datagram),
             Output::Write(write) => {
