@@ -4,7 +4,7 @@
 //! standby is on while an application needs it. Before an application is moved on purpose, its new target is made ready while it
 //! still runs where it is; only then it is recalled.
 
-use super::super::ledger::{GroupRecord, Preparing};
+use super::super::ledger::{GroupRecord, Preparing, Standing};
 use super::groups::{Lazy, Owned, Why, is_leaving};
 use super::kept::{on_shutdown, stays};
 use super::placement::{Nowhere, Plan};
@@ -303,7 +303,9 @@ impl Leader {
             // It may have to go back to where it came from: that stays on, if it is.
             vms.extend(vm_of(app, record.last).filter(|vm| view.ledger.group(vm).owner.is_some()));
         }
-        if is_wanted(record) && record.owner.is_none() {
+        // While its host is being fenced its standby boots already.
+        let lost = record.owner.is_none_or(|owner| !matches!(view.ledger.standing(owner), Standing::In(_)));
+        if is_wanted(record) && lost {
             judged = Self::by_preference(view, reports, plan.get(), group, app);
         }
         let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
