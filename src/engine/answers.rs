@@ -170,7 +170,7 @@ impl Engine {
             asked.push((leader, want.of_leader()));
         }
         let owners: BTreeSet<HostId> = match want {
-            Want::Cluster => self.ledger.groups().filter_map(|(_, record)| record.owner).collect(),
+            Want::Cluster => self.ledger.owners().map(|(host, _)| host).collect(),
             Want::Group(name) => self.ledger.group(name).owner.into_iter().collect(),
             Want::Host(name) => BTreeSet::from([HostId::of(name)]),
             Want::Plan(_) => BTreeSet::new(),

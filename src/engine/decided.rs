@@ -69,7 +69,6 @@ impl Engine {
                     _ => None,
                 };
                 let effect = self.ledger.apply(index, &entry);
-                self.look_at_owned(Some(&entry.decision));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
@@ -114,7 +113,6 @@ impl Engine {
                 "the ledger's snapshot cannot be read ({error}): install the roostd that the others run"
             ),
         }
-        self.look_at_owned(None);
         if self.ledger.arming().changed != armed {
             self.armed = Some(self.awake);
         }

@@ -116,6 +116,8 @@ pub struct Engine {
     config: Arc<Config>,
     /// The hosts that the configuration names.
     names: BTreeMap<HostId, String>,
+    /// Those of them that are to vote.
+    named_voters: BTreeSet<HostId>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -141,8 +143,6 @@ pub struct Engine {
     consult: Consult<Purpose>,
     stand: Stand,
     lease: Lease,
-    /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
-    owned: BTreeSet<String>,
     hands: Hands,
     /// When this host applied the newest arming, if it did in this life.
     armed: Option<Instant>,
@@ -228,6 +228,7 @@ impl Engine {
             incarnation,
             machine,
             names: names(&config),
+            named_voters: named_voters(&config),
             on_quorum_loss: config.cluster.on_quorum_loss,
             told_file: config.number,
             config,
@@ -250,7 +251,6 @@ impl Engine {
             consult: Consult::new(incarnation.start),
             stand: Stand::Waiting,
             lease: Lease::Out,
-            owned: BTreeSet::new(),
             hands,
             armed: None,
             opens_watchdog: false,
@@ -283,6 +283,7 @@ impl Engine {
         taken.cluster.timing = self.config.cluster.timing;
         self.config = Arc::new(taken);
         self.names = names(config);
+        self.named_voters = named_voters(config);
         self.keeper.reload(config, now);
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
@@ -304,8 +305,8 @@ impl Engine {
     }
 
     /// The groups that the ledger, as far as it is applied here, gives to this host, by name.
-    pub const fn owned(&self) -> &BTreeSet<String> {
-        &self.owned
+    pub fn owned(&self) -> &BTreeSet<String> {
+        self.ledger.owned(self.me)
     }
 
     /// Consensus, to look at.
@@ -680,4 +681,8 @@ impl Engine {
 
 fn names(config: &Config) -> BTreeMap<HostId, String> {
     config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.clone())).collect()
+}
+
+fn named_voters(config: &Config) -> BTreeSet<HostId> {
+    config.voters().map(|host| HostId::of(&host.name)).collect()
 }

@@ -70,9 +70,7 @@ impl Engine {
 
     /// The voters: as the ledger has them, or else the configuration.
     fn known_voters(&self) -> BTreeSet<HostId> {
-        let configured =
-            self.config.hosts.iter().filter(|host| host.votes).map(|host| HostId::of(&host.name));
-        self.voters.keys().copied().chain(configured).collect()
+        self.voters.keys().chain(&self.named_voters).copied().collect()
     }
 
     /// The hosts that get a beat: the voters, and from a voter everybody.

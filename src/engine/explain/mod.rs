@@ -51,7 +51,7 @@ impl Engine {
         let unguarded = |id: &&HostId| {
             let host = self.config.hosts.iter().find(|host| HostId::of(&host.name) == **id);
             let Standing::In(member) = self.ledger.standing(**id) else { return false };
-            self.ledger.owns_any(**id)
+            !self.ledger.owned(**id).is_empty()
                 && host.is_some_and(|host| fencing(host, member.proof) == FencingBy::None)
         };
         let unfenced = without.iter().filter(unguarded).map(|host| self.name(*host)).collect();

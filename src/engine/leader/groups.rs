@@ -54,9 +54,11 @@ impl Leader {
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
         let mut drained: Vec<Drained<'_>> = Vec::new();
         let mut travels = false;
+        let mut named = 0;
         for group in &view.config.groups {
             let record = view.ledger.group(&group.name);
             let Some(owner) = record.owner else { continue };
+            named += 1;
             travels |= record.moving.is_some();
             let (name, epoch) = (group.name.clone(), record.epoch);
             match self.owned(view, reports, &plan, group, owner) {
@@ -94,19 +96,17 @@ impl Leader {
         if !recalled.is_empty() {
             self.recall_mates(view, plan.get(), &recalled, acts);
         }
-        self.settle_left_out(view, reports, acts);
+        self.settle_left_out(view, reports, named, acts);
     }
 
     /// Groups that somebody owns and the configuration does not name any more: they are left as they are, but given back once
-    /// they are off, and sooner if their host leaves.
-    fn settle_left_out(&self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
-        let owned = |name: &&config::Group| view.ledger.group(&name.name).owner.is_some();
-        let all = || view.ledger.groups().filter(|(_, record)| record.owner.is_some());
-        if all().count() == view.config.groups.iter().filter(owned).count() {
+    /// they are off, and sooner if their host leaves. Mostly there are none: all that are owned are the `named` ones.
+    fn settle_left_out(&self, view: &View<'_>, reports: &Reports, named: usize, acts: &mut Vec<Act>) {
+        if view.ledger.owners().map(|(_, groups)| groups.len()).sum::<usize>() == named {
             return;
         }
         let named: BTreeSet<&str> = view.config.groups.iter().map(|group| group.name.as_str()).collect();
-        for (name, record) in all().filter(|(name, _)| !named.contains(name.as_str())) {
+        for (name, record) in view.ledger.groups().filter(|(name, _)| !named.contains(name.as_str())) {
             let Some(owner) = record.owner else { continue };
             let told = reports.group(owner, name).filter(|told| told.changed == record.changed);
             let (group, epoch) = (name.clone(), record.epoch);

@@ -5,10 +5,12 @@
 //! leaders at once can waste effort but do no harm, and a decision that arrives twice counts once.
 
 mod arms;
+mod groups;
 #[cfg(test)]
 mod tests;
 
 pub use arms::Arming;
+use groups::Groups;
 use roost_proto::cluster::decision::{
     Asked, Carry, Decision, Entry, FencedBy, HostMode, MoveOutcome, Proof, RecallReason,
 };
@@ -16,7 +18,7 @@ use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Need};
 use roost_proto::control::Intent;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Hosts on which one group has failed, at most: those that are tried for it are far fewer.
 pub const MAX_FAILED_ON: usize = 16;
@@ -26,7 +28,7 @@ pub const MAX_FAILED_ON: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     hosts: BTreeMap<HostId, HostRecord>,
-    groups: BTreeMap<String, GroupRecord>,
+    groups: Groups,
     /// The newest request of each host: an older one that arrives again, or late, is passed over.
     asked: BTreeMap<HostId, Asked>,
     /// Whether the cluster acts.
@@ -210,9 +212,14 @@ impl Ledger {
         matches!(self.standing(host), Standing::In(member) if member.incarnation == incarnation)
     }
 
-    /// Whether a host owns anything.
-    pub fn owns_any(&self, host: HostId) -> bool {
-        self.groups.values().any(|group| group.owner == Some(host))
+    /// The groups that a host owns, by name.
+    pub fn owned(&self, host: HostId) -> &BTreeSet<String> {
+        self.groups.owned(host)
+    }
+
+    /// The hosts that own groups, and which.
+    pub fn owners(&self) -> impl Iterator<Item = (HostId, &BTreeSet<String>)> {
+        self.groups.owners()
     }
 
     /// Takes in the entry at `index`. The same on every host.
@@ -276,7 +283,7 @@ impl Ledger {
                 return Effect::Passed("another machine of that name is in the cluster");
             }
             Standing::In(before) if before.incarnation.boot != member.incarnation.boot => {
-                self.free_all(index, host); // the machine was booted since, so nothing of it runs
+                self.groups.free_all(index, host); // the machine was booted since, so nothing of it runs
             }
             Standing::In(_) => {}
         }
@@ -322,7 +329,7 @@ impl Ledger {
             Standing::Evicted(member) if member.incarnation == incarnation => {
                 record.standing = Standing::Out;
                 record.changed = index;
-                self.free_all(index, host);
+                self.groups.free_all(index, host);
                 Effect::Done
             }
             _ => Effect::Passed("that life of it is not evicted"),
@@ -333,7 +340,7 @@ impl Ledger {
         if !self.admits(host, incarnation) {
             return Effect::Passed("that life of it is not in the cluster");
         }
-        if self.owns_any(host) {
+        if !self.owned(host).is_empty() {
             return Effect::Passed("it still owns groups");
         }
         let record = self.hosts.get_mut(&host).expect("it is admitted");
@@ -354,13 +361,6 @@ impl Ledger {
         Effect::Done
     }
 
-    /// Everything that a host owned is nobody's.
-    fn free_all(&mut self, index: Index, host: HostId) {
-        for group in self.groups.values_mut().filter(|group| group.owner == Some(host)) {
-            group.free(index);
-        }
-    }
-
     fn assign(
         &mut self,
         index: Index,
@@ -373,7 +373,7 @@ impl Ledger {
         if !self.admits(to, life) || !active {
             return Effect::Passed("that host cannot take it");
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if record.owner.is_some() || record.epoch != epoch {
             return Effect::Passed("it is not free in that epoch");
         }
@@ -395,7 +395,7 @@ impl Ledger {
     }
 
     fn recall(&mut self, index: Index, group: &str, epoch: u64, recall: Recall) -> Effect {
-        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(mut record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
         let Some(owner) = record.owner.filter(|_| record.epoch == epoch) else {
             return Effect::Passed("it is not owned in that epoch");
         };
@@ -420,7 +420,7 @@ impl Ledger {
     }
 
     fn release(&mut self, index: Index, group: &str, epoch: u64, changed: Index) -> Effect {
-        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(mut record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
         if record.owner.is_none() || record.epoch != epoch || record.changed != changed {
             return Effect::Passed("something was decided about it since");
         }
@@ -457,7 +457,7 @@ impl Ledger {
         if record.frozen || record.intent == Intent::Offline {
             return Effect::Passed("it is frozen, or wanted offline");
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         record.moving = Some(moving);
         if moving.carry == Carry::Suspend {
             record.left = Some(index);
@@ -507,7 +507,7 @@ impl Ledger {
                 return Effect::Passed("the host that it goes to was booted since");
             }
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if let Some((to, handover)) = takes {
             let Some(next) = record.epoch.checked_add(1) else {
                 return Effect::Passed("there is no next epoch");
@@ -530,7 +530,7 @@ impl Ledger {
     }
 
     fn order(&mut self, index: Index, group: &str, order: GroupOrder) -> Effect {
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         match order {
             GroupOrder::Intent(intent) => record.intent = intent,
             GroupOrder::Freeze => record.frozen = true,
@@ -547,7 +547,7 @@ impl Ledger {
     }
 
     fn give_up(&mut self, index: Index, group: &str, epoch: u64, reason: &str) -> Effect {
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if record.epoch != epoch || record.intent == Intent::Offline || record.given_up.is_some() {
             return Effect::Passed("it is not as it was");
         }
@@ -557,7 +557,7 @@ impl Ledger {
     }
 
     fn forgive(&mut self, index: Index, group: &str, epoch: u64) -> Effect {
-        let Some(record) = self.groups.get_mut(group) else {
+        let Some(mut record) = self.groups.get_mut(group) else {
             return Effect::Passed("there is nothing to forgive");
         };
         if record.epoch != epoch || record.failed_on.is_empty() {

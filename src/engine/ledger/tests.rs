@@ -365,6 +365,51 @@ proptest! {
     }
 }
 
+/// One of three groups, and a decision about it that holds if the rest does: of the epoch, the change and the move that it is in.
+fn aimed(ledger: &Ledger, decision: Decision, name: &str) -> Decision {
+    let record = ledger.group(name);
+    let (group, epoch, changed) = (name.to_owned(), record.epoch, record.changed);
+    match decision {
+        Decision::Assign { to, incarnation, need, .. } => {
+            Decision::Assign { group, epoch, to, incarnation, need }
+        }
+        Decision::Release { .. } => Decision::Release { group, epoch, changed },
+        Decision::Recall { to, .. } => match (ledger.standing(B), record.moving) {
+            (_, Some(moving)) => {
+                let outcome = MoveOutcome::Over { still_ms: 1 };
+                Decision::MoveEnd { group, epoch, begun: moving.begun, outcome }
+            }
+            (Standing::In(Member { incarnation, .. }), None) => {
+                let (carry, why) = (Carry::Live, RecallReason::Moved);
+                Decision::MoveBegin { group, epoch, to: B, incarnation, carry, why }
+            }
+            _ => Decision::Recall { group, epoch, to, why: RecallReason::Moved },
+        },
+        other => other,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_a_host_owns_is_found_as_by_a_look_through_all_groups(
+        decisions in proptest::collection::vec((any_decision(), "web|db|mail"), 1..120),
+    ) {
+        let mut book = Book::default();
+        for (decision, name) in decisions {
+            let decision = aimed(&book.ledger, decision, &name);
+            book.decide(decision);
+            for host in [A, B] {
+                let mine = book.ledger.groups().filter(|(_, group)| group.owner == Some(host));
+                prop_assert!(mine.map(|(name, _)| name).eq(book.ledger.owned(host)));
+            }
+            prop_assert!(book.ledger.owners().all(|(_, groups)| !groups.is_empty()));
+        }
+        let snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+        let read: Ledger = postcard::from_bytes(&snapshot).expect("it is whole");
+        prop_assert!(read.owners().eq(book.ledger.owners()), "it is the same when it is read again");
+    }
+}
+
 #[test]
 fn what_a_later_version_adds_at_the_end_is_passed_over() {
     let mut book = Book::default();
