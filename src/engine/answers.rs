@@ -158,7 +158,7 @@ impl Engine {
             self.reply(over.request, reply);
         }
         for (to, message) in self.consult.due(now) {
-            self.mail.entry(to).or_default().now.push(message);
+            self.mail.now.entry(to).or_default().push(message);
         }
     }
 
@@ -210,7 +210,7 @@ impl Engine {
             self.consult.keep(now, from, start, number, bytes);
         }
         let pages = self.consult.pages(from, (start, number), first, lacks);
-        self.mail.entry(from).or_default().now.extend(pages);
+        self.mail.now.entry(from).or_default().extend(pages);
     }
 
     fn answer_question(&self, now: Instant, question: &Question) -> Reply {

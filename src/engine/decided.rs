@@ -18,12 +18,11 @@ impl Engine {
             any = true;
             match output {
                 raft::Output::Send { to, message, when } => {
-                    let mail = self.mail.entry(to).or_default();
-                    let queue = match when {
-                        raft::When::Now => &mut mail.now,
-                        raft::When::Beat => &mut mail.later,
+                    let mail = match when {
+                        raft::When::Now => &mut self.mail.now,
+                        raft::When::Beat => &mut self.mail.later,
                     };
-                    queue.push(Message::Raft(message));
+                    mail.entry(to).or_default().push(Message::Raft(message));
                 }
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),

@@ -98,13 +98,13 @@ enum Stay {
     Gone,
 }
 
-/// Messages for one host that wait to be sent.
+/// Messages that wait to be sent, by host. After most inputs there are few, however many hosts wait for the beat.
 #[derive(Debug, Default)]
 struct Mail {
     /// At the end of this input.
-    now: Vec<Message>,
+    now: BTreeMap<HostId, Vec<Message>>,
     /// With the next beat.
-    later: Vec<Message>,
+    later: BTreeMap<HostId, Vec<Message>>,
 }
 
 /// The host's decisions.
@@ -158,7 +158,7 @@ pub struct Engine {
     /// Something changed that rights, reports or the leader depend on.
     changed: Changed,
     contact: Contact,
-    mail: BTreeMap<HostId, Mail>,
+    mail: Mail,
     next_beat: Instant,
     awake: Instant,
     told_leader: Option<HostId>,
@@ -258,7 +258,7 @@ impl Engine {
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
             contact: Contact::Few,
-            mail: BTreeMap::new(),
+            mail: Mail::default(),
             next_beat: now + first_beat,
             awake: now,
             told_leader: None,
@@ -611,7 +611,7 @@ impl Engine {
             }
             Some(leader) => {
                 let messages = self.reporter.messages(term);
-                self.mail.entry(leader).or_default().now.extend(messages);
+                self.mail.now.entry(leader).or_default().extend(messages);
             }
             None => {}
         }
