@@ -285,6 +285,9 @@ impl Engine {
         self.names = names(config);
         self.named_voters = named_voters(config);
         self.keeper.reload(config, now);
+        if let Some(leader) = &mut self.leader {
+            leader.reloaded();
+        }
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
     }

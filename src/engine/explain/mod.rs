@@ -24,6 +24,11 @@ impl Engine {
         look(&self.view(now, &own, &caught_up))
     }
 
+    /// A group that this host, if it leads, would decide something about, and does not look at. There is none: that is for tests.
+    pub fn overlooked(&self, now: Instant) -> Option<String> {
+        self.looks(now, |view| self.leader.as_ref()?.overlooked(view))
+    }
+
     /// What hosts reported, if this host leads.
     fn reports_here(&self) -> Option<&Reports> {
         self.leader.as_ref().filter(|_| self.whom_to_ask() == Some(self.me)).map(Leader::reports)

@@ -5,6 +5,7 @@ use super::kept::stays;
 use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
 use super::reports::Reports;
+use super::rounds::Round;
 use super::{Act, Leader, View, Waiting};
 use crate::config;
 use core::cell::OnceCell;
@@ -44,24 +45,38 @@ pub(super) enum Owned {
 impl Leader {
     pub(super) fn settle_groups(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
         let reports = core::mem::take(&mut self.reports);
-        self.settle_owned(view, &reports, acts);
-        self.give_out(view, &reports, acts);
+        let mut rounds = core::mem::take(&mut self.rounds);
+        let round = rounds.begin(view, &reports);
+        let busy = self.settle_owned(view, &reports, &round, acts);
+        rounds.end(round, &busy);
+        self.give_out(view, &reports, rounds.free(view), acts);
+        self.rounds = rounds;
         self.reports = reports;
     }
 
-    fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+    /// Decides about what is owned, and tells whose groups are to be looked at again, come what may.
+    fn settle_owned(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        round: &Round<'_>,
+        acts: &mut Vec<Act>,
+    ) -> BTreeSet<HostId> {
         let plan = Lazy::new(view, reports);
+        let mut busy = BTreeSet::new();
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
         let mut drained: Vec<Drained<'_>> = Vec::new();
         let mut travels = false;
-        let mut named = 0;
-        for group in &view.config.groups {
+        for group in &round.groups {
             let record = view.ledger.group(&group.name);
             let Some(owner) = record.owner else { continue };
-            named += 1;
             travels |= record.moving.is_some();
             let (name, epoch) = (group.name.clone(), record.epoch);
-            match self.owned(view, reports, &plan, group, owner) {
+            let owned = self.owned(view, reports, &plan, group, owner);
+            if !is_still(record, &owned) {
+                busy.insert(owner);
+            }
+            match owned {
                 Owned::Nothing => {}
                 Owned::Drain(state) => drained.push(Drained { group, owner, state }),
                 Owned::MoveEnd(begun, outcome) => {
@@ -96,20 +111,26 @@ impl Leader {
         if !recalled.is_empty() {
             self.recall_mates(view, plan.get(), &recalled, acts);
         }
-        self.settle_left_out(view, reports, named, acts);
+        self.settle_left_out(view, reports, &round.left_out, &mut busy, acts);
+        busy
     }
 
     /// Groups that somebody owns and the configuration does not name any more: they are left as they are, but given back once
-    /// they are off, and sooner if their host leaves. Mostly there are none: all that are owned are the `named` ones.
-    fn settle_left_out(&self, view: &View<'_>, reports: &Reports, named: usize, acts: &mut Vec<Act>) {
-        if view.ledger.owners().map(|(_, groups)| groups.len()).sum::<usize>() == named {
-            return;
-        }
-        let named: BTreeSet<&str> = view.config.groups.iter().map(|group| group.name.as_str()).collect();
-        for (name, record) in view.ledger.groups().filter(|(name, _)| !named.contains(name.as_str())) {
+    /// they are off, and sooner if their host leaves.
+    fn settle_left_out(
+        &self,
+        view: &View<'_>,
+        reports: &Reports,
+        left_out: &[&str],
+        busy: &mut BTreeSet<HostId>,
+        acts: &mut Vec<Act>,
+    ) {
+        for name in left_out {
+            let record = view.ledger.group(name);
             let Some(owner) = record.owner else { continue };
+            busy.insert(owner);
             let told = reports.group(owner, name).filter(|told| told.changed == record.changed);
-            let (group, epoch) = (name.clone(), record.epoch);
+            let (group, epoch) = ((*name).to_owned(), record.epoch);
             match told.map(|told| &told.state) {
                 Some(GroupState::Down) if matches!(view.ledger.standing(owner), Standing::In(_)) => {
                     acts.push(Act::Decide(Decision::Release { group, epoch, changed: record.changed }));
@@ -184,6 +205,18 @@ impl Leader {
         }
     }
 
+    /// Whether nothing is to be decided of a group that is owned, nor will be for as long as nothing changes.
+    pub(super) fn is_still(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        group: &config::Group,
+        owner: HostId,
+    ) -> bool {
+        let owned = self.owned(view, reports, &Lazy::new(view, reports), group, owner);
+        is_still(view.ledger.group(&group.name), &owned)
+    }
+
     /// A group cannot be kept up where it is.
     fn failed(&self, plan: &Plan<'_>, group: &config::Group, record: &GroupRecord, reason: String) -> Owned {
         if record.given_up.is_some() {
@@ -225,20 +258,21 @@ impl Leader {
     }
 
     /// Gives free groups to hosts: the most important first.
-    fn give_out(&mut self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
+    fn give_out<'a>(
+        &mut self,
+        view: &View<'a>,
+        reports: &Reports,
+        mut free: Vec<&'a config::Group>,
+        acts: &mut Vec<Act>,
+    ) {
         let strays = strays(view, reports);
-        let mut free: Vec<&config::Group> = view
-            .config
-            .groups
-            .iter()
-            .filter(|group| {
-                let record = view.ledger.group(&group.name);
-                // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
-                let wanted = record.intent == Intent::Online
-                    || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
-                record.owner.is_none() && wanted && !record.frozen && record.given_up.is_none()
-            })
-            .collect();
+        free.retain(|group| {
+            let record = view.ledger.group(&group.name);
+            // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
+            let wanted = record.intent == Intent::Online
+                || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
+            wanted && !record.frozen && record.given_up.is_none()
+        });
         let names: BTreeSet<&str> = free.iter().map(|group| group.name.as_str()).collect();
         self.waiting.retain(|name, _| names.contains(name.as_str()));
         if free.is_empty() {
@@ -252,20 +286,20 @@ impl Leader {
             entry.0 += 1;
             entry.1 = entry.1.min(*at);
         }
-        let mut plan = Plan::new(view, reports);
+        let mut plan = Lazy::new(view, reports);
         let mut displaced = false;
         for group in free {
             let found = self
                 .is_given(view, reports, group)
                 .and_then(|()| self.is_free(view, reports, group))
                 .and_then(|()| needs(view, reports, group))
-                .and_then(|()| self.whither(view, &strays, &plan, group));
+                .and_then(|()| self.whither(view, &strays, plan.get(), group));
             let host = match found {
                 Ok(host) => host,
                 Err(Why::Room(hosts)) => {
                     let going = self.going(view);
                     let may = !displaced && going != Going::InTime;
-                    let go = plan.displace(group, &hosts, going).filter(|_| may);
+                    let go = plan.get().displace(group, &hosts, going).filter(|_| may);
                     for name in go.into_iter().flatten() {
                         displaced = true;
                         self.making_room = Some((view.now, view.now));
@@ -313,8 +347,8 @@ impl Leader {
             }
             starts.0 += u32::from(!runs);
             let Standing::In(member) = view.ledger.standing(host) else { continue };
-            let need = plan.need(group);
-            plan.give(&group.name, host, need, false);
+            let need = plan.get().need(group);
+            plan.get_mut().give(&group.name, host, need, false);
             if !runs {
                 self.assigned.insert(group.name.clone(), (host, view.now));
             }
@@ -505,8 +539,8 @@ fn strays<'a>(view: &View<'_>, reports: &'a Reports) -> BTreeMap<&'a str, Vec<Ho
     let mut found: BTreeMap<&str, Vec<HostId>> = BTreeMap::new();
     for host in &view.config.hosts {
         let id = HostId::of(&host.name);
-        for report in reports.groups(id).filter(|report| report.state == GroupState::Stray) {
-            found.entry(&report.group).or_default().push(id);
+        for group in reports.strays(id) {
+            found.entry(group).or_default().push(id);
         }
     }
     found
@@ -527,6 +561,17 @@ impl<'a> Lazy<'a> {
     fn get(&self) -> &Plan<'a> {
         self.plan.get_or_init(|| Plan::new(self.view, self.reports))
     }
+
+    fn get_mut(&mut self) -> &mut Plan<'a> {
+        self.get();
+        self.plan.get_mut().expect("it was made")
+    }
+}
+
+/// Whether, for as long as nothing changes, nothing will be decided about a group of which this is decided now.
+const fn is_still(record: &GroupRecord, owned: &Owned) -> bool {
+    let waits = record.moving.is_some() || record.handover.is_some() || !record.failed_on.is_empty();
+    matches!(owned, Owned::Nothing) && !waits
 }
 
 /// Whether all that a group needs is well.

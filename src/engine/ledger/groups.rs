@@ -7,16 +7,30 @@ use roost_proto::cluster::raft::Index;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The names by owner follow from the records, and are no part of what is encoded.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// What is kept beside the records follows from them, and is no part of what is encoded or compared.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "BTreeMap<String, GroupRecord>")]
 pub(super) struct Groups {
     records: BTreeMap<String, GroupRecord>,
-    /// Hosts that own nothing are not in it.
-    owned: Owned,
+    rows: Rows,
 }
 
-type Owned = BTreeMap<HostId, BTreeSet<String>>;
+/// The names of the groups, by owner.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    /// Hosts that own nothing are not in it.
+    owned: BTreeMap<HostId, Row>,
+    free: BTreeSet<String>,
+}
+
+/// What one host owns.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// The groups, by name.
+    pub groups: BTreeSet<String>,
+    /// The index of the last decision about one of them. It may be greater, after one about a group that was its own.
+    pub changed: Index,
+}
 
 /// What a host owns that owns nothing.
 static NOTHING: BTreeSet<String> = BTreeSet::new();
@@ -26,7 +40,7 @@ pub(super) struct Change<'a> {
     name: &'a str,
     before: Option<HostId>,
     record: &'a mut GroupRecord,
-    owned: &'a mut Owned,
+    rows: &'a mut Rows,
 }
 
 impl Groups {
@@ -40,45 +54,99 @@ impl Groups {
 
     /// The names of those that a host owns.
     pub(super) fn owned(&self, host: HostId) -> &BTreeSet<String> {
-        self.owned.get(&host).unwrap_or(&NOTHING)
+        self.rows.owned.get(&host).map_or(&NOTHING, |row| &row.groups)
     }
 
     /// The hosts that own something, and what.
-    pub(super) fn owners(&self) -> impl Iterator<Item = (HostId, &BTreeSet<String>)> {
-        self.owned.iter().map(|(host, names)| (*host, names))
+    pub(super) fn owners(&self) -> impl Iterator<Item = (HostId, &Row)> {
+        self.rows.owned.iter().map(|(host, row)| (*host, row))
+    }
+
+    /// The names of those that nobody owns.
+    pub(super) const fn free(&self) -> &BTreeSet<String> {
+        &self.rows.free
     }
 
     /// The record of a group, to change it.
     pub(super) fn get_mut<'a>(&'a mut self, name: &'a str) -> Option<Change<'a>> {
         let record = self.records.get_mut(name)?;
-        Some(Change { name, before: record.owner, record, owned: &mut self.owned })
+        Some(Change { name, before: record.owner, record, rows: &mut self.rows })
     }
 
     /// The same; of one that nothing was decided about yet, a new one.
     pub(super) fn entry<'a>(&'a mut self, name: &'a str) -> Change<'a> {
-        let record = self.records.entry(name.to_owned()).or_default();
-        Change { name, before: record.owner, record, owned: &mut self.owned }
+        let record = self.records.entry(name.to_owned()).or_insert_with(|| {
+            self.rows.free.insert(name.to_owned());
+            GroupRecord::default()
+        });
+        Change { name, before: record.owner, record, rows: &mut self.rows }
     }
 
     /// Everything that a host owned is nobody's.
     pub(super) fn free_all(&mut self, index: Index, host: HostId) {
-        for name in self.owned.remove(&host).unwrap_or_default() {
-            self.records.get_mut(&name).expect("what is owned has a record").free(index);
+        let Some(mut row) = self.rows.owned.remove(&host) else { return };
+        for name in &row.groups {
+            self.records.get_mut(name).expect("what is owned has a record").free(index);
         }
+        self.rows.free.append(&mut row.groups);
+    }
+}
+
+impl Rows {
+    fn of(&mut self, owner: HostId) -> &mut Row {
+        self.owned.entry(owner).or_default()
+    }
+
+    fn remove(&mut self, name: &str, owner: Option<HostId>) {
+        match owner {
+            Some(owner) => {
+                let row = self.of(owner);
+                row.groups.remove(name);
+                if row.groups.is_empty() {
+                    self.owned.remove(&owner);
+                }
+            }
+            None => {
+                self.free.remove(name);
+            }
+        }
+    }
+
+    /// Notes when something was decided about an owned group.
+    fn note(&mut self, record: &GroupRecord) {
+        if let Some(owner) = record.owner {
+            let row = self.of(owner);
+            row.changed = row.changed.max(record.changed);
+        }
+    }
+
+    fn add(&mut self, name: &str, owner: Option<HostId>) {
+        let groups = match owner {
+            Some(owner) => &mut self.of(owner).groups,
+            None => &mut self.free,
+        };
+        groups.insert(name.to_owned());
     }
 }
 
 impl From<BTreeMap<String, GroupRecord>> for Groups {
     fn from(records: BTreeMap<String, GroupRecord>) -> Self {
-        let mut owned = Owned::new();
+        let mut rows = Rows::default();
         for (name, record) in &records {
-            if let Some(owner) = record.owner {
-                owned.entry(owner).or_default().insert(name.clone());
-            }
+            rows.add(name, record.owner);
+            rows.note(record);
         }
-        Self { records, owned }
+        Self { records, rows }
     }
 }
+
+impl PartialEq for Groups {
+    fn eq(&self, other: &Self) -> bool {
+        self.records == other.records
+    }
+}
+
+impl Eq for Groups {}
 
 impl Serialize for Groups {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -103,19 +171,10 @@ impl DerefMut for Change<'_> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         let now = self.record.owner;
-        if now == self.before {
-            return;
+        if now != self.before {
+            self.rows.remove(self.name, self.before);
+            self.rows.add(self.name, now);
         }
-        if let Some(before) = self.before
-            && let Some(names) = self.owned.get_mut(&before)
-        {
-            names.remove(self.name);
-            if names.is_empty() {
-                self.owned.remove(&before);
-            }
-        }
-        if let Some(now) = now {
-            self.owned.entry(now).or_default().insert(self.name.to_owned());
-        }
+        self.rows.note(self.record);
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 
 pub use arms::Arming;
 use groups::Groups;
+pub use groups::Row;
 use roost_proto::cluster::decision::{
     Asked, Carry, Decision, Entry, FencedBy, HostMode, MoveOutcome, Proof, RecallReason,
 };
@@ -218,8 +219,18 @@ impl Ledger {
     }
 
     /// The hosts that own groups, and which.
-    pub fn owners(&self) -> impl Iterator<Item = (HostId, &BTreeSet<String>)> {
+    pub fn owners(&self) -> impl Iterator<Item = (HostId, &Row)> {
         self.groups.owners()
+    }
+
+    /// The groups that something was decided about and that nobody owns, by name.
+    pub const fn free(&self) -> &BTreeSet<String> {
+        self.groups.free()
+    }
+
+    /// Whether something was decided about a group.
+    pub fn knows(&self, group: &str) -> bool {
+        self.groups.get(group).is_some()
     }
 
     /// Takes in the entry at `index`. The same on every host.

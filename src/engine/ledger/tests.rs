@@ -402,11 +402,18 @@ proptest! {
                 let mine = book.ledger.groups().filter(|(_, group)| group.owner == Some(host));
                 prop_assert!(mine.map(|(name, _)| name).eq(book.ledger.owned(host)));
             }
-            prop_assert!(book.ledger.owners().all(|(_, groups)| !groups.is_empty()));
+            for (_, row) in book.ledger.owners() {
+                let changed = row.groups.iter().map(|name| book.ledger.group(name).changed).max();
+                prop_assert!(changed.is_some_and(|changed| changed <= row.changed));
+            }
+            let free = book.ledger.groups().filter(|(_, group)| group.owner.is_none());
+            prop_assert!(free.map(|(name, _)| name).eq(book.ledger.free()));
         }
         let snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
         let read: Ledger = postcard::from_bytes(&snapshot).expect("it is whole");
-        prop_assert!(read.owners().eq(book.ledger.owners()), "it is the same when it is read again");
+        let rows = |ledger: &Ledger| ledger.owners().map(|(id, row)| (id, row.groups.clone())).collect::<Vec<_>>();
+        prop_assert_eq!(rows(&read), rows(&book.ledger), "it is the same when it is read again");
+        prop_assert_eq!(read.free(), book.ledger.free());
     }
 }
 
