@@ -344,7 +344,70 @@ fn any_decision() -> impl Strategy<Value = Decision> {
     ]
 }
 
+/// What may be decided of the VM `web` and of the application `app`, which may run inside it.
+fn any_about_an_application() -> impl Strategy<Value = Decision> {
+    let host = || prop_oneof![Just(A), Just(B)];
+    let lives = || (1_u32..4, 1_u64..3).prop_map(|(start, boot)| life(start, boot));
+    let group = || prop_oneof![Just("web".to_owned()), Just("app".to_owned())];
+    let target = || prop_oneof![Just(A), Just(B), Just(HostId::of_vm("web"))];
+    prop_oneof![
+        2 => any_decision(),
+        2 => (group(), 0_u64..5, host(), lives()).prop_map(|(group, epoch, to, incarnation)| Decision::Assign {
+            group,
+            epoch,
+            to,
+            incarnation,
+            need: Need::default()
+        }),
+        4 => (0_u64..5, host(), lives(), 0_u64..5).prop_map(|(epoch, to, incarnation, inside_epoch)| {
+            let (group, inside) = ("app".to_owned(), "web".to_owned());
+            Decision::AssignInside { group, epoch, to, incarnation, inside, inside_epoch }
+        }),
+        1 => (0_u64..5, target()).prop_map(|(epoch, to)| {
+            let (group, to, why) = ("app".to_owned(), Some(to), RecallReason::Failed);
+            Decision::Recall { group, epoch, to, why }
+        }),
+        1 => (0_u64..5, 0_u64..60).prop_map(|(epoch, changed)| {
+            Decision::Release { group: "app".to_owned(), epoch, changed }
+        }),
+        1 => (0_u64..5, proptest::option::of(target())).prop_map(|(epoch, to)| {
+            let (group, by) = ("app".to_owned(), String::new());
+            Decision::Prepare { group, epoch, to, why: RecallReason::Home, by }
+        }),
+        2 => (0_u64..5, host(), lives()).prop_map(|(epoch, to, incarnation)| {
+            let (group, carry, why) = ("web".to_owned(), Carry::Live, RecallReason::Moved);
+            Decision::MoveBegin { group, epoch, to, incarnation, carry, why }
+        }),
+        2 => (0_u64..5, 0_u64..60).prop_map(|(epoch, begun)| {
+            let (group, outcome) = ("web".to_owned(), MoveOutcome::Over { still_ms: 0 });
+            Decision::MoveEnd { group, epoch, begun, outcome }
+        }),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn an_application_inside_a_vm_has_that_vms_owner_or_none(
+        decisions in proptest::collection::vec(any_about_an_application(), 1..80),
+    ) {
+        let mut book = Book::default();
+        for decision in decisions {
+            let before = book.clone();
+            let effect = book.decide(decision);
+            let (was, is) = (before.ledger.group("app"), book.ledger.group("app"));
+            let same = is == was && book.web() == before.web() && book.ledger.apps == before.ledger.apps;
+            prop_assert!(effect == Effect::Done || same, "what is passed over changes nothing");
+            prop_assert!(is.owner == was.owner || is.owner.is_none() || is.epoch == was.epoch + 1);
+            if let Some(vm) = book.ledger.inside("app") {
+                prop_assert_eq!(is.owner, book.ledger.group(vm).owner);
+                prop_assert!(is.owner.is_some());
+            }
+            prop_assert!(is.owner.is_some() || book.ledger.preparing("app").is_none());
+            let snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+            prop_assert_eq!(Ledger::from_snapshot(&snapshot), Some(book.ledger.clone()));
+        }
+    }
+
     #[test]
     fn whatever_is_decided_an_owner_changes_only_by_a_free_group_and_a_new_epoch(
         decisions in proptest::collection::vec(any_decision(), 1..60),
@@ -365,17 +428,97 @@ proptest! {
     }
 }
 
+/// One of three groups, and a decision about it that holds if the rest does: of the epoch, the change and the move that it is in.
+fn aimed(ledger: &Ledger, decision: Decision, name: &str) -> Decision {
+    let record = ledger.group(name);
+    let (group, epoch, changed) = (name.to_owned(), record.epoch, record.changed);
+    match decision {
+        Decision::Assign { to, incarnation, need, .. } => {
+            Decision::Assign { group, epoch, to, incarnation, need }
+        }
+        Decision::Release { .. } => Decision::Release { group, epoch, changed },
+        Decision::Recall { to, .. } => match (ledger.standing(B), record.moving) {
+            (_, Some(moving)) => {
+                let outcome = MoveOutcome::Over { still_ms: 1 };
+                Decision::MoveEnd { group, epoch, begun: moving.begun, outcome }
+            }
+            (Standing::In(Member { incarnation, .. }), None) => {
+                let (carry, why) = (Carry::Live, RecallReason::Moved);
+                Decision::MoveBegin { group, epoch, to: B, incarnation, carry, why }
+            }
+            _ => Decision::Recall { group, epoch, to, why: RecallReason::Moved },
+        },
+        other => other,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_a_host_owns_is_found_as_by_a_look_through_all_groups(
+        decisions in proptest::collection::vec((any_decision(), "web|db|mail"), 1..120),
+    ) {
+        let mut book = Book::default();
+        for (decision, name) in decisions {
+            let decision = aimed(&book.ledger, decision, &name);
+            book.decide(decision);
+            for host in [A, B] {
+                let mine = book.ledger.groups().filter(|(_, group)| group.owner == Some(host));
+                prop_assert!(mine.map(|(name, _)| name).eq(book.ledger.owned(host)));
+            }
+            for (_, row) in book.ledger.owners() {
+                let changed = row.groups.iter().map(|name| book.ledger.group(name).changed).max();
+                prop_assert!(changed.is_some_and(|changed| changed <= row.changed));
+            }
+            let free = book.ledger.groups().filter(|(_, group)| group.owner.is_none());
+            prop_assert!(free.map(|(name, _)| name).eq(book.ledger.free_groups()));
+        }
+        let snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+        let read: Ledger = postcard::from_bytes(&snapshot).expect("it is whole");
+        let rows = |ledger: &Ledger| ledger.owners().map(|(id, row)| (id, row.groups.clone())).collect::<Vec<_>>();
+        prop_assert_eq!(rows(&read), rows(&book.ledger), "it is the same when it is read again");
+        prop_assert_eq!(read.free_groups(), book.ledger.free_groups());
+    }
+}
+
 #[test]
 fn what_a_later_version_adds_at_the_end_is_passed_over() {
     let mut book = Book::default();
     book.admit(A, life(1, 1), 7);
     let mut snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
     snapshot.extend_from_slice(b"later");
-    let read: Ledger = postcard::from_bytes(&snapshot).expect("what is known of it is whole");
+    let read = Ledger::from_snapshot(&snapshot).expect("what is known of it is whole");
     assert_eq!(
         postcard::to_allocvec(&read).expect("it can"),
         postcard::to_allocvec(&book.ledger).expect("it can")
     );
+}
+
+#[test]
+fn a_snapshot_of_version_1_holds_no_applications() {
+    let mut book = book();
+    let parts = (&book.ledger.hosts, &book.ledger.groups, &book.ledger.asked, &book.ledger.arming);
+    let snapshot = postcard::to_allocvec(&parts).expect("it can be encoded");
+    assert_eq!(Ledger::from_snapshot(&snapshot), Some(book.ledger.clone()));
+    let whole = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+    assert!(whole.starts_with(&snapshot) && whole.len() > snapshot.len());
+    assert_eq!(Ledger::from_snapshot(&snapshot[..snapshot.len() - 1]), None, "a torn one is none");
+    let inside = Decision::AssignInside {
+        group: "app".to_owned(),
+        epoch: 0,
+        to: A,
+        incarnation: life(1, 1),
+        inside: "web".to_owned(),
+        inside_epoch: 1,
+    };
+    assert_eq!(book.decide(inside), Effect::Done);
+    assert_eq!(book.ledger.target("app"), Some(HostId::of_vm("web")));
+    assert_eq!(book.recall(1), Effect::Done);
+    assert_eq!(book.release(1, book.web().changed), Effect::Done);
+    assert_eq!(
+        (book.ledger.target("app"), book.ledger.group("app").last),
+        (None, Some(HostId::of_vm("web")))
+    );
+    assert_eq!(book.ledger.apps_in("web").count(), 0);
 }
 
 #[test]
