@@ -261,7 +261,7 @@ impl World {
     }
 
     /// Whether some application may need a VM: it is not online somewhere else, at rest.
-    pub(super) fn is_needed(&self, vm_group: &str, ledger: &Ledger) -> bool {
+    pub fn is_needed(&self, vm_group: &str, ledger: &Ledger) -> bool {
         let target = Target::Vm(vm_group.to_owned());
         self.applications().filter(|(_, app)| app.targets.contains(&target)).any(|(group, app)| {
             let record = ledger.group(group);
