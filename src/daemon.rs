@@ -444,6 +444,7 @@ impl Daemon {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Keeper(output) => self.keep(output),
+                Output::Watched { .. } => {}
                 Output::Write(write) => self.ledger.write(write),
                 Output::Answer { request, answer } => {
                     let reply = match answer {

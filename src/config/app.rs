@@ -165,7 +165,7 @@ pub(super) fn check(hosts: &[ReadHost], groups: &mut [ReadGroup], mistakes: &mut
             }
             let act: &[String] = match target {
                 Target::Host(name) => match roles.get(name.as_str()) {
-                    Some(Role::Application | Role::Hypervisor) => core::slice::from_ref(name),
+                    Some(Role::Application | Role::Hypervisor | Role::Watched) => core::slice::from_ref(name),
                     Some(Role::Witness) => {
                         let message =
                             format!("'on' names '{name}', which is a witness and runs nothing: leave it out");

@@ -136,12 +136,14 @@ fn votes(hosts: &mut [ReadHost], mistakes: &mut Mistakes<'_>) {
         read.host.votes = read.host.role == Role::Witness || said == Some(true);
     }
     let mut voting = hosts.iter().filter(|read| read.host.votes).count();
-    let able = hosts.iter().filter(|read| read.votes.is_none_or(|votes| votes.value)).count();
+    let may = |read: &ReadHost| read.host.role != Role::Watched && read.votes.is_none_or(|votes| votes.value);
+    let able = hosts.iter().filter(|read| may(read)).count();
     let wanted = match able.min(MAX_VOTERS) {
         2 => 2,
         able => able.saturating_sub(1) / 2 * 2 + able.min(1),
     };
-    for read in hosts.iter_mut().filter(|read| read.votes.is_none()) {
+    let silent = hosts.iter_mut().filter(|read| read.votes.is_none() && read.host.role != Role::Watched);
+    for read in silent {
         if !read.host.votes && voting < wanted {
             read.host.votes = true;
             voting += 1;
@@ -180,6 +182,9 @@ fn addresses(hosts: &[ReadHost], mistakes: &mut Mistakes<'_>) {
             }
         }
         if hosts.len() < 2 {
+            continue;
+        }
+        if host.role == Role::Watched {
             continue;
         }
         if host.addresses.is_empty() {
@@ -285,7 +290,7 @@ fn chosen(on: &[Placed<String>], roles: &BTreeMap<&str, Role>, mistakes: &mut Mi
     for name in on {
         match roles.get(name.value.as_str()) {
             Some(Role::Hypervisor) => {}
-            Some(Role::Application) => mistakes.note(
+            Some(Role::Application | Role::Watched) => mistakes.note(
                 name.at,
                 format!("'on' names '{}', which runs applications and no VM: leave it out", name.value),
             ),

@@ -98,6 +98,8 @@ fn host(before: &Host, after: &Host) -> Vec<&'static str> {
         reserve_mib => "reserve_mib",
         libvirt_remote => "libvirt_remote",
         on_shutdown => "on_shutdown",
+        key => "key",
+        silence => "silence",
     )
 }
 

@@ -4,7 +4,7 @@ use super::fields::{Fields, Mistakes, Placed, a, quote};
 use super::{
     FENCE, FenceAgent, FenceLevel, HOST, Host, MAX_ADDRESSES, MAX_FENCE_AGENTS, MAX_FENCE_LEVEL,
     MAX_FENCE_OPTIONS, MAX_FENCE_RETRIES, MAX_FENCE_TEXT, MAX_FENCE_TIME, MAX_RESERVE_MIB, MAX_URI,
-    OnShutdown, Role, address, cluster,
+    MIN_WATCHED_SILENCE, OnShutdown, Role, address, cluster,
 };
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -35,7 +35,12 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
     let libvirt = read_libvirt(&mut host);
     let role = host.choice(
         "role",
-        &[("hypervisor", Role::Hypervisor), ("application", Role::Application), ("witness", Role::Witness)],
+        &[
+            ("hypervisor", Role::Hypervisor),
+            ("application", Role::Application),
+            ("witness", Role::Witness),
+            ("watched", Role::Watched),
+        ],
         Role::Hypervisor,
     );
     let addresses = read_addresses(&mut host);
@@ -80,6 +85,20 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
             }
         }
     }
+    let key = host.text("key", "key = \"/etc/roost/db3.key\"").and_then(|given| host.path("key", given));
+    let silence = host.span("silence", MIN_WATCHED_SILENCE, Duration::from_secs(10));
+    if role == Role::Watched {
+        watched(&mut host, key.is_some(), &fence);
+    } else {
+        for key in ["key", "silence"] {
+            if let Some((_, span)) = host.value(key) {
+                let message = format!(
+                    "'{key}' is about a host without roostd: leave it out, or write role = \"watched\""
+                );
+                host.mistakes.note(span.start, message);
+            }
+        }
+    }
     let address_at = host.place("address");
     let name = name?;
     Some(ReadHost {
@@ -100,8 +119,41 @@ pub(super) fn read(table: &DeTable<'_>, at: usize, mistakes: &mut Mistakes<'_>) 
             fence,
             reserve_mib,
             on_shutdown: OnShutdown::Move, // said when the cluster is known
+            key,
+            silence,
         },
     })
+}
+
+/// A machine without roostd: nothing but its roost-guest and its fence agents is known of it.
+fn watched(host: &mut Fields<'_, '_, '_>, has_key: bool, fence: &[FenceLevel]) {
+    let about = [
+        "libvirt",
+        "address",
+        "votes",
+        "watchdog",
+        "trust_watchdog",
+        "reserve_mib",
+        "libvirt_remote",
+        "on_shutdown",
+    ];
+    for key in about {
+        if let Some((_, span)) = host.value(key) {
+            let message = format!(
+                "'{key}' is about a host with roostd, and a watched one has none: leave it out, or leave 'role' out"
+            );
+            host.mistakes.note(span.start, message);
+        }
+    }
+    if !has_key && host.value("key").is_none() {
+        host.missing("key", "a file with a key of its own, by which its roost-guest and the cluster know each other, as in key = \"/etc/roost/db3.key\"");
+    }
+    if fence.is_empty() && host.value("fence").is_none() {
+        host.missing(
+            "fence",
+            "[[host.fence]], for nothing else can tell that a machine without roostd runs nothing",
+        );
+    }
 }
 
 fn read_libvirt(host: &mut Fields<'_, '_, '_>) -> String {

@@ -77,6 +77,8 @@ pub const MAX_MISTAKES: usize = 20;
 /// The least `silence`: two beats and their way. A guest that speaks once a second would else be judged by one lost
 /// wakeup.
 pub const MIN_SILENCE: Duration = Duration::from_secs(2);
+/// The least `silence` of a host that is watched: after another host has begun to lead, its controller has to find that one.
+pub const MIN_WATCHED_SILENCE: Duration = Duration::from_secs(5);
 /// The longest `move_timeout`: the memory of the largest VMs takes hours on slow networks.
 pub const MAX_MOVE_TIME: Duration = Duration::from_secs(24 * 3600);
 /// The least of the other waits that end in action: shorter ones would be over before libvirt has answered.
@@ -224,6 +226,10 @@ pub struct Host {
     pub libvirt_remote: String,
     /// What becomes of its groups when it is shut down.
     pub on_shutdown: OnShutdown,
+    /// The file with the key that its roost-guest and the cluster know each other by, if it is watched.
+    pub key: Option<PathBuf>,
+    /// How long its roost-guest may say nothing before it is evicted, if it is watched. At least [`MIN_WATCHED_SILENCE`].
+    pub silence: Duration,
 }
 
 /// What a host is for.
@@ -235,6 +241,8 @@ pub enum Role {
     Application,
     /// It votes, and runs nothing.
     Witness,
+    /// It runs applications and no roostd: the leader watches its roost-guest over TCP.
+    Watched,
 }
 
 /// Agents that must all succeed, as for a machine with two power supplies.
@@ -548,6 +556,8 @@ const HOST: Section = Section {
         "reserve_mib",
         "libvirt_remote",
         "on_shutdown",
+        "key",
+        "silence",
         "fence",
     ],
 };

@@ -18,12 +18,11 @@ impl Engine {
             any = true;
             match output {
                 raft::Output::Send { to, message, when } => {
-                    let mail = self.mail.entry(to).or_default();
-                    let queue = match when {
-                        raft::When::Now => &mut mail.now,
-                        raft::When::Beat => &mut mail.later,
+                    let mail = match when {
+                        raft::When::Now => &mut self.mail.now,
+                        raft::When::Beat => &mut self.mail.later,
                     };
-                    queue.push(Message::Raft(message));
+                    mail.entry(to).or_default().push(Message::Raft(message));
                 }
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
@@ -72,8 +71,6 @@ impl Engine {
                 let only = rights::only_group(&entry.decision)
                     .filter(|group| self.ledger.apps_in(group).next().is_none());
                 let effect = self.ledger.apply(index, &entry);
-                let alone = only.is_some() || rights::only_group(&entry.decision).is_none();
-                self.look_at_owned(Some(&entry.decision).filter(|_| alone));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
@@ -82,7 +79,7 @@ impl Engine {
                 if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
                     self.armed = Some(self.awake);
                 }
-                if only.is_none_or(|group| self.keeper.keeps(group)) {
+                if only.is_none_or(|group| self.keeper.keeps(group) || self.is_watched_for(group)) {
                     self.changed.ledger = Flag::Unseen;
                 }
                 self.rests |= entry.asked.is_none() && effect != Effect::Done;
@@ -114,7 +111,6 @@ impl Engine {
         let armed = self.ledger.arming().changed;
         self.ledger = Ledger::from_snapshot(&snapshot.data)
             .expect("the ledger's snapshot cannot be read: install the roostd that the others run");
-        self.look_at_owned(None);
         if self.ledger.arming().changed != armed {
             self.armed = Some(self.awake);
         }
@@ -134,6 +130,7 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             (false, true) => {
+                self.changed.ledger = Flag::Unseen; // whom it watched it lets go
                 self.next_ticket = self.leader.take().map_or(self.next_ticket, |leader| leader.next_ticket());
             }
             (true, true) | (false, false) => {}

@@ -84,6 +84,13 @@ pub enum Input {
     Watchdog(WatchdogInput),
     /// The host is about to be shut down: its groups are to go elsewhere.
     Leave,
+    /// From the link of the controller of a machine that is watched. It is authentic.
+    Watched {
+        /// The machine's name.
+        host: String,
+        /// What.
+        input: GuestInput,
+    },
     /// The minute of the week by local time, from Monday, 00:00, has begun. Of use where the configuration has hours for
     /// failbacks, and needed there with each minute.
     Minute(u16),
@@ -142,6 +149,13 @@ pub enum Destination {
 pub enum Output {
     /// About this host's own groups.
     Keeper(keeper::Output),
+    /// For the controller of a machine that is watched: [`keeper::Output::Say`] or [`keeper::Output::Drop`].
+    Watched {
+        /// The machine's name.
+        host: String,
+        /// What.
+        output: keeper::Output,
+    },
     /// Send this; what is lost is sent again by whoever needs it.
     Send {
         /// To whom.

@@ -34,6 +34,7 @@ mod tell;
 mod tests;
 mod versions;
 pub mod watchdog;
+mod watched;
 
 use crate::config::{Config, OnQuorumLoss};
 use answers::Purpose;
@@ -98,13 +99,13 @@ enum Stay {
     Gone,
 }
 
-/// Messages for one host that wait to be sent.
+/// Messages that wait to be sent, by host. After most inputs there are few, however many hosts wait for the beat.
 #[derive(Debug, Default)]
 struct Mail {
     /// At the end of this input.
-    now: Vec<Message>,
+    now: BTreeMap<HostId, Vec<Message>>,
     /// With the next beat.
-    later: Vec<Message>,
+    later: BTreeMap<HostId, Vec<Message>>,
 }
 
 /// The host's decisions.
@@ -116,6 +117,8 @@ pub struct Engine {
     config: Arc<Config>,
     /// The hosts that the configuration names.
     names: BTreeMap<HostId, String>,
+    /// Those of them that are to vote.
+    named_voters: BTreeSet<HostId>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -141,8 +144,6 @@ pub struct Engine {
     consult: Consult<Purpose>,
     stand: Stand,
     lease: Lease,
-    /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
-    owned: BTreeSet<String>,
     hands: Hands,
     /// When this host applied the newest arming, if it did in this life.
     armed: Option<Instant>,
@@ -158,7 +159,7 @@ pub struct Engine {
     /// Something changed that rights, reports or the leader depend on.
     changed: Changed,
     contact: Contact,
-    mail: BTreeMap<HostId, Mail>,
+    mail: Mail,
     next_beat: Instant,
     awake: Instant,
     told_leader: Option<HostId>,
@@ -168,6 +169,10 @@ pub struct Engine {
     asked: BTreeMap<HostId, (Term, Asked)>,
     /// What other hosts asked for last and is not done, and why.
     declined: BTreeMap<HostId, (Asked, String)>,
+    /// The machines of the configuration that run no roostd.
+    watched: BTreeSet<HostId>,
+    /// Those that this leader speaks with.
+    watches: BTreeMap<HostId, watched::Watch>,
     /// The minute of the week, if anybody told it.
     minute: Option<u16>,
     /// Moves that are under way, by group.
@@ -230,6 +235,7 @@ impl Engine {
             incarnation,
             machine,
             names: names(&config),
+            named_voters: named_voters(&config),
             on_quorum_loss: config.cluster.on_quorum_loss,
             told_file: config.number,
             config,
@@ -252,7 +258,6 @@ impl Engine {
             consult: Consult::new(incarnation.start),
             stand: Stand::Waiting,
             lease: Lease::Out,
-            owned: BTreeSet::new(),
             hands,
             armed: None,
             opens_watchdog: false,
@@ -260,7 +265,7 @@ impl Engine {
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
             contact: Contact::Few,
-            mail: BTreeMap::new(),
+            mail: Mail::default(),
             next_beat: now + first_beat,
             awake: now,
             told_leader: None,
@@ -268,6 +273,8 @@ impl Engine {
             complaints: BTreeSet::new(),
             asked: BTreeMap::new(),
             declined: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            watches: BTreeMap::new(),
             minute: None,
             travels: BTreeMap::new(),
             known: versions::Known::default(),
@@ -276,6 +283,7 @@ impl Engine {
             out: VecDeque::new(),
             jitter,
         };
+        engine.reload_watches(now);
         engine.settle(now);
         engine
     }
@@ -286,7 +294,12 @@ impl Engine {
         taken.cluster.timing = self.config.cluster.timing;
         self.config = Arc::new(taken);
         self.names = names(config);
+        self.named_voters = named_voters(config);
         self.keeper.reload(config, now);
+        self.reload_watches(now);
+        if let Some(leader) = &mut self.leader {
+            leader.reloaded();
+        }
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
     }
@@ -307,8 +320,8 @@ impl Engine {
     }
 
     /// The groups that the ledger, as far as it is applied here, gives to this host, by name.
-    pub const fn owned(&self) -> &BTreeSet<String> {
-        &self.owned
+    pub fn owned(&self) -> &BTreeSet<String> {
+        self.ledger.owned(self.me)
     }
 
     /// Consensus, to look at.
@@ -388,6 +401,7 @@ impl Engine {
                 self.changed.leader = Flag::Unseen;
             }
             Input::Watchdog(state) => self.watchdog_says(state),
+            Input::Watched { host, input } => self.watched_says(now, &host, input),
             Input::Minute(minute) => {
                 self.minute = Some(minute);
                 self.changed.leader = Flag::Unseen;
@@ -409,6 +423,7 @@ impl Engine {
             self.keeper.handle_timeout(now);
             self.changed.keeper = Flag::Unseen;
         }
+        self.time_for_watches(now);
         if now >= self.next_beat {
             self.beat(now);
         }
@@ -434,6 +449,7 @@ impl Engine {
             self.desk.deadline(self.awake),
             self.consult.deadline(),
             self.hands_deadline(),
+            self.watch_deadline(),
             lease,
             leader,
         ]
@@ -514,7 +530,8 @@ impl Engine {
         call: impl FnOnce(&mut Leader, &leader::View<'_>) -> T,
     ) -> Option<T> {
         let here = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
-        let learners: BTreeSet<HostId> = self.names.keys().copied().chain(here.map(|(id, _)| id)).collect();
+        let learners = self.names.keys().copied().chain(here.map(|(id, _)| id));
+        let learners: BTreeSet<HostId> = learners.filter(|id| !self.watched.contains(id)).collect();
         let caught_up = learners.iter().copied().filter(|host| self.raft.caught_up(*host)).collect();
         self.raft.set_learners(learners);
         let mut leader = self.leader.take()?;
@@ -540,6 +557,7 @@ impl Engine {
             voters: &self.voters,
             voters_since: self.voters_since,
             caught_up,
+            watched: &self.watched,
             minute: self.minute,
         }
     }
@@ -622,7 +640,7 @@ impl Engine {
             }
             Some(leader) => {
                 let messages = self.reporter.messages(term);
-                self.mail.entry(leader).or_default().now.extend(messages);
+                self.mail.now.entry(leader).or_default().extend(messages);
             }
             None => {}
         }
@@ -692,4 +710,8 @@ impl Engine {
 
 fn names(config: &Config) -> BTreeMap<HostId, String> {
     config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.clone())).collect()
+}
+
+fn named_voters(config: &Config) -> BTreeSet<HostId> {
+    config.voters().map(|host| HostId::of(&host.name)).collect()
 }

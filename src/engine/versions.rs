@@ -39,7 +39,7 @@ impl Engine {
     pub(super) fn lacking(&self, since: u16) -> Option<HostId> {
         let members = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
         let hosts = self.voters.keys().copied().chain(members.map(|(host, _)| host));
-        self.known.lacking(since, hosts.filter(|host| *host != self.me))
+        self.known.lacking(since, hosts.filter(|host| *host != self.me && !self.watched.contains(host)))
     }
 }
 

@@ -79,7 +79,7 @@ impl Leader {
             return Some((view.incarnation, view.own?));
         }
         let peer = view.member.peer(id)?;
-        let here = view.member.silence(view.now, id).age < view.config.cluster.timing.suspect_after;
+        let here = view.member.silence(view.now, id).age < view.suspect_after(id);
         if !here || peer.state == Life::Leaving {
             return None;
         }
@@ -170,13 +170,13 @@ impl Leader {
         if view.ledger.is_disarmed() {
             return; // its silence is nobody's business
         }
-        let timing = &view.config.cluster.timing;
+        let (suspect_after, evict_after) = (view.suspect_after(id), view.evict_after(id));
         let absence = self.absence(view, id, admitted.incarnation);
-        if absence.age < timing.suspect_after {
-            self.wake(view.now + (timing.suspect_after - absence.age));
+        if absence.age < suspect_after {
+            self.wake(view.now + (suspect_after - absence.age));
             return;
         }
-        let limit = if absence.never { COLD_START_GRACE.max(timing.evict_after) } else { timing.evict_after };
+        let limit = if absence.never { COLD_START_GRACE.max(evict_after) } else { evict_after };
         if self.is_off(view, host, id, admitted.incarnation, acts) || absence.age >= limit {
             let how = if absence.age >= limit { "" } else { ", and has no power" };
             let text =
@@ -222,7 +222,7 @@ impl Leader {
             .member
             .peer(id)
             .is_some_and(|peer| peer.state == Life::Leaving && peer.life == Some(admitted.incarnation));
-        if leaving && !view.ledger.owns_any(id) {
+        if leaving && view.ledger.owned(id).is_empty() {
             acts.push(Act::Decide(Decision::Leave { host: id, incarnation: admitted.incarnation }));
         }
     }
@@ -231,6 +231,13 @@ impl Leader {
     fn absence(&self, view: &View<'_>, host: HostId, life: Incarnation) -> Absence {
         if view.contact == Contact::Few {
             return Absence { age: Duration::ZERO, never: false };
+        }
+        if view.watched.contains(&host) {
+            // This leader alone hears it, and not before it led.
+            let silence = view.member.silence(view.now, host);
+            let judged = view.armed.map_or(self.since, |at| at.max(self.since));
+            let age = silence.age.min(view.now.since(judged));
+            return Absence { age, never: silence.life.is_none() };
         }
         let both_go_on = rival_until(view, host).is_some();
         let fresh = view.config.cluster.timing.beat * EVIDENCE_BEATS;
@@ -409,8 +416,7 @@ impl Leader {
                 if view.ledger.is_disarmed() {
                     return;
                 }
-                if self.absence(view, id, admitted.incarnation).age >= view.config.cluster.timing.evict_after
-                {
+                if self.absence(view, id, admitted.incarnation).age >= view.evict_after(id) {
                     acts.push(Act::Decide(Decision::Evict { host: id, incarnation: admitted.incarnation }));
                 }
             }

@@ -13,6 +13,7 @@ pub mod moves;
 pub mod placement;
 pub mod rehearse;
 pub mod reports;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use roost_proto::cluster::raft::{Index, Voters};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
 use roost_proto::control::{EventKind, Level, MoveMethod};
 use roost_proto::time::Instant;
+use rounds::Rounds;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a voter says of whom it does not hear counts for so many beats: after that it would have said it again.
@@ -64,6 +66,8 @@ pub struct View<'a> {
     pub voters_since: Index,
     /// Voters-to-be that have all of the log.
     pub caught_up: &'a BTreeSet<HostId>,
+    /// Machines that run no roostd, and that this host alone hears, while it leads.
+    pub watched: &'a BTreeSet<HostId>,
     /// The minute of the week here, by local time, from Monday, 00:00; none when nobody has told it.
     pub minute: Option<u16>,
 }
@@ -77,8 +81,27 @@ impl View<'_> {
         }
         let silence = self.member.silence(self.now, host);
         silence.life == Some(member.incarnation)
-            && silence.age < self.config.cluster.timing.suspect_after
+            && silence.age < self.suspect_after(host)
             && self.member.peer(host).is_some_and(|peer| peer.state != roost_proto::cluster::Life::Leaving)
+    }
+
+    /// How long a host may be silent before it is suspect.
+    pub fn suspect_after(&self, host: HostId) -> Duration {
+        match self.silence_of(host) {
+            Some(silence) => silence / 2,
+            None => self.config.cluster.timing.suspect_after,
+        }
+    }
+
+    /// How long a host may be silent before it is evicted, whatever is known of its power.
+    pub fn evict_after(&self, host: HostId) -> Duration {
+        self.silence_of(host).unwrap_or(self.config.cluster.timing.evict_after)
+    }
+
+    /// How long a machine that is watched may be silent.
+    fn silence_of(&self, host: HostId) -> Option<Duration> {
+        let watched = self.watched.contains(&host).then(|| self.config.host_by_id(host));
+        watched.flatten().map(|host| host.silence)
     }
 
     /// Whether a host that is here may start anything yet.
@@ -132,6 +155,7 @@ struct Waiting {
 pub struct Leader {
     since: Instant,
     reports: Reports,
+    rounds: Rounds,
     evidence: BTreeMap<HostId, BTreeMap<HostId, Evidence>>,
     /// When voters last answered lives that were evicted, in this leader's time.
     last_answers: BTreeMap<(HostId, Incarnation), BTreeMap<HostId, Instant>>,
@@ -176,6 +200,7 @@ impl Leader {
         Self {
             since: now,
             reports: Reports::default(),
+            rounds: Rounds::default(),
             evidence: BTreeMap::new(),
             last_answers: BTreeMap::new(),
             fencing: BTreeMap::new(),

@@ -149,6 +149,18 @@ impl Member {
         }
     }
 
+    /// The controller of a machine that is watched said something, in that life of the machine. It keeps no ledger, and so
+    /// lacks nothing of it.
+    pub fn watched(&mut self, now: Instant, host: HostId, life: Incarnation) {
+        let peer = self.peers.entry(host).or_default();
+        if peer.life != Some(life) {
+            *peer = Peer { life: Some(life), since: now, ..Peer::default() };
+        }
+        peer.heard = Some(now);
+        peer.confirmed = Some(now);
+        peer.applied = u64::MAX;
+    }
+
     /// A host says who it is.
     pub fn hello(&mut self, from: HostId, hello: Hello) {
         if let Some(peer) = self.peers.get_mut(&from) {

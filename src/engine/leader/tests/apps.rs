@@ -121,7 +121,11 @@ fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     office.well("db");
     office.settle();
     assert_eq!((office.place(), office.owner("s")), (C, "nobody"));
-    office.lose_primary();
+    let incarnation = office.lives[&id(C)];
+    office.apply(Decision::Evict { host: id(C), incarnation });
+    office.settle();
+    assert_eq!((office.place(), office.owner("s")), (C, A), "it boots while the primary is fenced");
+    office.apply(Decision::Fenced { host: id(C), incarnation, by: FencedBy::Agent });
     office.settle();
     assert_eq!((office.place(), office.owner("s")), ("nowhere", A), "the VM comes first");
     let why = office.leader.waiting("db").expect("it waits");

@@ -54,6 +54,7 @@ struct Office {
     lives: BTreeMap<HostId, Incarnation>,
     reports: BTreeMap<HostId, u64>,
     armed: Option<Instant>,
+    watched: BTreeSet<HostId>,
     /// Every act since the test last looked, but for decisions.
     acts: Vec<Act>,
     decided: Vec<Decision>,
@@ -77,6 +78,7 @@ impl Office {
             lives: BTreeMap::new(),
             reports: BTreeMap::new(),
             armed: None,
+            watched: BTreeSet::new(),
             acts: Vec::new(),
             decided: Vec::new(),
             config,
@@ -172,6 +174,7 @@ impl Office {
         let own = self.hello(A, Running::Nothing);
         let view = View {
             minute: None,
+            watched: &self.watched,
             now: self.now,
             me: id(A),
             incarnation: self.lives[&id(A)],
@@ -191,7 +194,11 @@ impl Office {
 
     /// One decision of the leader, and what it decides is applied.
     fn step(&mut self) -> usize {
-        let acts = self.with_leader(Leader::step);
+        let acts = self.with_leader(|leader, view| {
+            let acts = leader.step(view);
+            assert_eq!(leader.overlooked(view), None, "it is to be looked at");
+            acts
+        });
         let mut decided = 0;
         for act in acts {
             match act {
