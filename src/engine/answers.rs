@@ -448,7 +448,7 @@ pub(super) fn overall(status: &Status) -> Health {
     });
     let own = if status.warnings.is_empty() { Health::Healthy } else { Health::Degraded };
     let libvirt = match status.libvirt {
-        LibvirtStatus::Connected => Health::Healthy,
+        LibvirtStatus::Connected | LibvirtStatus::Unused => Health::Healthy,
         LibvirtStatus::Lost { .. } => Health::Degraded,
     };
     let quorum = match status.quorum.as_ref().map(|quorum| quorum.state) {

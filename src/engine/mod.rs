@@ -374,7 +374,8 @@ impl Engine {
             }
             Input::Guest { group, input } => {
                 self.keeper.handle(now, keeper::Input::Guest { group: group.clone(), input });
-                if self.keeper.report(now, &group).as_ref() != self.reported(&group) {
+                let mut about = core::iter::once(group.as_str()).chain(self.keeper.apps_in(&group));
+                if about.any(|group| self.keeper.report(now, group).as_ref() != self.reported(group)) {
                     self.changed.keeper = Flag::Unseen; // mostly it only beats
                 }
             }
@@ -606,6 +607,7 @@ impl Engine {
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
+                    || self.keeper.is_app(&report.group) // whether it could be here
                     || !matches!(report.state, GroupState::Down | GroupState::Unknown)
                     || self.reporter.tells_of(&report.group);
                 if matters {

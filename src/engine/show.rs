@@ -107,6 +107,9 @@ impl Engine {
             apps: Vec::new(),
             recoveries: Recoveries::default(),
             dangers: Vec::new(),
+            target: None,
+            home: None,
+            targets: Vec::new(),
         }
     }
 
