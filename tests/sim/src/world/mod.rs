@@ -36,7 +36,7 @@ use roost::engine::watchdog::{WatchdogInput, WatchdogOrder};
 use roost::engine::{Engine, Input, Output, Start, keeper};
 use roost::store::Store;
 use roost_proto::cluster::raft::{Index, StorageId, Voters};
-use roost_proto::cluster::{Datagram, HostId, Incarnation, LedgerId};
+use roost_proto::cluster::{DATAGRAM_VERSIONS, Datagram, HostId, Incarnation, LedgerId};
 use roost_proto::state::Saved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -280,8 +280,11 @@ impl World {
         if incarnation.start < *newest {
             return;
         }
-        *newest = incarnation.start;
+        let new = core::mem::replace(newest, incarnation.start) != incarnation.start;
         let from = self.hosts[from].id;
+        if new {
+            self.tell(to, Input::Knows { host: from, newest: DATAGRAM_VERSIONS.newest });
+        }
         self.tell(to, Input::Datagram { from, incarnation, datagram: *datagram });
     }
 
