@@ -244,7 +244,10 @@ impl Play<'_> {
             Application::Fault => {}
             Application::AlwaysFaults(on) => {
                 world.natures_of(&name, on.as_ref(), |it| it.faulty = true);
-                world.application_fails(&name);
+                let at = world.executing(&name);
+                if at.iter().any(|seat| on.as_ref().is_none_or(|on| world.target_of(seat) == *on)) {
+                    world.application_fails(&name);
+                }
             }
             Application::Refuses(on) => world.natures_of(&name, on.as_ref(), |it| it.refuses = true),
             Application::Unready(on) => world.natures_of(&name, on.as_ref(), |it| it.unready = true),
