@@ -279,7 +279,11 @@ fn demanded(
         judged = by_preference(view, reports, plan.get(), group, app);
     }
     let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
-    let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
+    // A VM that is up may have a guest that boots still.
+    let settles = |(target, able): &(&Target, Able)| {
+        matches!((target, able), (_, Able::Starting(_)) | (Target::Vm(_), Able::Settling(_)))
+    };
+    let starting = || judged.iter().find(|judged| settles(judged));
     let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
     if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
         vms.push(vm);

@@ -115,6 +115,21 @@ fn it_starts_at_home_and_goes_into_the_warm_vm_when_home_is_lost_and_fenced() {
 }
 
 #[test]
+fn a_cold_standby_stays_on_while_its_guest_boots() {
+    let mut office = world("standby = \"cold\"", "");
+    office.settle();
+    office.well("db");
+    office.lose_primary();
+    office.settle();
+    let host = office.owner("s");
+    office.tell(host, "db", GroupState::Unknown, 0, 0);
+    office.well("s");
+    office.settle();
+    assert_eq!(office.ledger.group("s").recalled, None);
+    assert_eq!(office.place(), "nowhere");
+}
+
+#[test]
 fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     let mut office = world("standby = \"cold\"", "");
     office.settle();
