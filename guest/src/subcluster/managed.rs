@@ -283,6 +283,7 @@ impl Group {
         }
         self.set_goal(turn, Goal::Offline);
         turn.desk.log(format!("group '{}' is offline", turn.plan.name));
+        self.pursue(turn); // it may be wanted again by now
     }
 
     /// The way down failed, at `what`.
