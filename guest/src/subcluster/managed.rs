@@ -177,7 +177,7 @@ impl Group {
         if let Some(managed) = &mut self.managed {
             managed.obeys = None;
             managed.next = None;
-            self.stale = true;
+            self.told = Some(self.report(turn.plan, turn.now)); // by the snapshot that follows
         }
     }
 

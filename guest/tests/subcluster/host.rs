@@ -215,38 +215,31 @@ impl Host {
         let before = core::mem::take(&mut self.groups);
         for plan in new.groups.iter().filter(|plan| plan.managed.is_some()) {
             let old = old.groups.iter().find(|old| old.name == plan.name);
-            let mut group = match (before.get(&plan.name), old) {
-                (Some(group), _) => group.clone(),
+            let group = match (before.get(&plan.name), old) {
+                (Some(group), Some(old)) => group.carried(old),
                 (None, Some(_)) => Managed::running(),
-                (None, None) => Managed::default(),
+                (_, None) => Managed::default(),
             };
-            // It may be up or down by now without the command that it has from here on.
-            let had = |hook: Hook| {
-                let managed = old.and_then(|old| old.managed.as_ref());
-                managed.is_some_and(|managed| !managed.command(hook).is_empty())
-            };
-            let is_up = group.wanted == Wanted::Online;
-            group.is_prepared |= is_up && !had(Hook::BeforeOnline);
-            group.is_used &= is_up || had(Hook::AfterOffline);
             self.groups.insert(plan.name.clone(), group);
         }
     }
 
-    /// A controller starts anew with what was kept.
-    pub fn crash(&mut self, now: Instant, config: &Config, kept: &Runtime) {
+    /// A controller starts anew with what was kept, and perhaps with a new configuration.
+    pub fn crash(&mut self, now: Instant, old: &Config, new: &Config, kept: &Runtime) {
         self.meet();
         self.heard = now;
         self.strays.clear();
         let before = core::mem::take(&mut self.groups);
-        for plan in config.groups.iter().filter(|plan| plan.managed.is_some()) {
+        for plan in new.groups.iter().filter(|plan| plan.managed.is_some()) {
             let kept = kept.groups.iter().find(|kept| kept.name == plan.name);
             let group = match kept.map(|kept| &kept.managed) {
                 None => Managed::default(),
                 Some(None) => Managed::running(),
                 Some(Some(kept)) => {
-                    let group = before[&plan.name].clone();
+                    let group = &before[&plan.name];
                     assert_eq!((kept.wanted, kept.epoch), (group.wanted, group.epoch), "told, and not kept");
-                    group
+                    let old = old.groups.iter().find(|old| old.name == plan.name);
+                    group.carried(old.expect("what was kept was configured"))
                 }
             };
             self.groups.insert(plan.name.clone(), group);
@@ -260,6 +253,17 @@ impl Host {
 }
 
 impl Managed {
+    /// The same under another plan than `old`: it may be up or down by now without the command that it has from here on.
+    fn carried(&self, old: &Group) -> Self {
+        let had = |hook: Hook| old.managed.as_ref().is_some_and(|managed| !managed.command(hook).is_empty());
+        let is_up = self.wanted == Wanted::Online;
+        Self {
+            is_prepared: self.is_prepared || (is_up && !had(Hook::BeforeOnline)),
+            is_used: self.is_used && (is_up || had(Hook::AfterOffline)),
+            ..self.clone()
+        }
+    }
+
     /// One that ran before it was managed.
     fn running() -> Self {
         Self { wanted: Wanted::Online, is_prepared: true, is_used: true, ..Self::default() }

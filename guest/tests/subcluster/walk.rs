@@ -791,6 +791,7 @@ impl Shell {
                 self.live(flight.key);
             }
         }
+        let old = Arc::clone(&self.config);
         if let Some(next) = self.next.take() {
             self.config = next;
         }
@@ -811,7 +812,7 @@ impl Shell {
         self.frozen.retain(|name| names.contains(name.as_str()));
         self.faulted.retain(|name| names.contains(name.as_str()));
         self.kept.groups.retain(|group| names.contains(group.name.as_str()));
-        self.host.crash(self.now, &self.config, &self.kept);
+        self.host.crash(self.now, &old, &self.config, &self.kept);
         let seed = self.random.draw();
         self.machine = SubCluster::new(Arc::clone(&self.config), &self.kept, seed, self.now);
         self.forget_lost_faults();
