@@ -15,6 +15,7 @@ pub mod rehearse;
 pub mod reports;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};

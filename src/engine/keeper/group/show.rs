@@ -26,6 +26,11 @@ impl Group {
             recoveries: ladder::count(&self.config.recovery, &self.saved, now),
             dangers: self.dangers.clone(),
             moving: None,
+            target: None,
+            home: None,
+            targets: Vec::new(),
+            preparing: None,
+            standby: false,
         }
     }
 
