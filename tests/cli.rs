@@ -1189,7 +1189,7 @@ fn a_bad_configuration_is_refused_with_file_and_line() {
     assert_eq!(
         err,
         format!(
-            "{at}:5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"\n{at}:7: unknown key 'wm' (did you mean 'vm'?)\n"
+            "{at}:5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"; or, of an application, app = \"postgres\"\n{at}:7: unknown key 'wm' (did you mean 'vm'?)\n"
         )
     );
     let (exit, _, err) = check(&folder.0.join("none.toml"));
