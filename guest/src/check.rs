@@ -1,6 +1,6 @@
 //! `roost-guest check`: whether the configuration is good, and whether what it names is there.
 
-use crate::config::{Config, Kind, Resource};
+use crate::config::{Config, Hook, Kind, Resource};
 use crate::kinds::ocf;
 use crate::load::load;
 use crate::spawn::{Identity, SpawnError};
@@ -39,6 +39,12 @@ fn count(number: usize, what: &str) -> String {
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for group in &config.groups {
+        let hooks =
+            group.managed.iter().flat_map(|managed| Hook::ALL.map(|hook| (hook, managed.command(hook))));
+        for (hook, command) in hooks {
+            let missing = command.first().and_then(|path| program(Path::new(path)));
+            warnings.extend(missing.map(|what| format!("{}/{}: {what}", group.name, hook.key())));
+        }
         for resource in &group.resources {
             let place = format!("{}/{}", group.name, resource.name);
             warnings.extend(missing(resource).into_iter().map(|what| format!("{place}: {what}")));

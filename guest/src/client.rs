@@ -4,7 +4,7 @@ use core::fmt::Write;
 use core::time::Duration;
 use roost_proto::exit::Exit;
 use roost_proto::frame::{Decoder, encode};
-use roost_proto::link::{GroupReport, GroupState, ResourceState};
+use roost_proto::link::{GroupReport, GroupState, ManagedReport, ResourceState, Wanted};
 use roost_proto::local::{LinkStatus, Reply, Request};
 use roost_proto::text::printable;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -62,7 +62,7 @@ fn converse(path: &Path, request: &Request) -> Result<Vec<Reply>, Trouble> {
     let mut piece = [0; 4096];
     loop {
         while let Some(reply) = decoder.next::<Reply>().map_err(|error| garbled(&error))? {
-            let is_last = !matches!(reply, Reply::Group(_));
+            let is_last = !matches!(reply, Reply::Group(_) | Reply::Managed { .. });
             replies.push(reply);
             if is_last {
                 return Ok(replies);
@@ -78,14 +78,22 @@ fn converse(path: &Path, request: &Request) -> Result<Vec<Reply>, Trouble> {
 fn show(replies: Vec<Reply>) -> Exit {
     let mut text = String::new();
     let mut exit = Exit::Ok;
-    let width =
-        replies.iter().map(|reply| if let Reply::Group(group) = reply { group.name.len() } else { 0 });
+    let width = replies.iter().map(|reply| match reply {
+        Reply::Group(group) | Reply::Managed { report: ManagedReport { report: group, .. }, .. } => {
+            group.name.len()
+        }
+        Reply::End(_) | Reply::Done | Reply::Refused { .. } => 0,
+    });
     let width = width.max().unwrap_or(0).max("link".len());
     for reply in replies {
         match reply {
             Reply::Group(group) => {
-                exit = exit.max(condition(&group));
-                show_group(&mut text, &group, width);
+                exit = exit.max(condition(&group, Wanted::Online));
+                show_group(&mut text, &group, width, "");
+            }
+            Reply::Managed { report, heard_ms } => {
+                exit = exit.max(condition(&report.report, report.wanted));
+                show_group(&mut text, &report.report, width, &managed_words(&report, heard_ms));
             }
             Reply::End(link) => line(&mut text, "link", width, &link_words(&link)),
             Reply::Done => {}
@@ -104,12 +112,25 @@ fn show(replies: Vec<Reply>) -> Exit {
     exit
 }
 
-fn condition(group: &GroupReport) -> Exit {
-    match group.state {
-        GroupState::Online => Exit::Ok,
-        GroupState::Faulted(_) => Exit::Broken,
+fn condition(group: &GroupReport, wanted: Wanted) -> Exit {
+    match (&group.state, wanted) {
+        (GroupState::Online, Wanted::Online) | (GroupState::Offline, Wanted::Offline) => Exit::Ok,
+        (GroupState::Faulted(_), _) => Exit::Broken,
         _ => Exit::Degraded,
     }
+}
+
+/// What the host wants of a group, and whether it is there.
+fn managed_words(managed: &ManagedReport, heard_ms: Option<u64>) -> String {
+    let wanted = match managed.wanted {
+        Wanted::Online => "online",
+        Wanted::Offline => "offline",
+    };
+    let heard = heard_ms.map_or_else(
+        || "host not heard yet".to_owned(),
+        |ms| format!("host heard {}.{} s ago", ms / 1000, ms % 1000 / 100),
+    );
+    format!("managed: wanted {wanted}, epoch {}, {heard}", managed.epoch)
 }
 
 fn line(text: &mut String, name: &str, width: usize, words: &str) {
@@ -127,7 +148,7 @@ fn link_words(link: &LinkStatus) -> String {
     }
 }
 
-fn show_group(text: &mut String, group: &GroupReport, width: usize) {
+fn show_group(text: &mut String, group: &GroupReport, width: usize, managed: &str) {
     let frozen = if group.frozen { " (frozen: watched, not touched)" } else { "" };
     let state = match &group.state {
         GroupState::Offline => "offline".to_owned(),
@@ -141,8 +162,15 @@ fn show_group(text: &mut String, group: &GroupReport, width: usize) {
         }
     };
     line(text, &group.name, width, &format!("{state}{frozen}"));
+    if !managed.is_empty() {
+        line(text, "", width, managed);
+    }
     for resource in &group.resources {
-        if resource.state != ResourceState::Running || resource.restarts > 0 {
+        let is_as_wanted = match group.state {
+            GroupState::Offline => resource.state == ResourceState::Stopped,
+            _ => resource.state == ResourceState::Running,
+        };
+        if !is_as_wanted || resource.restarts > 0 {
             let restarts = match resource.restarts {
                 0 => String::new(),
                 1 => ", restarted once of late".to_owned(),

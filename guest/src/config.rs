@@ -61,8 +61,70 @@ pub struct Group {
     pub restarts: u32,
     /// The window that `restarts` counts in.
     pub window: Duration,
+    /// How it obeys its host, if that orders it online and offline; else it is kept running always.
+    pub managed: Option<Managed>,
     /// Its resources, in starting order: each stands after all that it needs.
     pub resources: Vec<Resource>,
+}
+
+/// What belongs to a group that its host orders online and offline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    /// What becomes of it when its host is not heard any more.
+    pub on_lost_host: OnLostHost,
+    /// Run before anything is started, after an order to go online; empty if there is nothing to run.
+    pub before_online: Vec<String>,
+    /// Run when everything is stopped; empty if there is nothing to run.
+    pub after_offline: Vec<String>,
+    /// Exits 0 when it could be brought online here; empty if it always could.
+    pub ready: Vec<String>,
+    /// The longest that each of these commands may take.
+    pub hook_timeout: Duration,
+}
+
+/// What a managed group does when its host was not heard for as long as the host's last order allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLostHost {
+    /// It goes offline: somebody else may run it.
+    Stop,
+    /// It goes on: whatever it works on admits one at a time, by itself.
+    Keep,
+}
+
+/// The commands of a managed group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// Before it goes online.
+    BeforeOnline,
+    /// After it went offline.
+    AfterOffline,
+    /// Whether it could go online.
+    Ready,
+}
+
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::BeforeOnline, Self::AfterOffline, Self::Ready];
+
+    /// Its key; a fault names it so.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::BeforeOnline => "before_online",
+            Self::AfterOffline => "after_offline",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+impl Managed {
+    /// The command of `hook`; empty if there is none.
+    pub fn command(&self, hook: Hook) -> &[String] {
+        match hook {
+            Hook::BeforeOnline => &self.before_online,
+            Hook::AfterOffline => &self.after_offline,
+            Hook::Ready => &self.ready,
+        }
+    }
 }
 
 /// A resource.
@@ -197,9 +259,10 @@ impl Kind {
 }
 
 impl Group {
-    /// Whether it has a resource called `name`.
+    /// Whether a fault can be that of `name`: one of its resources, or one of its commands.
     pub fn has(&self, name: &str) -> bool {
-        self.resources.iter().any(|resource| resource.name == name)
+        let is_hook = self.managed.is_some() && Hook::ALL.iter().any(|hook| hook.key() == name);
+        is_hook || self.resources.iter().any(|resource| resource.name == name)
     }
 }
 
@@ -228,7 +291,21 @@ pub const KEYS: [Section; 4 + KINDS.len()] = [
 
 const FILE: Section = Section { header: "", keys: &["controller", "group"] };
 const CONTROLLER: Section = Section { header: "[controller]", keys: &["link"] };
-const GROUP: Section = Section { header: "[[group]]", keys: &["name", "restarts", "window", "resource"] };
+const GROUP: Section = Section {
+    header: "[[group]]",
+    keys: &[
+        "name",
+        "restarts",
+        "window",
+        "managed",
+        "on_lost_host",
+        "before_online",
+        "after_offline",
+        "ready",
+        "hook_timeout",
+        "resource",
+    ],
+};
 const RESOURCE: Section = Section {
     header: "[[group.resource]]",
     keys: &[

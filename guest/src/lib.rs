@@ -37,12 +37,6 @@ use log::{Level, Log};
 use roost_proto::exit::Exit;
 use std::ffi::OsString;
 
-impl link::wire::Reports for subcluster::SubCluster {
-    fn reports(&self) -> Vec<roost_proto::link::GroupReport> {
-        self.reports()
-    }
-}
-
 /// Does what the command line says.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Exit {
     let args = match args::parse(args) {

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 use roost_guest::config::{
-    Config, ConfigError, Group, Http, KEYS, Kind, Link, MAX_ARGUMENTS, MAX_FILE, MAX_MISTAKES, MAX_TEXT,
-    MAX_VARIABLES, Output, Process, Resource, parse,
+    Config, ConfigError, Group, Hook, Http, KEYS, Kind, Link, MAX_ARGUMENTS, MAX_FILE, MAX_MISTAKES,
+    MAX_TEXT, MAX_VARIABLES, Managed, OnLostHost, Output, Process, Resource, parse,
 };
 use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES};
 use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
@@ -83,7 +83,8 @@ parameters = { ip = "192.0.2.10" }
 "#;
     let config = good(text);
     assert_eq!(config.link, Link::Unix(PathBuf::from("/run/roost/guest.sock")));
-    let Group { name, restarts, window, resources } = &config.groups[0];
+    let Group { name, restarts, window, managed, resources } = &config.groups[0];
+    assert_eq!(*managed, None);
     assert_eq!((name.as_str(), *restarts, *window), ("site", 2, seconds(7200)));
     let names: Vec<&str> = resources.iter().map(|resource| resource.name.as_str()).collect();
     assert_eq!(names, ["data", "address", "web"], "each after what it needs");
@@ -157,6 +158,60 @@ fn what_is_left_out_has_its_default() {
         }
     );
     assert_eq!(good(""), Config { link: Link::Vsock, groups: Vec::new() });
+}
+
+#[test]
+fn a_managed_group_is_read() {
+    let managed = |keys: &str| {
+        let text = process("").replacen("name =", &format!("managed = true\n{keys}\nname ="), 1);
+        good(&text).groups.remove(0).managed.expect("it is managed")
+    };
+    let plain = Managed {
+        on_lost_host: OnLostHost::Stop,
+        before_online: vec![],
+        after_offline: vec![],
+        ready: vec![],
+        hook_timeout: seconds(60),
+    };
+    assert_eq!(managed(""), plain);
+    let keys = "on_lost_host = \"keep\"\nbefore_online = [\"/sbin/promote\", \"now\"]\n\
+                after_offline = [\"/sbin/demote\"]\nready = [\"/sbin/lag\"]\nhook_timeout = \"5m\"";
+    let full = managed(keys);
+    assert_eq!((full.on_lost_host, full.hook_timeout), (OnLostHost::Keep, seconds(300)));
+    let words = Hook::ALL.map(|hook| full.command(hook).join(" "));
+    assert_eq!(words, ["/sbin/promote now", "/sbin/demote", "/sbin/lag"]);
+    let off = process("").replacen("name =", "managed = false\nname =", 1);
+    assert_eq!(good(&off).groups[0].managed, None);
+}
+
+#[test]
+fn mistakes_in_the_keys_of_a_managed_group() {
+    let with = |keys: &str| bad(&process("").replacen("name =", &format!("{keys}\nname ="), 1));
+    for (keys, message) in [
+        ("managed = \"yes\"", "'managed' holds a text: write managed = true"),
+        (
+            "managed = true\non_lost_host = \"die\"",
+            "'on_lost_host' is 'die': write on_lost_host = \"stop\" or \"keep\"",
+        ),
+        ("managed = true\nready = []", "'ready' is empty: write the program's path and its arguments"),
+        (
+            "managed = true\nbefore_online = [\"promote\"]",
+            "'before_online' names 'promote', which is not absolute",
+        ),
+        ("managed = true\nhook_timeout = \"1ms\"", "'hook_timeout' is 1ms: write \"100ms\" or more"),
+        (
+            "ready = [\"/bin/true\"]",
+            "'ready' belongs to a group that its host orders online and offline: write managed = true beside it",
+        ),
+        ("managed = false\nhook_timeout = \"1m\"", "'hook_timeout' belongs to a group that its host orders"),
+    ] {
+        let told = with(keys);
+        assert!(told.contains(message), "{keys}: {told}");
+    }
+    let alone = format!("[controller]\nlink = \"none\"\n{}", process(""));
+    let told = bad(&alone.replacen("name =", "managed = true\nname =", 1));
+    assert!(told.contains("nobody could order it online"), "{told}");
+    assert!(told.starts_with("line 4: "), "{told}");
 }
 
 #[test]

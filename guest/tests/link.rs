@@ -4,7 +4,10 @@ mod common;
 
 use common::{Bed, LONG, kill, service};
 use roost_proto::frame::{Decoder, encode};
-use roost_proto::link::{GroupReport, GroupState, GuestMessage, HostMessage, LINK_VERSIONS, MAGIC, Versions};
+use roost_proto::link::{
+    Cause, Circumstances, GroupReport, GroupState, GuestMessage, HostMessage, LINK_VERSIONS, MAGIC,
+    ManagedReport, Order, Readiness, Versions, Wanted,
+};
 use roost_proto::local::LinkStatus;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -243,4 +246,254 @@ fn a_host_that_comes_later_is_found_and_a_reload_tells_all_anew() {
     };
     assert_eq!(groups, 2);
     guest.hear_state("second", |state| *state == GroupState::Online);
+}
+
+/// A managed group of one process; its commands write what they were given to the file `hooks`.
+fn managed(bed: &Bed, keys: &str) -> String {
+    let note = "$ROOST_GROUP $ROOST_TARGET $ROOST_PREVIOUS $ROOST_REASON $ROOST_EPOCH >> DIR/hooks";
+    for hook in ["before", "after"] {
+        bed.script(hook, &format!("echo {hook} {note}"));
+    }
+    format!(
+        "[controller]\nlink = \"unix:DIR/host.sock\"\n[[group]]\nname = \"site\"\nmanaged = true\n\
+         before_online = [\"DIR/before\"]\nafter_offline = [\"DIR/after\"]\n{keys}\n{}",
+        service("web", "")
+    )
+}
+
+impl Host {
+    /// Welcomes in the newest version; returns the only group.
+    fn welcome_managed(&self) -> (Guest, ManagedReport) {
+        let mut guest = self.accept();
+        assert!(matches!(guest.hear(), GuestMessage::Hello(_)));
+        let version = LINK_VERSIONS.newest;
+        guest.say(&HostMessage::Welcome { version, host: "hv1".to_owned(), group: "web".to_owned() });
+        assert_eq!(guest.hear(), GuestMessage::Snapshot { groups: 1 });
+        let GuestMessage::Managed(report) = guest.hear() else { panic!("it is managed") };
+        (guest, report)
+    }
+}
+
+impl Guest {
+    fn order(&mut self, number: u32, epoch: u64, wanted: Wanted, lease: Duration) {
+        let reason = if wanted == Wanted::Online { Cause::Failover } else { Cause::Switchover };
+        self.say(&HostMessage::Order(Order {
+            group: "site".to_owned(),
+            number,
+            epoch,
+            wanted,
+            lease_ms: u32::try_from(lease.as_millis()).expect("short"),
+            circumstances: circumstances(reason),
+        }));
+    }
+
+    /// Waits until the managed group is told to be so.
+    fn hear_managed(&mut self, is: impl Fn(&ManagedReport) -> bool) -> ManagedReport {
+        let until = Instant::now() + LONG;
+        while Instant::now() < until {
+            match self.hear() {
+                GuestMessage::Managed(report) if is(&report) => return report,
+                GuestMessage::Beat => self.say(&HostMessage::Beat),
+                _ => {}
+            }
+        }
+        panic!("it was not told so");
+    }
+}
+
+fn circumstances(reason: Cause) -> Circumstances {
+    Circumstances { target: "vm:db1-standby".to_owned(), previous: "db1".to_owned(), reason }
+}
+
+fn is_confirmed(report: &ManagedReport, number: u32) -> bool {
+    report.obeys == Some(number)
+        && report.wanted == Wanted::Offline
+        && report.report.state == GroupState::Offline
+}
+
+fn is_online(report: &ManagedReport) -> bool {
+    report.report.state == GroupState::Online
+}
+
+fn hooks(bed: &Bed) -> String {
+    std::fs::read_to_string(bed.path("hooks")).unwrap_or_default()
+}
+
+#[test]
+fn a_managed_group_goes_where_its_host_orders_it() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    bed.run(&managed(&bed, ""));
+    let (mut guest, report) = host.welcome_managed();
+    assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Offline, 0, None));
+    if report.report.state != GroupState::Offline {
+        guest.hear_managed(|report| report.report.state == GroupState::Offline);
+    }
+
+    guest.order(1, 7, Wanted::Online, LONG);
+    let report = guest.hear_managed(is_online);
+    assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Online, 7, Some(1)));
+    assert_eq!(hooks(&bed), "before site vm:db1-standby db1 failover 7\n");
+    let web = bed.await_pid("web.pid");
+    kill(web, libc::SIGKILL);
+    guest.hear_managed(|report| report.report.state == GroupState::Recovering);
+    guest.hear_managed(is_online);
+    let web = bed.await_other_pid("web.pid", web);
+
+    guest.order(2, 6, Wanted::Offline, LONG);
+    let report = guest.hear_managed(|_| true);
+    assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Online, 7, Some(1)), "it is refused");
+    assert!(is_online(&report));
+
+    let output = bed.command(&["status"]).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("managed: wanted online, epoch 7, host heard 0."), "{text}");
+    assert_eq!(output.status.code(), Some(0), "{text}");
+
+    guest.order(3, 8, Wanted::Offline, LONG);
+    guest.hear_managed(|report| is_confirmed(report, 3));
+    assert!(!common::is_alive(web));
+    assert!(hooks(&bed).ends_with("after site vm:db1-standby db1 switchover 8\n"), "{}", hooks(&bed));
+    assert_eq!(bed.command(&["status"]).status().expect("it runs").code(), Some(0), "it is as wanted");
+}
+
+#[test]
+fn orders_outlive_the_controller() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    bed.run(&managed(&bed, ""));
+    let (mut guest, _) = host.welcome_managed();
+    guest.order(1, 7, Wanted::Online, LONG);
+    guest.hear_managed(is_online);
+    let web = bed.await_pid("web.pid");
+    bed.end(libc::SIGKILL);
+    drop(guest);
+    bed.start();
+    let (mut guest, report) = host.welcome_managed();
+    assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Online, 7, None));
+    guest.order(1, 7, Wanted::Online, LONG);
+    guest.hear_managed(|report| is_online(report) && report.obeys == Some(1));
+    assert_eq!(bed.await_pid("web.pid"), web, "it is adopted");
+    assert!(common::is_alive(web));
+    assert_eq!(hooks(&bed).lines().count(), 1, "it ran already");
+
+    guest.order(2, 6, Wanted::Offline, LONG);
+    assert_eq!(guest.hear_managed(|_| true).epoch, 7);
+    guest.order(3, 9, Wanted::Offline, LONG);
+    guest.hear_managed(|report| is_confirmed(report, 3));
+    bed.end(libc::SIGKILL);
+    drop(guest);
+    bed.start();
+    let (mut guest, report) = host.welcome_managed();
+    assert_eq!((report.wanted, report.epoch), (Wanted::Offline, 9));
+    guest.order(1, 8, Wanted::Online, LONG);
+    let report = guest.hear_managed(|report| report.report.state == GroupState::Offline);
+    assert_eq!((report.wanted, report.epoch), (Wanted::Offline, 9), "it is refused");
+    assert!(!common::is_alive(web));
+}
+
+#[test]
+fn a_host_that_falls_silent_loses_its_groups_in_time() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    bed.run(&managed(&bed, ""));
+    let (mut guest, _) = host.welcome_managed();
+    let lease = Duration::from_secs(2);
+    guest.order(1, 7, Wanted::Online, lease);
+    guest.hear_managed(is_online);
+    let web = bed.await_pid("web.pid");
+    let begin = Instant::now();
+    while begin.elapsed() < lease * 2 {
+        assert!(matches!(guest.hear(), GuestMessage::Beat));
+        guest.say(&HostMessage::Beat);
+    }
+    assert!(common::is_alive(web), "any word renews the lease");
+    let heard = Instant::now();
+    loop {
+        if let GuestMessage::Managed(report) = guest.hear()
+            && report.report.state == GroupState::Offline
+        {
+            assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Offline, 7, None));
+            break;
+        }
+    }
+    assert!(heard.elapsed() >= lease - Duration::from_millis(200), "{:?}", heard.elapsed());
+    assert!(!common::is_alive(web));
+    assert!(hooks(&bed).ends_with("after site vm:db1-standby db1 lease 7\n"), "{}", hooks(&bed));
+}
+
+#[test]
+fn commands_are_judged_by_their_end_and_their_time() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    let text = managed(&bed, "ready = [\"DIR/ready\"]\nhook_timeout = \"500ms\"");
+    bed.script("ready", "echo $ROOST_REASON >> DIR/asked; echo first; cat DIR/why; test ! -s DIR/why");
+    bed.script("before", "echo $$ > DIR/before.pid; test -e DIR/quick || sleep 1000");
+    std::fs::write(bed.path("why"), "it lags by 7 s\n").expect("written");
+    bed.run(&text);
+    let (mut guest, _) = host.welcome_managed();
+    let ask = |guest: &mut Guest, number| {
+        let circumstances = circumstances(Cause::Failback);
+        guest.say(&HostMessage::AskReady { group: "site".to_owned(), number, circumstances });
+        loop {
+            if let GuestMessage::Ready { number: answered, readiness, .. } = guest.hear() {
+                assert_eq!(answered, number);
+                return readiness;
+            }
+        }
+    };
+    assert_eq!(ask(&mut guest, 1), Readiness::NotReady { reason: "it lags by 7 s".to_owned() });
+    std::fs::write(bed.path("why"), "").expect("written");
+    assert_eq!(ask(&mut guest, 2), Readiness::Ready);
+    assert_eq!(std::fs::read_to_string(bed.path("asked")).expect("it was asked"), "failback\nfailback\n");
+
+    guest.order(1, 1, Wanted::Online, LONG);
+    let report = guest.hear_managed(|report| matches!(report.report.state, GroupState::Faulted(_)));
+    let GroupState::Faulted(fault) = report.report.state else { unreachable!("it was just seen") };
+    assert_eq!(fault.resource, "before_online");
+    assert_eq!(fault.reason, "it took longer than 500ms and was killed");
+    let pid = bed.await_pid("before.pid");
+    bed.await_true("it is killed", |_| !common::is_alive(pid));
+    std::fs::write(bed.path("quick"), "").expect("written");
+    guest.order(2, 1, Wanted::Online, LONG);
+    guest.hear_managed(is_online);
+}
+
+#[test]
+fn a_controller_killed_in_a_command_waits_for_it_and_runs_it_again() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    let text = managed(&bed, "");
+    let waits =
+        "echo begin >> DIR/hooks; echo $$ > DIR/before.pid; while ! test -e DIR/go; do sleep 0.05; done";
+    bed.script("before", waits);
+    bed.run(&text);
+    let (mut guest, _) = host.welcome_managed();
+    guest.order(1, 1, Wanted::Online, LONG);
+    bed.await_pid("before.pid");
+    bed.end(libc::SIGKILL);
+    drop(guest);
+    bed.start();
+    let (mut guest, report) = host.welcome_managed();
+    assert_eq!((report.wanted, report.epoch), (Wanted::Online, 1));
+    bed.await_true("it waits", |bed| bed.log().contains("before_online: waiting for the end of process"));
+    assert_eq!(hooks(&bed), "begin\n");
+    std::fs::write(bed.path("go"), "").expect("written");
+    if !is_online(&report) {
+        guest.hear_managed(is_online);
+    }
+    assert_eq!(hooks(&bed), "begin\nbegin\n");
+}
+
+#[test]
+fn a_host_of_the_first_version_sees_a_managed_group_as_any_other() {
+    let mut bed = Bed::new();
+    let host = Host::listen(&bed);
+    bed.run(&managed(&bed, ""));
+    let (mut guest, snapshot) = host.welcome();
+    if snapshot[0].state != GroupState::Offline {
+        guest.hear_state("site", |state| *state == GroupState::Offline);
+    }
+    guest.order(1, 1, Wanted::Online, LONG);
+    guest.hear_end(); // it knows of no orders
 }

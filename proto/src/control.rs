@@ -322,6 +322,8 @@ pub enum LibvirtStatus {
         /// Why.
         reason: String,
     },
+    /// This host runs no VMs, and does not ask it.
+    Unused,
 }
 
 /// The state of one group.

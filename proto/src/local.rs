@@ -1,7 +1,7 @@
 //! What `roost-guest status|freeze|thaw` and the running controller say to each other over its Unix socket, and what the
 //! controller keeps in its run directory so that, restarted, it adopts what runs. Both ends are the same binary.
 
-use crate::link::{Fault, GroupReport};
+use crate::link::{Circumstances, Fault, GroupReport, ManagedReport, Wanted};
 use crate::retry::Attempts;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub enum Request {
     },
 }
 
-/// What the controller answers: any number of `Group`s, then one of the others.
+/// What the controller answers: any number of `Group`s and `Managed`s, then one of the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// A group as it is now.
@@ -35,6 +35,13 @@ pub enum Reply {
     Refused {
         /// Why, and what to do.
         reason: String,
+    },
+    /// A managed group as it is now.
+    Managed {
+        /// How it is, and what its host wants.
+        report: ManagedReport,
+        /// How long ago the host said anything, in milliseconds; nothing if it did not in this life of the controller.
+        heard_ms: Option<u64>,
     },
 }
 
@@ -58,7 +65,7 @@ pub enum LinkStatus {
 }
 
 /// The version of [`Runtime`]; a file of another version is not read, and what runs is then found by monitoring.
-pub const RUNTIME_VERSION: u16 = 1;
+pub const RUNTIME_VERSION: u16 = 2;
 
 /// The controller's runtime state. Written whole, to a temporary name, and renamed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,8 +91,38 @@ pub struct GroupRuntime {
     pub fault: Option<Fault>,
     /// Whole-group restarts.
     pub restarts: Attempts,
+    /// What its host ordered, if it is managed.
+    pub managed: Option<ManagedRuntime>,
     /// Its resources.
     pub resources: Vec<ResourceRuntime>,
+}
+
+/// What the host ordered of a managed group, and how far that came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedRuntime {
+    /// What is wanted of it.
+    pub wanted: Wanted,
+    /// The greatest epoch of an order; 0 if there was none.
+    pub epoch: u64,
+    /// How long it may go on without its host, in milliseconds; nothing before the first order.
+    pub lease_ms: Option<u32>,
+    /// In what circumstances it was ordered about last.
+    pub circumstances: Circumstances,
+    /// Where it is on its way.
+    pub progress: Progress,
+}
+
+/// Where a managed group is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Progress {
+    /// Offline, and its `after_offline` command has nothing left to do.
+    Offline,
+    /// To go online; its `before_online` command has not succeeded yet.
+    Preparing,
+    /// Kept running.
+    Online,
+    /// On its way down; its `after_offline` command has not succeeded yet.
+    Leaving,
 }
 
 /// One resource's part.

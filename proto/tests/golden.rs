@@ -7,11 +7,12 @@
 use proptest::prelude::*;
 use roost_proto::frame::{Decoder, FrameError, MAX_PAYLOAD, encode};
 use roost_proto::link::{
-    Exit, Fault, GroupReport, GroupState, GuestMessage, Hello, HostMessage, MAX_DETAIL, MAX_OUTPUT,
-    MAX_REASON, MAX_RESOURCES, ResourceReport, ResourceState, Versions,
+    Cause, Circumstances, Exit, Fault, GroupReport, GroupState, GuestMessage, Hello, HostMessage, MAX_DETAIL,
+    MAX_OUTPUT, MAX_REASON, MAX_RESOURCES, ManagedReport, ResourceReport, ResourceState, Versions, Wanted,
 };
 use roost_proto::local::{
-    GroupRuntime, LinkStatus, ProcessId, RUNTIME_VERSION, Reply, Request, ResourceRuntime, Runtime,
+    GroupRuntime, LinkStatus, ManagedRuntime, ProcessId, Progress, RUNTIME_VERSION, Reply, Request,
+    ResourceRuntime, Runtime,
 };
 use roost_proto::retry::Attempts;
 use roost_proto::text::clip;
@@ -41,13 +42,15 @@ fn what_is_asked_and_answered_on_the_controllers_socket() {
     frozen(&Request::Thaw { group: "site".into() }, "0600020473697465");
     let report =
         GroupReport { name: "g".into(), state: GroupState::Online, frozen: false, resources: Vec::new() };
-    frozen(&Reply::Group(report), "0600000167020000");
+    frozen(&Reply::Group(report.clone()), "0600000167020000");
     frozen(&Reply::End(LinkStatus::None), "02000100");
     let up = LinkStatus::Up { host: "hv1".into(), group: "web".into() };
     frozen(&Reply::End(up), "0a0001010368763103776562");
     frozen(&Reply::End(LinkStatus::Down { reason: "x".into() }), "040001020178");
     frozen(&Reply::Done, "010002");
     frozen(&Reply::Refused { reason: "no".into() }, "040003026e6f");
+    let report = ManagedReport { report, wanted: Wanted::Online, epoch: 300, obeys: None };
+    frozen(&Reply::Managed { report, heard_ms: Some(300) }, "0d0004016702000001ac020001ac02");
 }
 
 #[test]
@@ -68,6 +71,17 @@ fn what_the_controller_keeps() {
                 output: "o".into(),
             }),
             restarts: attempts.clone(),
+            managed: Some(ManagedRuntime {
+                wanted: Wanted::Online,
+                epoch: 300,
+                lease_ms: Some(30_000),
+                circumstances: Circumstances {
+                    target: "vm:s".into(),
+                    previous: "db1".into(),
+                    reason: Cause::Failover,
+                },
+                progress: Progress::Leaving,
+            }),
             resources: vec![
                 ResourceRuntime {
                     name: "web".into(),
@@ -81,8 +95,8 @@ fn what_the_controller_keeps() {
     };
     frozen(
         &runtime,
-        "430001070707070707070707070707070707070201047369746501010377656201720212016f01ac020203776562ef9bafcdf8acd1910101\
-         ce49ac0201ac02026462000000",
+        "560002070707070707070707070707070707070201047369746501010377656201720212\
+         016f01ac020101ac0201b0ea0104766d3a730364623101030203776562ef9bafcdf8acd1910101ce49ac0201ac02026462000000",
     );
 }
 

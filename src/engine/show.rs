@@ -46,9 +46,8 @@ impl Engine {
                 self.show_target(config, group);
             }
         }
-        let owned = self.owned_by_host();
         let hosts = self.config.hosts.iter();
-        status.hosts = hosts.map(|host| self.host_status(now, &host.name, &owned)).collect();
+        status.hosts = hosts.map(|host| self.host_status(now, &host.name)).collect();
         if let Err(error) = &self.disk {
             status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
         }
@@ -83,15 +82,6 @@ impl Engine {
         let mut targets = group.app.iter().flat_map(|app| &app.targets);
         let known = targets.find(|known| known.id() == target);
         known.map_or_else(|| self.name(target), ToString::to_string)
-    }
-
-    /// How many groups are each host's.
-    pub(super) fn owned_by_host(&self) -> BTreeMap<HostId, u32> {
-        let mut owned: BTreeMap<HostId, u32> = BTreeMap::new();
-        for owner in self.ledger.groups().filter_map(|(_, group)| group.owner) {
-            *owned.entry(owner).or_default() += 1;
-        }
-        owned
     }
 
     /// The state of every group of the configuration, as far as this host knows: its own, and if it leads what the others
@@ -310,7 +300,7 @@ impl Engine {
         self.config.hosts.iter().map(|host| &host.name).filter(differs).cloned().collect()
     }
 
-    pub(super) fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
+    pub(super) fn host_status(&self, now: Instant, name: &str) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);
         let state = self.host_state(now, id, record);
@@ -340,7 +330,7 @@ impl Engine {
             leads: self.raft.leader() == Some(id),
             votes: self.is_voter(id),
             reason: reasons.join("; "),
-            groups: owned.get(&id).copied().unwrap_or_default(),
+            groups: u32::try_from(self.ledger.owned(id).len()).unwrap_or(u32::MAX),
         }
     }
 

@@ -186,6 +186,12 @@ impl<'t> Fields<'t> {
         }
     }
 
+    /// True or false; false when the key is not there.
+    pub(super) fn flag(&self, key: &str) -> Read<bool> {
+        let Some(value) = self.value(key) else { return Ok(false) };
+        value.value.as_bool().map_or_else(|| wrong_type(key, "true", &value), Ok)
+    }
+
     /// How often something may be tried.
     pub(super) fn tries(&self, key: &str, default: u32) -> Read<u32> {
         Ok(self.number(key, 0..=MAX_ATTEMPTS)?.unwrap_or(default))

@@ -128,7 +128,7 @@ fn stop_signal(fields: &Fields<'_>) -> Read<i32> {
 }
 
 /// A command: the absolute path of a program, and its arguments.
-fn command(key: &str, fields: &Fields<'_>) -> Read<Vec<String>> {
+pub(super) fn command(key: &str, fields: &Fields<'_>) -> Read<Vec<String>> {
     let words = fields.texts(key, "[\"/usr/sbin/nginx\", \"-g\", \"daemon off;\"]")?;
     if words.value.len() > MAX_ARGUMENTS {
         return words.wrong(format!("'{key}' has {} words, and may have {MAX_ARGUMENTS}", words.value.len()));

@@ -2,8 +2,8 @@
 
 use super::fields::{Fields, Mistakes, Placed, Read, absolute, quote};
 use super::{
-    CONTROLLER, Config, ConfigError, FILE, GROUP, Group, Link, MAX_FILE, MAX_SOCKET_PATH, RESOURCE, Resource,
-    kind, order, timing,
+    CONTROLLER, Config, ConfigError, FILE, GROUP, Group, Hook, Link, MAX_FILE, MAX_SOCKET_PATH, Managed,
+    OnLostHost, RESOURCE, Resource, kind, order, timing,
 };
 use core::time::Duration;
 use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES};
@@ -41,6 +41,14 @@ pub(super) fn read(text: &str) -> Result<Config, ConfigError> {
         let Some((name_at, group)) = self::group(&fields, &mut mistakes) else { continue };
         if groups.iter().any(|earlier| earlier.name == group.name) {
             mistakes.note(name_at, format!("two groups are called '{}': give each its own name", group.name));
+        }
+        if group.managed.is_some() && link == Some(Link::None) {
+            let message = format!(
+                "group '{}' is managed, and nobody could order it online: the link is \"none\"; write link = \
+                 \"unix:/run/roost/guest.sock\", or leave 'managed' out",
+                group.name
+            );
+            mistakes.note(fields.place(&["managed"]), message);
         }
         groups.push(group);
     }
@@ -96,21 +104,64 @@ fn group(fields: &Fields<'_>, mistakes: &mut Mistakes<'_>) -> Option<(usize, Gro
         let fields = Fields::new(table.value, table.at, RESOURCE.header);
         drafts.extend(resource(&fields, mistakes));
     }
-    let (name, restarts, window) = head?;
+    let (name_at, head) = head?;
     if drafts.len() < wanted {
         return None; // what needs a resource with a mistake is not itself mistaken
     }
-    let resources = mistakes.take(in_order(&name.value, drafts))?;
-    let group = Group { name: name.value, restarts, window, resources };
+    let resources = mistakes.take(in_order(&head.name, drafts))?;
+    let group = Group { resources, ..head };
     mistakes.take(timing::group(&group, fields))?;
-    Some((name.at, group))
+    Some((name_at, group))
 }
 
-fn group_head(fields: &Fields<'_>) -> Read<(Placed<String>, u32, Duration)> {
+/// A group without its resources, and the place of its name.
+fn group_head(fields: &Fields<'_>) -> Read<(usize, Group)> {
     let name = fields.name("\"site\"")?;
-    let restarts = fields.tries("restarts", 1)?;
-    let window = fields.span("window", Duration::from_secs(3600))?;
-    Ok((name, restarts, window))
+    let group = Group {
+        name: name.value,
+        restarts: fields.tries("restarts", 1)?,
+        window: fields.span("window", Duration::from_secs(3600))?,
+        managed: managed(fields)?,
+        resources: Vec::new(),
+    };
+    Ok((name.at, group))
+}
+
+/// What belongs to a managed group, if it is one.
+fn managed(fields: &Fields<'_>) -> Read<Option<Managed>> {
+    if !fields.flag("managed")? {
+        let keys = ["on_lost_host", "hook_timeout"].into_iter().chain(Hook::ALL.map(Hook::key));
+        for key in keys {
+            if let Some(value) = fields.value(key) {
+                return value.wrong(format!(
+                    "'{key}' belongs to a group that its host orders online and offline: write managed = true beside it, \
+                     or leave it out"
+                ));
+            }
+        }
+        return Ok(None);
+    }
+    let command = |hook: Hook| match fields.value(hook.key()) {
+        None => Ok(Vec::new()),
+        Some(_) => kind::command(hook.key(), fields),
+    };
+    Ok(Some(Managed {
+        on_lost_host: on_lost_host(fields)?,
+        before_online: command(Hook::BeforeOnline)?,
+        after_offline: command(Hook::AfterOffline)?,
+        ready: command(Hook::Ready)?,
+        hook_timeout: fields.span("hook_timeout", Duration::from_secs(60))?,
+    }))
+}
+
+fn on_lost_host(fields: &Fields<'_>) -> Read<OnLostHost> {
+    const EXAMPLE: &str = "\"stop\" or \"keep\"";
+    let Some(text) = fields.text("on_lost_host", EXAMPLE)? else { return Ok(OnLostHost::Stop) };
+    match text.value {
+        "stop" => Ok(OnLostHost::Stop),
+        "keep" => Ok(OnLostHost::Keep),
+        other => text.wrong(format!("'on_lost_host' is {}: write on_lost_host = {EXAMPLE}", quote(other))),
+    }
 }
 
 fn resource_tables<'t>(fields: &Fields<'t>) -> Read<Vec<Placed<&'t DeTable<'t>>>> {

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::control::Answer;
 use crate::log::Log;
 use crate::state::StateFile;
-use crate::subcluster::{Input, ResourceId, SubCluster};
+use crate::subcluster::{Input, Report, ResourceId, SubCluster};
 use roost_proto::local::{LinkStatus, ProcessId, Reply, Request};
 use roost_proto::text::{clip, nearest};
 use roost_proto::time::Instant;
@@ -26,7 +26,12 @@ impl Answer for Desk<'_> {
     fn answer(&mut self, request: Request) -> Vec<Reply> {
         match request {
             Request::Status => {
-                let groups = self.machine.reports().into_iter().map(Reply::Group);
+                let heard = self.machine.last_heard().map(|at| self.now.since(at).as_millis());
+                let heard_ms = heard.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+                let groups = self.machine.reports().into_iter().map(|report| match report {
+                    Report::Group(report) => Reply::Group(report),
+                    Report::Managed(report) => Reply::Managed { report, heard_ms },
+                });
                 let end = Reply::End(self.link.clone().unwrap_or(LinkStatus::None));
                 groups.chain([end]).collect()
             }

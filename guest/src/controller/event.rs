@@ -18,7 +18,12 @@ impl Controller {
         } else if self.wire.as_ref().is_some_and(|wire| wire.owns(key)) {
             if let Some(wire) = &mut self.wire {
                 wire.ready(self.now, interest);
+                if let Some(heard) = wire.heard() {
+                    self.machine.heard(heard);
+                }
             }
+        } else if let Some(op) = self.jobs.iter().find_map(|(&op, job)| job.owns(key).then_some(op)) {
+            self.job_ready(op, key, interest);
         } else if key == self.signals_key.key() {
             self.read_signals();
         } else if self.mounts.as_ref().is_some_and(|mounts| mounts.key() == key) {
@@ -119,7 +124,8 @@ impl Controller {
         debug_assert_eq!(self.role, Role::Init, "a service waits for its own children alone");
         while let Some((pid, status)) = sys::reap(-1) {
             let units = self.units.values_mut().flat_map(super::unit::Unit::children);
-            let mut children = units.chain(self.dying.iter_mut().map(crate::agent::Agent::child));
+            let jobs = self.jobs.values_mut().map(super::hook::Job::child);
+            let mut children = units.chain(jobs).chain(self.dying.iter_mut().map(crate::agent::Agent::child));
             if let Some(child) = children.find(|child| child.id().pid == pid) {
                 child.was_reaped(status);
             }

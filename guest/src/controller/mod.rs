@@ -5,6 +5,7 @@
 mod desk;
 mod ending;
 mod event;
+mod hook;
 mod operate;
 mod process;
 mod reload;
@@ -22,9 +23,10 @@ use crate::log::{Level, Log};
 use crate::reactor::{Interest, Key, Reactor, Watched};
 use crate::spawn::Origin;
 use crate::state::StateFile;
-use crate::subcluster::{Output, ResourceId, SubCluster};
+use crate::subcluster::{OpId, Output, Report, ResourceId, SubCluster};
 use core::time::Duration;
 use ending::Ending;
+use hook::Job;
 use nix::sys::signalfd::SignalFd;
 use roost_proto::exit::Exit;
 use roost_proto::link::Hello;
@@ -64,6 +66,8 @@ pub struct Controller {
     next: Option<Arc<Config>>,
     machine: SubCluster,
     units: BTreeMap<ResourceId, Unit>,
+    /// The commands of managed groups that are under way.
+    jobs: BTreeMap<OpId, Job>,
     /// Agents that were killed and are no longer waited for, until they are reaped.
     dying: Vec<Agent>,
     state: StateFile,
@@ -101,14 +105,22 @@ impl Controller {
     fn settle(&mut self) {
         loop {
             let batch = self.next_batch();
-            if batch.is_empty() {
-                break;
-            }
+            let is_idle = batch.is_empty();
             batch.into_iter().for_each(|output| self.carry_out(output));
+            if is_idle {
+                self.turn_wire(); // what the host orders comes by it
+                if !self.machine.has_output() {
+                    break;
+                }
+            }
         }
+        self.store();
+    }
+
+    /// Keeps what changed.
+    fn store(&mut self) {
         let processes = self.processes();
         self.state.store(&self.config, &processes, self.log);
-        self.turn_wire();
     }
 
     /// What the machine wants, up to a change of the configuration. The host is told first: it costs microseconds, and only so
@@ -117,12 +129,13 @@ impl Controller {
         let mut batch = Vec::new();
         while let Some(output) = self.machine.poll_output() {
             match output {
-                Output::Report(report) => {
+                Output::Report(report) => self.tell(report),
+                Output::Ready { group, number, readiness } => {
                     if let Some(wire) = &mut self.wire {
-                        wire.report(report);
+                        wire.answer(group, number, readiness);
                     }
-                    self.turn_wire();
                 }
+                Output::Persist(runtime) => self.state.keep(runtime),
                 Output::Switch => {
                     batch.push(output);
                     break;
@@ -133,21 +146,39 @@ impl Controller {
         batch
     }
 
+    /// Tells the host. What it may build upon, that a managed group is offline in an epoch, must outlast this controller before.
+    fn tell(&mut self, report: Report) {
+        if matches!(report, Report::Managed(_)) {
+            if let Some(runtime) = self.machine.kept() {
+                self.state.keep(runtime.clone());
+            }
+            self.store();
+        }
+        if let Some(wire) = &mut self.wire {
+            wire.report(report);
+            wire.flush(self.now, &self.reactor);
+        }
+    }
+
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Run { op, id, action, limit } => self.begin(op, id, action, limit),
             Output::Cancel { op } => self.cancel(op),
-            Output::Persist(runtime) => self.state.keep(runtime),
+            Output::Hook { op, group, hook, circumstances, epoch, limit } => {
+                self.begin_hook(op, group, hook, circumstances, epoch, limit);
+            }
             Output::Switch => self.switch(),
             Output::Log(text) => self.log.line(Level::Info, format_args!("{text}")),
-            Output::Report(_) => unreachable!("reports were sent before"),
+            Output::Report(_) | Output::Ready { .. } | Output::Persist(_) => {
+                unreachable!("they were seen to before")
+            }
         }
     }
 
     fn turn_wire(&mut self) {
         if let Some(wire) = &mut self.wire {
             let mut around =
-                Surroundings { reactor: &mut self.reactor, hello: &self.hello, reports: &self.machine };
+                Surroundings { reactor: &mut self.reactor, hello: &self.hello, groups: &mut self.machine };
             let log = self.log;
             wire.turn(self.now, &mut around, |text| log.line(Level::Info, format_args!("{text}")));
         }
@@ -161,7 +192,8 @@ impl Controller {
             self.control.as_ref().and_then(Control::poll_timeout),
             self.ending.as_ref().and_then(Ending::poll_timeout),
         ];
-        units.chain(others.into_iter().flatten()).min()
+        let jobs = self.jobs.values().map(|job| job.deadline);
+        units.chain(jobs).chain(others.into_iter().flatten()).min()
     }
 
     fn do_what_is_due(&mut self) {
@@ -173,6 +205,11 @@ impl Controller {
             .collect();
         for id in due {
             self.is_due(id);
+        }
+        let due: Vec<OpId> =
+            self.jobs.iter().filter(|(_, job)| job.deadline <= self.now).map(|(&op, _)| op).collect();
+        for op in due {
+            self.job_is_due(op);
         }
         if self.machine.poll_timeout().is_some_and(|due| due <= self.now) {
             self.machine.handle_timeout(self.now);

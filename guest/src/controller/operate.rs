@@ -288,8 +288,9 @@ impl Controller {
         let is_its = |work: &Work| work.order == Order::Machine(op);
         let id =
             self.units.iter().find(|(_, unit)| unit.work.as_ref().is_some_and(is_its)).map(|(&id, _)| id);
-        if let Some(id) = id {
-            self.drop_work(id);
+        match id {
+            Some(id) => self.drop_work(id),
+            None => self.drop_job(op),
         }
     }
 

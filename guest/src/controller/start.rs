@@ -86,6 +86,7 @@ impl Controller {
             next: None,
             machine,
             units: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             dying: Vec::new(),
             state,
             hello,

@@ -1,8 +1,9 @@
 //! When to connect, what to say when, and when to give a connection up. A pure machine.
 
 use core::time::Duration;
-use roost_proto::link::{BEAT, HostMessage};
+use roost_proto::link::{BEAT, Circumstances, HostMessage, LINK_VERSIONS, MAX_TARGET, ORDERS_SINCE, Order};
 use roost_proto::local::LinkStatus;
+use roost_proto::name::is_name;
 use roost_proto::retry::{Backoff, Jitter};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
@@ -53,7 +54,21 @@ pub enum Command {
     /// Send the greeting.
     Hello,
     /// Send a snapshot of all groups; from now on changes are wanted too.
-    Snapshot,
+    Snapshot {
+        /// The version of the link that both sides speak.
+        version: u16,
+    },
+    /// See to an order of the host.
+    Order(Order),
+    /// See to a question of the host: whether `group` could be brought online.
+    AskReady {
+        /// The group.
+        group: String,
+        /// What the answer names.
+        number: u32,
+        /// For the command's environment.
+        circumstances: Circumstances,
+    },
     /// Send a beat.
     Beat,
     /// Something that a person would want to read in the log.
@@ -74,6 +89,7 @@ enum State {
         since: Instant,
     },
     Up {
+        version: u16,
         host: String,
         group: String,
         since: Instant,
@@ -141,6 +157,14 @@ impl Machine {
         }
     }
 
+    /// When the host said something last, while the link is up.
+    pub const fn heard(&self) -> Option<Instant> {
+        match self.state {
+            State::Up { heard, .. } => Some(heard),
+            _ => None,
+        }
+    }
+
     /// Takes in what happened.
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
@@ -162,9 +186,11 @@ impl Machine {
 
     fn hear(&mut self, now: Instant, message: HostMessage) {
         match (&mut self.state, message) {
-            (State::Greeting { .. }, HostMessage::Welcome { host, group, .. }) => {
-                self.commands.push_back(Command::Snapshot);
-                self.state = State::Up { host, group, since: now, heard: now, sent: now };
+            (State::Greeting { .. }, HostMessage::Welcome { version, host, group })
+                if (LINK_VERSIONS.oldest..=LINK_VERSIONS.newest).contains(&version) =>
+            {
+                self.commands.push_back(Command::Snapshot { version });
+                self.state = State::Up { version, host, group, since: now, heard: now, sent: now };
                 self.told = Told::Later;
                 if self.failures <= 1 {
                     self.tell_up();
@@ -184,10 +210,21 @@ impl Machine {
                     self.commands.push_back(Command::Beat);
                 }
             }
+            (State::Up { version: ORDERS_SINCE.., heard, .. }, HostMessage::Order(order))
+                if is_name(&order.group) && is_sane(&order.circumstances) =>
+            {
+                *heard = now;
+                self.commands.push_back(Command::Order(order));
+            }
+            (
+                State::Up { version: ORDERS_SINCE.., heard, .. },
+                HostMessage::AskReady { group, number, circumstances },
+            ) if is_name(&group) && is_sane(&circumstances) => {
+                *heard = now;
+                self.commands.push_back(Command::AskReady { group, number, circumstances });
+            }
             (State::Greeting { .. }, HostMessage::Beat) => {}
-            (State::Up { .. }, HostMessage::Order(_) | HostMessage::AskReady { .. }) => {}
-            (State::Up { .. } | State::Greeting { .. }, _)
-            | (State::Waiting { .. } | State::Connecting { .. }, _) => {
+            _ => {
                 self.lose(now, "the host broke the protocol".to_owned(), None);
             }
         }
@@ -265,6 +302,12 @@ impl Machine {
     }
 }
 
+/// Whether they can stand in a command's environment.
+fn is_sane(circumstances: &Circumstances) -> bool {
+    let is_good = |name: &str| name.len() <= MAX_TARGET && !name.contains(char::is_control);
+    is_good(&circumstances.target) && is_good(&circumstances.previous)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,7 +333,7 @@ mod tests {
         machine.handle(now, Event::Connected);
         assert_eq!(drain(&mut machine), [Command::Hello]);
         machine.handle(now, welcome());
-        assert_eq!(drain(&mut machine), [Command::Snapshot]);
+        assert_eq!(drain(&mut machine), [Command::Snapshot { version: 1 }]);
         machine
     }
 

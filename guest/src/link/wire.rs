@@ -1,19 +1,22 @@
 //! One connection to the host: a socket, the frames that come in, and what waits to go out.
 //!
-//! What waits is bounded by what there is: one frame, and the latest report of each group. A host that reads slowly misses what a
-//! group was in between, and never what it is.
+//! What waits is bounded by what there is: one frame, the latest report of each group, and the answers to a few questions. A host
+//! that reads slowly misses what a group was in between, and never what it is.
 
 use super::machine::{Command, Event, Machine};
 use crate::config::Link;
 use crate::reactor::{Interest, Key, Reactor, Watched};
 use crate::spawn::reason;
+use crate::subcluster::{Input, Report, SubCluster};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, UnixAddr, VsockAddr, bind, connect,
     getsockopt, recv, send, socket, sockopt,
 };
 use roost_proto::frame::{Decoder, encode};
-use roost_proto::link::{GroupReport, GuestMessage, Hello, HostMessage, LINK_PORT, PRIVILEGED_PORTS};
+use roost_proto::link::{
+    GuestMessage, Hello, HostMessage, LINK_PORT, MAX_GROUPS, ORDERS_SINCE, PRIVILEGED_PORTS, Readiness,
+};
 use roost_proto::local::LinkStatus;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +32,10 @@ const LOWEST_PORT: u32 = 512;
 const PIECE: usize = 1024;
 /// Bytes that are read before others have their turn.
 const TURN: usize = 8 * PIECE;
+
+/// Answers to the host's questions that wait to be sent, at most; it has one question about each group as a rule. The oldest is
+/// dropped: who asks without reading gives an old one up anyway.
+const MAX_ANSWERS: usize = 2 * MAX_GROUPS;
 
 /// The link.
 #[derive(Debug)]
@@ -52,12 +59,15 @@ struct Conn {
 }
 
 /// What the host is to be told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct News {
-    /// The rest of a snapshot. The host counts its groups, so no other report may come between.
-    snapshot: VecDeque<GroupReport>,
+    /// The version of the link.
+    version: u16,
+    /// The rest of a snapshot. The host counts its groups, so nothing else may come between.
+    snapshot: VecDeque<Report>,
     /// What changed since.
-    changed: BTreeMap<String, GroupReport>,
+    changed: BTreeMap<String, Report>,
+    answers: VecDeque<GuestMessage>,
 }
 
 /// What the link needs to know of the controller when it acts.
@@ -67,14 +77,9 @@ pub struct Surroundings<'a> {
     pub reactor: &'a mut Reactor,
     /// The greeting.
     pub hello: &'a Hello,
-    /// All groups as they are; asked for a snapshot.
-    pub reports: &'a dyn Reports,
-}
-
-/// Who knows all groups.
-pub trait Reports: core::fmt::Debug {
-    /// All of them as they are now.
-    fn reports(&self) -> Vec<GroupReport>;
+    /// The groups: asked for a snapshot, and told what the host orders. It must have no output left, for that would be older than
+    /// the snapshot, and sent after it.
+    pub groups: &'a mut SubCluster,
 }
 
 impl Wire {
@@ -105,19 +110,40 @@ impl Wire {
         self.machine.poll_timeout()
     }
 
+    /// When the host said something last, while the link is up.
+    pub const fn heard(&self) -> Option<Instant> {
+        self.machine.heard()
+    }
+
     /// A group changed.
-    pub fn report(&mut self, report: GroupReport) {
-        let Some(news) = self.conn.as_mut().and_then(|conn| conn.news.as_mut()) else { return };
-        match news.snapshot.iter_mut().find(|waiting| waiting.name == report.name) {
+    pub fn report(&mut self, report: Report) {
+        let Some(news) = self.news() else { return };
+        let name = &report.group().name;
+        match news.snapshot.iter_mut().find(|waiting| waiting.group().name == *name) {
             Some(waiting) => *waiting = report,
-            None => drop(news.changed.insert(report.name.clone(), report)),
+            None => drop(news.changed.insert(name.clone(), report)),
         }
     }
 
+    /// A question of the host is answered.
+    pub fn answer(&mut self, group: String, number: u32, readiness: Readiness) {
+        let Some(news) = self.news() else { return };
+        if news.answers.len() == MAX_ANSWERS {
+            news.answers.pop_front();
+        }
+        news.answers.push_back(GuestMessage::Ready { group, number, readiness });
+    }
+
+    fn news(&mut self) -> Option<&mut News> {
+        self.conn.as_mut()?.news.as_mut()
+    }
+
     /// The groups themselves are others now: the host is told all of them anew.
-    pub fn renew(&mut self, reports: &dyn Reports) {
-        if let Some(conn) = self.conn.as_mut().filter(|conn| conn.news.is_some()) {
-            conn.tell_all(reports);
+    pub fn renew(&mut self, groups: &SubCluster) {
+        if let Some(conn) = &mut self.conn
+            && let Some(news) = conn.news.take()
+        {
+            conn.tell_all(groups, news.version, news.answers);
         }
     }
 
@@ -171,9 +197,20 @@ impl Wire {
             (Command::Connect, _) => self.connect(now, around.reactor),
             (Command::Disconnect, _) => self.conn = None,
             (Command::Hello, Some(conn)) => conn.put(&GuestMessage::Hello(around.hello.clone())),
-            (Command::Snapshot, Some(conn)) => conn.tell_all(around.reports),
+            (Command::Snapshot { version }, Some(conn)) => {
+                around.groups.handle(now, Input::Met);
+                conn.tell_all(around.groups, version, VecDeque::new());
+            }
+            (Command::Order(order), Some(_)) => around.groups.handle(now, Input::Order(order)),
+            (Command::AskReady { group, number, circumstances }, Some(_)) => {
+                around.groups.handle(now, Input::AskReady { group, number, circumstances });
+            }
             (Command::Beat, Some(conn)) if conn.out.is_empty() => conn.put(&GuestMessage::Beat),
-            (Command::Log(_) | Command::Beat | Command::Hello | Command::Snapshot, _) => {}
+            (Command::Log(_) | Command::Beat, _)
+            | (
+                Command::Hello | Command::Snapshot { .. } | Command::Order(_) | Command::AskReady { .. },
+                None,
+            ) => {}
         }
     }
 
@@ -203,7 +240,8 @@ impl Wire {
         }
     }
 
-    fn flush(&mut self, now: Instant, reactor: &Reactor) {
+    /// Sends what can be sent.
+    pub fn flush(&mut self, now: Instant, reactor: &Reactor) {
         if self.machine.is_connecting() {
             return;
         }
@@ -242,12 +280,12 @@ impl Conn {
         encode(message, &mut self.out).expect("reports are within the link's limits, and fit a frame");
     }
 
-    fn tell_all(&mut self, reports: &dyn Reports) {
-        let snapshot: VecDeque<GroupReport> = reports.reports().into();
+    fn tell_all(&mut self, groups: &SubCluster, version: u16, answers: VecDeque<GuestMessage>) {
+        let snapshot: VecDeque<Report> = groups.reports().into();
         let groups = u16::try_from(snapshot.len()).expect("at most MAX_GROUPS");
         // If one is half told, the host takes the new number for the end of it, and starts afresh.
         self.put(&GuestMessage::Snapshot { groups });
-        self.news = Some(News { snapshot, changed: BTreeMap::new() });
+        self.news = Some(News { version, snapshot, changed: BTreeMap::new(), answers });
     }
 
     fn read(&mut self, heard: &mut Vec<HostMessage>) -> Result<(), String> {
@@ -297,10 +335,18 @@ impl Conn {
         if self.out.is_empty()
             && let Some(news) = &mut self.news
         {
-            let next =
+            let report =
                 news.snapshot.pop_front().or_else(|| news.changed.pop_first().map(|(_, report)| report));
-            if let Some(report) = next {
-                self.put(&GuestMessage::Group(report));
+            let next = match report {
+                Some(Report::Managed(managed)) if news.version >= ORDERS_SINCE => {
+                    Some(GuestMessage::Managed(managed))
+                }
+                Some(Report::Managed(managed)) => Some(GuestMessage::Group(managed.report)),
+                Some(Report::Group(report)) => Some(GuestMessage::Group(report)),
+                None => news.answers.pop_front(),
+            };
+            if let Some(message) = next {
+                self.put(&message);
             }
         }
         !self.out.is_empty()

@@ -1,8 +1,7 @@
 //! What leaves the machine, and what one turn of a group has at hand.
 
-use super::{OpId, Output};
+use super::{OpId, Output, Report};
 use crate::config;
-use roost_proto::link::GroupReport;
 use roost_proto::local::Runtime;
 use roost_proto::retry::Jitter;
 use roost_proto::time::Instant;
@@ -52,7 +51,7 @@ impl Desk {
     }
 
     /// Ends a turn: what was done comes first, then what the host is told, what is kept, and what is logged.
-    pub(super) fn close(&mut self, reports: Vec<GroupReport>, runtime: impl FnOnce() -> Runtime) {
+    pub(super) fn close(&mut self, reports: Vec<Report>, runtime: impl FnOnce() -> Runtime) {
         self.outputs.extend(reports.into_iter().map(Output::Report));
         if core::mem::take(&mut self.unsaved) {
             self.put(Output::Persist(runtime()));
@@ -66,6 +65,10 @@ impl Desk {
             Output::Persist(runtime) => Some(runtime),
             _ => None,
         })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
     }
 
     pub(super) fn take(&mut self) -> Option<Output> {

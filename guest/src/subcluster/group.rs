@@ -4,12 +4,13 @@
 //! the order of events does not matter, and nothing is forgotten.
 
 use super::desk::{Hold, Turn};
+use super::managed::{self, Descent, Managed};
 use super::order::{Order, Set};
 use super::resource::{Arrival, Phase, Purpose, Remains, Resource, Trial, Wish};
 use super::watch::FIRST_PAUSE;
-use super::{Action, Output, ResourceId, resource::Flight};
+use super::{Action, Output, Report, ResourceId, resource::Flight};
 use crate::config::{self, Kind};
-use roost_proto::link::{Fault, GroupReport};
+use roost_proto::link::{Fault, Wanted};
 use roost_proto::local::GroupRuntime;
 use roost_proto::retry::Attempts;
 use roost_proto::time::Instant;
@@ -26,6 +27,12 @@ pub(super) enum Care {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
     Up,
+    /// Up, when its `before_online` command has succeeded; nothing is touched until then.
+    Preparing,
+    /// Down, with its `after_offline` command behind it.
+    Leaving(Descent),
+    /// It is down, and not wanted here. What somebody starts of it is stopped.
+    Offline,
     /// The machine is shut down.
     Down,
 }
@@ -49,6 +56,8 @@ pub(super) struct Group {
     pub(super) course: Course,
     pub(super) fault: Option<Fault>,
     pub(super) restarts: Attempts,
+    /// What its host ordered, if it is managed.
+    pub(super) managed: Option<Managed>,
     pub(super) resources: Vec<Resource>,
     pub(super) order: Order,
     /// What a waiting reload takes away, or changes.
@@ -56,7 +65,7 @@ pub(super) struct Group {
     /// What was looked at and found not running.
     pub(super) lacking: Set,
     /// What the host was told last.
-    pub(super) told: Option<GroupReport>,
+    pub(super) told: Option<Report>,
     /// Something changed that the report may show.
     pub(super) stale: bool,
 }
@@ -73,13 +82,22 @@ impl Group {
             let saved = saved.and_then(|group| group.resources.iter().find(|saved| saved.name == plan.name));
             Resource::new(plan, saved, arrival, now)
         };
+        let (managed, goal) = match (&plan.managed, saved) {
+            (None, _) => (None, Goal::Up),
+            (Some(_), None) => (Some(Managed::new(Wanted::Offline)), Goal::Offline),
+            (Some(_), Some(saved)) => match &saved.managed {
+                Some(saved) => (Some(Managed::restored(saved)), managed::goal(saved.progress)),
+                None => (Some(Managed::new(Wanted::Online)), Goal::Up), // it was kept running before it was managed
+            },
+        };
         Self {
             care: if saved.is_some_and(|group| group.frozen) { Care::Frozen } else { Care::Kept },
-            goal: Goal::Up,
+            goal,
             course: Course::Calm,
             // A fault of what is configured no more binds nobody.
             fault: saved.and_then(|group| group.fault.clone()).filter(|fault| plan.has(&fault.resource)),
             restarts: saved.map_or_else(Attempts::default, |group| group.restarts.clone()),
+            managed,
             resources: plan.resources.iter().map(resource).collect(),
             order: Order::new(plan),
             retired: Set::default(),
@@ -89,9 +107,15 @@ impl Group {
         }
     }
 
-    /// Whether nothing is started or stopped: it is frozen, or it is faulted and the machine stays up.
+    /// Whether nothing is started or stopped: it is frozen, or it is faulted, or a command of it comes first.
     pub(super) const fn is_left_alone(&self) -> bool {
-        matches!(self.care, Care::Frozen) || (self.fault.is_some() && matches!(self.goal, Goal::Up))
+        match (self.care, self.goal) {
+            (Care::Frozen, _) | (_, Goal::Preparing | Goal::Leaving(Descent::Paused(_) | Descent::Stuck)) => {
+                true
+            }
+            (Care::Kept, Goal::Up) => self.fault.is_some(),
+            (Care::Kept, Goal::Leaving(Descent::UnderWay) | Goal::Offline | Goal::Down) => false,
+        }
     }
 
     /// Whether some resource was not looked at yet.
@@ -104,6 +128,7 @@ impl Group {
         if self.course == Course::Recovering && self.resources.iter().all(Resource::is_up) {
             self.course = Course::Calm;
         }
+        self.pursue(turn);
         if self.is_unseen() {
             self.look(turn); // what to do shows when all is seen
             return;
@@ -260,7 +285,9 @@ impl Group {
             self.take_down_all();
             return;
         }
-        turn.desk.log(format!("group '{}' is kept running, and starts afresh", turn.plan.name));
+        let now =
+            if self.managed.is_some() { "taken care of again" } else { "kept running, and starts afresh" };
+        turn.desk.log(format!("group '{}' is {now}", turn.plan.name));
         self.start_afresh(turn);
     }
 
@@ -268,6 +295,9 @@ impl Group {
     pub(super) fn start_afresh(&mut self, turn: &mut Turn<'_>) {
         self.fault = None;
         self.course = Course::Calm;
+        if let Goal::Leaving(descent) = &mut self.goal {
+            *descent = Descent::UnderWay;
+        }
         self.restarts.clear();
         self.let_be();
         for r in 0..self.resources.len() {
@@ -292,7 +322,8 @@ impl Group {
     }
 
     /// All of it is stopped, and stays so.
-    pub(super) fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self, turn: &mut Turn<'_>) {
+        self.drop_hooks(turn);
         self.goal = Goal::Down;
         self.retired = Set::default();
         self.take_down_all();

@@ -7,6 +7,7 @@
 
 mod desk;
 mod group;
+mod managed;
 mod order;
 mod outcome;
 mod reload;
@@ -15,13 +16,13 @@ mod resource;
 mod restart;
 mod watch;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Hook};
 use core::time::Duration;
 use desk::{Desk, Hold, Turn};
 use group::Group;
 use reload::Reload;
 use resource::{Arrival, Resource};
-use roost_proto::link::{Exit, GroupReport};
+use roost_proto::link::{Circumstances, Exit, GroupReport, ManagedReport, Order, Readiness};
 use roost_proto::local::{RUNTIME_VERSION, Runtime};
 use roost_proto::time::Instant;
 use std::sync::Arc;
@@ -110,6 +111,26 @@ pub enum Input {
         /// Its index.
         group: usize,
     },
+    /// The connection to the host is a new one.
+    Met,
+    /// The host orders a managed group online or offline. What is not configured, or not managed, is ignored.
+    Order(Order),
+    /// The host asks whether a managed group could be brought online here.
+    AskReady {
+        /// Its name.
+        group: String,
+        /// What the answer names.
+        number: u32,
+        /// For the command's environment.
+        circumstances: Circumstances,
+    },
+    /// The command of [`Output::Hook`] ended: well, or not. It is answered once, unless it was cancelled.
+    HookDone {
+        /// Which.
+        op: OpId,
+        /// How.
+        result: Result<(), Cause>,
+    },
 }
 
 /// What the machine tells the shell to do.
@@ -131,8 +152,33 @@ pub enum Output {
         /// Which.
         op: OpId,
     },
+    /// Run a command of a managed group, and answer with [`Input::HookDone`] within `limit`. One that a controller before this
+    /// one, or a cancelled order, has left running for the same end is let end, or killed, before.
+    Hook {
+        /// The operation's name.
+        op: OpId,
+        /// The group's index.
+        group: usize,
+        /// Which command.
+        hook: Hook,
+        /// For its environment.
+        circumstances: Circumstances,
+        /// For its environment: that of the group's last order.
+        epoch: u64,
+        /// The longest it may take.
+        limit: Duration,
+    },
     /// This group changed: tell the host.
-    Report(GroupReport),
+    Report(Report),
+    /// The answer to [`Input::AskReady`], for the host.
+    Ready {
+        /// The group's name.
+        group: String,
+        /// The question's number.
+        number: u32,
+        /// Whether it could.
+        readiness: Readiness,
+    },
     /// Keep this, so that a restarted controller can go on from here. The shell adds what only it knows: boot, starts, processes.
     Persist(Runtime),
     /// A reload reached the point where nothing of the old configuration is under way: from here on every [`ResourceId`]
@@ -140,6 +186,25 @@ pub enum Output {
     Switch,
     /// Something that a person would want to read in the log.
     Log(String),
+}
+
+/// A group as the host is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// One that is kept running always.
+    Group(GroupReport),
+    /// One that the host orders about.
+    Managed(ManagedReport),
+}
+
+impl Report {
+    /// How it is.
+    pub const fn group(&self) -> &GroupReport {
+        match self {
+            Self::Group(report) => report,
+            Self::Managed(managed) => &managed.report,
+        }
+    }
 }
 
 /// The machine. The shell gives it each event by [`SubCluster::handle`], calls [`SubCluster::handle_timeout`] when
@@ -151,6 +216,10 @@ pub struct SubCluster {
     reload: Option<Reload>,
     life: Life,
     now: Instant,
+    /// When the host was heard last; nothing before it was in this life of the controller.
+    heard: Option<Instant>,
+    /// When this life began: a host that was not heard since had no chance before.
+    begun: Instant,
     desk: Desk,
 }
 
@@ -171,8 +240,16 @@ impl SubCluster {
             Group::new(plan, saved, Arrival::WithOthers, now)
         };
         let groups = config.groups.iter().map(group).collect();
-        let mut machine =
-            Self { config, groups, reload: None, life: Life::Running, now, desk: Desk::new(seed) };
+        let mut machine = Self {
+            config,
+            groups,
+            reload: None,
+            life: Life::Running,
+            now,
+            heard: None,
+            begun: now,
+            desk: Desk::new(seed),
+        };
         machine.settle();
         machine
     }
@@ -190,8 +267,44 @@ impl SubCluster {
             }
             Input::Freeze { group } => self.with(group, Group::freeze),
             Input::Thaw { group } => self.with(group, Group::thaw),
+            Input::Met => (0..self.groups.len()).for_each(|group| self.with(group, Group::meet)),
+            Input::Order(order) => {
+                if let Some(group) = self.index(&order.group) {
+                    self.with(group, |group, turn| group.order(turn, order));
+                }
+            }
+            Input::AskReady { group, number, circumstances } => self.ask_ready(group, number, circumstances),
+            Input::HookDone { op, result } => {
+                if let Some(index) = self.groups.iter().position(|group| group.has_hook(op)) {
+                    self.with(index, |group, turn| group.hook_done(turn, op, result));
+                }
+            }
         }
         self.settle();
+    }
+
+    /// The host was heard at `at`: managed groups may go on for another lease.
+    pub fn heard(&mut self, at: Instant) {
+        self.heard = self.heard.max(Some(at));
+    }
+
+    /// When the host was heard last, in this life of the controller.
+    pub const fn last_heard(&self) -> Option<Instant> {
+        self.heard
+    }
+
+    fn index(&self, name: &str) -> Option<usize> {
+        self.config.groups.iter().position(|group| group.name == name)
+    }
+
+    fn ask_ready(&mut self, group: String, number: u32, circumstances: Circumstances) {
+        match self.index(&group) {
+            Some(index) => self.with(index, |group, turn| group.ask_ready(turn, number, circumstances)),
+            None => {
+                let readiness = managed::not_ready("there is no such group");
+                self.desk.put(Output::Ready { group, number, readiness });
+            }
+        }
     }
 
     /// Changes to `config`. What is removed or starts otherwise than before is stopped first, with all that depends on
@@ -212,7 +325,7 @@ impl SubCluster {
         if self.life == Life::Running {
             self.life = Life::ShuttingDown;
             self.reload = None;
-            self.groups.iter_mut().for_each(Group::shut_down);
+            (0..self.groups.len()).for_each(|group| self.with(group, Group::shut_down));
         }
         self.settle();
     }
@@ -226,7 +339,11 @@ impl SubCluster {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
+        let heard = self.lease_begin();
         let mut begun = 0;
+        for group in 0..self.groups.len() {
+            self.with(group, |group, turn| group.expire(turn, heard));
+        }
         for group in 0..self.groups.len() {
             begun += self.with(group, Group::begin_due);
         }
@@ -248,14 +365,25 @@ impl SubCluster {
         self.desk.take()
     }
 
+    /// Whether something is to be done.
+    pub fn has_output(&self) -> bool {
+        !self.desk.is_empty()
+    }
+
     /// When [`SubCluster::handle_timeout`] is to be called, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let heard = self.lease_begin();
         let groups = self.groups.iter().zip(&self.config.groups);
-        groups.filter_map(|(group, plan)| group.next_timeout(plan, self.now)).min()
+        groups.filter_map(|(group, plan)| group.next_timeout(plan, self.now, heard)).min()
+    }
+
+    /// When the leases of the managed groups begin.
+    fn lease_begin(&self) -> Instant {
+        self.heard.unwrap_or(self.begun)
     }
 
     /// Every group as it is now, in the order of the configuration.
-    pub fn reports(&self) -> Vec<GroupReport> {
+    pub fn reports(&self) -> Vec<Report> {
         let groups = self.groups.iter().zip(&self.config.groups);
         groups.map(|(group, plan)| group.report(plan, self.now)).collect()
     }

@@ -162,7 +162,12 @@ impl Group {
         if self.goal == Goal::Down {
             self.resources[r].wish = Wish::Up; // nothing more can be done
             turn.log(r, &reason);
-        } else if !self.is_left_alone() {
+        } else if self.is_left_alone() {
+            // it stays as it is
+        } else if matches!(self.goal, Goal::Leaving(_)) {
+            let what = turn.plan.resources[r].name.clone();
+            self.stumble(turn, &what, cause.told_as(reason));
+        } else {
             // A second copy beside one that could not be stopped might do harm.
             self.give_up(turn, r, cause.told_as(reason));
         }

@@ -2,11 +2,13 @@
 //! one; the rest does not notice.
 
 use super::desk::Hold;
-use super::group::Group;
+use super::group::{Goal, Group};
+use super::managed::Managed;
 use super::order::Set;
 use super::resource::{Arrival, Phase, Resource};
 use super::{Output, SubCluster};
 use crate::config::{self, Config};
+use roost_proto::link::Wanted;
 use roost_proto::time::Instant;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -58,6 +60,7 @@ impl SubCluster {
                 for r in 0..group.resources.len() {
                     group.cancel(turn, r);
                 }
+                group.put_off_questions(turn);
             });
         }
         let old = core::mem::replace(&mut self.config, reload.config);
@@ -123,7 +126,8 @@ impl Group {
 
     /// Whether the configuration may change: all that is to be stopped is, and nothing but monitors is under way.
     fn is_quiet(&self) -> bool {
-        let is_busy = self.resources.iter().any(Resource::is_busy) || self.is_unseen();
+        let is_hooked = self.managed.as_ref().is_some_and(Managed::is_busy);
+        let is_busy = self.resources.iter().any(Resource::is_busy) || self.is_unseen() || is_hooked;
         let is_retired = self.retired.iter().all(|r| self.resources[r].is_at_rest());
         !is_busy && (is_retired || self.is_left_alone())
     }
@@ -139,9 +143,12 @@ impl Group {
             resource(new).unwrap_or_else(|| Resource::new(new, None, Arrival::ByReload, now))
         };
         self.resources = plan.resources.iter().map(carry).collect();
-        let names =
-            |fault: &roost_proto::link::Fault| plan.resources.iter().any(|r| r.name == fault.resource);
-        self.fault = self.fault.take().filter(names); // a fault of what is no more binds nobody
+        self.fault = self.fault.take().filter(|fault| plan.has(&fault.resource)); // what is no more binds nobody
+        match (&plan.managed, &self.managed) {
+            (Some(_), None) => self.managed = Some(Managed::new(Wanted::Online)), // until its host says otherwise
+            (None, Some(_)) => (self.managed, self.goal) = (None, Goal::Up),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         self.order = super::order::Order::new(plan);
         self.retired = Set::default();
         self.stale = true;

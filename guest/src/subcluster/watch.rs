@@ -1,7 +1,8 @@
 //! When resources are looked at while nothing happens to them.
 
 use super::desk::Turn;
-use super::group::{Goal, Group};
+use super::group::{Care, Goal, Group};
+use super::managed::Descent;
 use super::resource::{Phase, Purpose, Wish};
 use crate::config;
 use core::time::Duration;
@@ -21,32 +22,42 @@ const EARLIEST: Duration = Duration::from_secs(1);
 pub(super) const TOGETHER: usize = 4;
 
 impl Group {
-    /// When there is something to do, if nothing happens before.
-    pub(super) fn next_timeout(&self, plan: &config::Group, now: Instant) -> Option<Instant> {
+    /// When there is something to do, if nothing happens before; the host was last heard at `heard`.
+    pub(super) fn next_timeout(&self, plan: &config::Group, now: Instant, heard: Instant) -> Option<Instant> {
         let resources = plan.resources.iter().enumerate();
-        resources.filter_map(|(r, plan)| self.next_of(r, now, plan.interval)).min()
+        let next = resources.filter_map(|(r, plan)| self.next_of(r, now, plan)).min();
+        let lease = self.managed.as_ref().zip(plan.managed.as_ref());
+        let lease = lease.and_then(|(managed, plan)| managed.lease_end(plan, heard));
+        let descent = match self.goal {
+            Goal::Leaving(Descent::Paused(until)) if self.care == Care::Kept && !self.is_unseen() => {
+                Some(until)
+            }
+            _ => None,
+        };
+        [next, lease, descent].into_iter().flatten().min()
     }
 
-    fn next_of(&self, r: usize, now: Instant, interval: Duration) -> Option<Instant> {
+    fn next_of(&self, r: usize, now: Instant, plan: &config::Resource) -> Option<Instant> {
         let resource = &self.resources[r];
         match resource.phase {
             Phase::Trying(trial) if resource.flight.is_none() => Some(trial.next),
-            _ if self.is_checked(r, interval) => Some(resource.next_check),
+            _ if self.is_checked(r, plan) => Some(resource.next_check),
             Phase::Down if !self.is_left_alone() && resource.not_before > now => Some(resource.not_before),
             _ => None,
         }
     }
 
-    /// Whether `r` is looked at each interval. What is down is not, unless the group is left alone: then a person may
-    /// start it.
-    fn is_checked(&self, r: usize, interval: Duration) -> bool {
+    /// Whether `r` is looked at each interval. What is down is not, unless a person may start it: the group is left alone, or
+    /// offline. (A probe would see another's there.)
+    fn is_checked(&self, r: usize, plan: &config::Resource) -> bool {
         let resource = &self.resources[r];
-        let is_free = resource.flight.is_none() && resource.wish == Wish::Up && self.goal == Goal::Up;
-        !interval.is_zero()
+        let is_free = resource.flight.is_none() && resource.wish == Wish::Up && self.goal != Goal::Down;
+        !plan.interval.is_zero()
             && is_free
-            && match resource.phase {
-                Phase::Up(_) => true,
-                Phase::Down | Phase::Failed(_) => self.is_left_alone(),
+            && match (resource.phase, self.goal) {
+                (Phase::Down | Phase::Failed(_), Goal::Offline) => !plan.kind.is_probe(),
+                (Phase::Down | Phase::Failed(_), _) => self.is_left_alone(),
+                (Phase::Up(_), _) => true,
                 _ => false,
             }
     }
@@ -60,9 +71,7 @@ impl Group {
                 Phase::Trying(trial) if resource.flight.is_none() && trial.next <= turn.now => {
                     self.try_now(turn, r);
                 }
-                _ if resource.next_check <= turn.now
-                    && self.is_checked(r, turn.plan.resources[r].interval) =>
-                {
+                _ if resource.next_check <= turn.now && self.is_checked(r, &turn.plan.resources[r]) => {
                     self.begin(turn, r, Purpose::Check);
                     begun += 1;
                 }
@@ -79,7 +88,7 @@ impl Group {
             let interval = turn.plan.resources[r].interval;
             let early = (interval / EARLY_PART).min(EARLIEST);
             let is_nearly_due = self.resources[r].next_check <= turn.now + early;
-            if begun < room && is_nearly_due && self.is_checked(r, interval) {
+            if begun < room && is_nearly_due && self.is_checked(r, &turn.plan.resources[r]) {
                 self.begin(turn, r, Purpose::Check);
                 begun += 1;
             }

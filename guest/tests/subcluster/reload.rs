@@ -117,7 +117,8 @@ fn groups_come_and_go() {
     world.began(&["switch", "monitor three"]);
     world.end("monitor three", Outcome::Stopped);
     world.end("start three", Outcome::Running);
-    let names: Vec<String> = world.machine.reports().into_iter().map(|report| report.name).collect();
+    let names: Vec<String> =
+        world.machine.reports().into_iter().map(|report| report.group().name.clone()).collect();
     assert_eq!(names, ["third", "second"]);
     world.take();
     world.gone("two"); // ids are those of the new configuration

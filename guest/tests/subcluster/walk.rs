@@ -237,11 +237,12 @@ impl Shell {
             match output {
                 Output::Run { op, id, action, limit } => self.run(op, id, action, limit),
                 Output::Cancel { op } => self.cancel(op),
-                Output::Report(report) => self.report(report),
+                Output::Report(report) => self.report(report.group().clone()),
                 Output::Persist(kept) => {
                     assert_eq!(kept.groups.len(), self.config.groups.len());
                     self.kept = kept;
                 }
+                Output::Hook { .. } | Output::Ready { .. } => unreachable!("nothing is managed"),
                 Output::Switch => self.switch(),
                 Output::Log(text) => {
                     self.note(format!("log: {text}"));
@@ -250,6 +251,7 @@ impl Shell {
             }
         }
         for (report, group) in self.machine.reports().into_iter().zip(&self.config.groups) {
+            let report = report.group();
             assert_eq!(report.name, group.name);
             assert_eq!(Some(&report.state), self.reports.get(&report.name).map(|told| &told.state), "untold");
             let is_well = matches!(report.state, GroupState::Online | GroupState::Degraded);
@@ -387,8 +389,8 @@ impl Shell {
     /// The fault of a resource that is configured no more goes with it.
     fn forget_lost_faults(&mut self) {
         for report in self.machine.reports() {
-            if !matches!(report.state, GroupState::Faulted(_)) {
-                self.faulted.remove(&report.name);
+            if !matches!(report.group().state, GroupState::Faulted(_)) {
+                self.faulted.remove(&report.group().name);
             }
         }
     }
@@ -686,7 +688,7 @@ impl Shell {
     }
 
     fn all(&self, is_so: impl Fn(&GroupState) -> bool) -> bool {
-        self.machine.reports().iter().all(|report| is_so(&report.state))
+        self.machine.reports().iter().all(|report| is_so(&report.group().state))
     }
 
     fn wait_for(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {

@@ -2,8 +2,11 @@
 
 use core::time::Duration;
 use roost_guest::config::{self, Config};
-use roost_guest::subcluster::{Action, Cause, Input, OpId, Outcome, Output, ResourceId, SubCluster};
-use roost_proto::link::{Exit, Fault, GroupReport, GroupState, ResourceReport, ResourceState};
+use roost_guest::subcluster::{Action, Cause, Input, OpId, Outcome, Output, Report, ResourceId, SubCluster};
+use roost_proto::link::{
+    Circumstances, Exit, Fault, GroupReport, GroupState, ManagedReport, Readiness, ResourceReport,
+    ResourceState,
+};
 use roost_proto::local::Runtime;
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
@@ -20,6 +23,11 @@ pub struct World {
     /// What was begun, cancelled and switched since the last look, in order.
     begun: Vec<String>,
     pub reports: Vec<GroupReport>,
+    /// Those of managed groups are here, too.
+    pub managed: Vec<ManagedReport>,
+    /// Commands that are under way: "ready", with what they were given.
+    pub hooks: BTreeMap<OpId, (String, Circumstances, u64)>,
+    pub answers: Vec<(u32, Readiness)>,
     pub kept: Vec<Runtime>,
     pub logs: Vec<String>,
     /// A configuration that waits for its switch.
@@ -86,6 +94,9 @@ impl World {
             flights: BTreeMap::new(),
             begun: Vec::new(),
             reports: Vec::new(),
+            managed: Vec::new(),
+            hooks: BTreeMap::new(),
+            answers: Vec::new(),
             kept: Vec::new(),
             logs: Vec::new(),
             next: None,
@@ -99,7 +110,8 @@ impl World {
     pub fn online(text: &str) -> Self {
         let mut world = Self::new(text);
         world.settle();
-        for group in world.machine.reports() {
+        for report in world.machine.reports() {
+            let group = report.group();
             assert_eq!(group.state, GroupState::Online, "{}", group.name);
         }
         world.take();
@@ -115,7 +127,7 @@ impl World {
             let is_up = |resource: &&ResourceReport| {
                 matches!(resource.state, ResourceState::Running | ResourceState::Degraded)
             };
-            up.extend(report.resources.iter().filter(is_up).map(|resource| resource.name.clone()));
+            up.extend(report.group().resources.iter().filter(is_up).map(|resource| resource.name.clone()));
         }
         while let Some((&op, (label, _))) = self.flights.iter().next() {
             let (action, name) = label.split_once(' ').expect("two words");
@@ -159,13 +171,24 @@ impl World {
                     self.flights.insert(op, (label, limit));
                 }
                 Output::Cancel { op } => {
-                    let (label, _) = self.flights.remove(&op).expect("only what is under way is cancelled");
+                    let hook = self.hooks.remove(&op).map(|(hook, ..)| hook);
+                    let flight = self.flights.remove(&op).map(|(label, _)| label);
+                    let label = hook.or(flight).expect("only what is under way is cancelled");
                     self.begun.push(format!("cancel {label}"));
                 }
                 Output::Report(report) => {
-                    assert_eq!(report.check(), Ok(()));
-                    self.reports.push(report);
+                    assert_eq!(report.group().check(), Ok(()));
+                    self.reports.push(report.group().clone());
+                    if let Report::Managed(report) = report {
+                        self.managed.push(report);
+                    }
                 }
+                Output::Hook { op, hook, circumstances, epoch, .. } => {
+                    assert!(self.hooks.values().all(|(other, ..)| other != hook.key()), "two of {hook:?}");
+                    self.begun.push(hook.key().to_owned());
+                    self.hooks.insert(op, (hook.key().to_owned(), circumstances, epoch));
+                }
+                Output::Ready { number, readiness, .. } => self.answers.push((number, readiness)),
                 Output::Persist(runtime) => self.kept.push(runtime),
                 Output::Switch => {
                     self.begun.push("switch".to_owned());
@@ -274,7 +297,8 @@ impl World {
 
     pub fn group(&self, name: &str) -> GroupReport {
         let reports = self.machine.reports();
-        reports.into_iter().find(|report| report.name == name).expect("the group")
+        let mut groups = reports.into_iter().map(|report| report.group().clone());
+        groups.find(|group| group.name == name).expect("the group")
     }
 
     pub fn state(&self) -> GroupState {
@@ -285,7 +309,7 @@ impl World {
         let reports = self.machine.reports();
         reports
             .into_iter()
-            .flat_map(|report| report.resources)
+            .flat_map(|report| report.group().resources.clone())
             .find(|r| r.name == name)
             .expect("the resource")
     }

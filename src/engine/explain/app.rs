@@ -2,7 +2,7 @@
 
 use crate::config::{App, Failback, Group, Standby, Target};
 use crate::engine::Engine;
-use crate::engine::leader::apps::{Able, judge_targets};
+use crate::engine::leader::apps::{Able, by_preference, judge_targets, needed};
 use crate::engine::leader::placement::Plan;
 use crate::engine::leader::reports::Reports;
 use crate::engine::leader::{Leader, View};
@@ -52,7 +52,7 @@ impl Engine {
             told.push(format!("in its VM run the applications {}", quoted(&inside)));
         }
         if group.standby == Standby::Cold {
-            let needed = leader.needed(view, leader.reports());
+            let needed = needed(view, leader.reports());
             let apps: Vec<&str> = needed.get(&group.name).into_iter().flatten().map(String::as_str).collect();
             told.push(match apps.as_slice() {
                 [] => "a cold standby: it is off until an application needs it, and none does".to_owned(),
@@ -73,7 +73,7 @@ impl Engine {
         let at = self.ledger.target(&group.name);
         let none = Reports::default();
         let heard = reports.unwrap_or(&none);
-        let ranked = Leader::by_preference(view, heard, plan, group, app);
+        let ranked = by_preference(view, heard, plan, group, app);
         let others = || ranked.iter().filter(|(target, _)| Some(target.id()) != at);
         let now = others().find(|(_, able)| matches!(able, Able::Now(_)));
         let next = now.or_else(|| others().find(|(_, able)| matches!(able, Able::Starting(_))));

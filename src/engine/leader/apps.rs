@@ -4,7 +4,7 @@
 //! standby is on while an application needs it. Before an application is moved on purpose, its new target is made ready while it
 //! still runs where it is; only then it is recalled.
 
-use super::super::ledger::{GroupRecord, Preparing};
+use super::super::ledger::{GroupRecord, Preparing, Standing};
 use super::groups::{Lazy, Owned, Why, is_leaving};
 use super::kept::{on_shutdown, stays};
 use super::placement::{Nowhere, Plan};
@@ -220,22 +220,93 @@ fn vm_of(app: &App, target: Option<HostId>) -> Option<&str> {
     })
 }
 
-impl Leader {
-    /// The targets of a free application, the better before the worse.
-    pub fn by_preference<'a>(
-        view: &View<'_>,
-        reports: &Reports,
-        plan: &Plan<'_>,
-        group: &'a config::Group,
-        app: &'a App,
-    ) -> Judged<'a> {
-        let record = view.ledger.group(&group.name);
-        let judged = judge_targets(view, reports, plan, group, app);
-        let mut ranked: Vec<_> = judged.into_iter().enumerate().collect();
-        ranked.sort_by_key(|(rank, (target, _))| preference(record, target, *rank));
-        ranked.into_iter().map(|(_, judged)| judged).collect()
-    }
+/// The targets of a free application, the better before the worse.
+pub fn by_preference<'a>(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Plan<'_>,
+    group: &'a config::Group,
+    app: &'a App,
+) -> Judged<'a> {
+    let record = view.ledger.group(&group.name);
+    let judged = judge_targets(view, reports, plan, group, app);
+    let mut ranked: Vec<_> = judged.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(rank, (target, _))| preference(record, target, *rank));
+    ranked.into_iter().map(|(_, judged)| judged).collect()
+}
 
+/// The cold standby VMs that are to be on.
+pub(super) fn demand<'a>(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Lazy<'_>,
+    groups: impl Iterator<Item = &'a config::Group>,
+) -> Demand {
+    let mut demand = Demand::new();
+    for group in groups {
+        let Some(app) = &group.app else { continue };
+        for vm in demanded(view, reports, plan, group, app) {
+            let priority = demand.entry(vm).or_insert(0);
+            *priority = group.priority.max(*priority);
+        }
+    }
+    demand
+}
+
+/// The cold standby VMs that are to be on, with the applications that need them.
+pub fn needed(view: &View<'_>, reports: &Reports) -> BTreeMap<String, Vec<String>> {
+    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    if view.config.groups.iter().all(|group| group.standby == Standby::Warm) {
+        return needed;
+    }
+    let plan = Lazy::new(view, reports);
+    for group in &view.config.groups {
+        let Some(app) = &group.app else { continue };
+        for vm in demanded(view, reports, &plan, group, app) {
+            let apps = needed.entry(vm).or_default();
+            if !apps.contains(&group.name) {
+                apps.push(group.name.clone());
+            }
+        }
+    }
+    needed
+}
+
+/// Those that one application needs.
+fn demanded(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Lazy<'_>,
+    group: &config::Group,
+    app: &App,
+) -> Vec<String> {
+    let record = view.ledger.group(&group.name);
+    let preparing = view.ledger.preparing(&group.name).map(|preparing| preparing.to);
+    let goes = record.recalled.and_then(|recall| recall.to);
+    let mut vms: Vec<&str> = view.ledger.inside(&group.name).into_iter().collect();
+    vms.extend(vm_of(app, preparing));
+    vms.extend(vm_of(app, goes));
+    let well = record.owner.is_some_and(|owner| *reports.state(owner, &group.name) == GroupState::Well);
+    let mut judged = Vec::new();
+    if is_wanted(record) && !well {
+        // It may have to go back to where it came from: that stays on, if it is.
+        vms.extend(vm_of(app, record.last).filter(|vm| view.ledger.group(vm).owner.is_some()));
+    }
+    // While its host is being fenced its standby boots already.
+    let lost = record.owner.is_none_or(|owner| !matches!(view.ledger.standing(owner), Standing::In(_)));
+    if is_wanted(record) && lost {
+        judged = by_preference(view, reports, plan.get(), group, app);
+    }
+    let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
+    let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
+    let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
+    if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
+        vms.push(vm);
+    }
+    vms.into_iter().map(str::to_owned).collect()
+}
+
+impl Leader {
     /// What a free application waits for, or its place.
     pub(super) fn place_app<'a>(
         &mut self,
@@ -245,7 +316,7 @@ impl Leader {
         group: &'a config::Group,
         app: &'a App,
     ) -> Result<(&'a Target, Seat), Why> {
-        let judged = Self::by_preference(view, reports, plan, group, app);
+        let judged = by_preference(view, reports, plan, group, app);
         let since = self.waiting.get(&group.name).map_or(view.now, |waiting| waiting.since);
         let patient = view.now < since + SETTLES_WITHIN;
         for (target, able) in &judged {
@@ -269,76 +340,11 @@ impl Leader {
         Err(Why::Other(why.join("; ")))
     }
 
-    /// The cold standby VMs that are to be on.
-    pub(super) fn demand(&self, view: &View<'_>, reports: &Reports, plan: &Lazy<'_>) -> Demand {
-        let mut demand = Demand::new();
-        for group in &view.config.groups {
-            let Some(app) = &group.app else { continue };
-            for vm in self.demanded(view, reports, plan, group, app) {
-                let priority = demand.entry(vm).or_insert(0);
-                *priority = group.priority.max(*priority);
-            }
-        }
-        demand
-    }
-
-    /// The cold standby VMs that are to be on, with the applications that need them.
-    pub fn needed(&self, view: &View<'_>, reports: &Reports) -> BTreeMap<String, Vec<String>> {
-        let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        if view.config.groups.iter().all(|group| group.standby == Standby::Warm) {
-            return needed;
-        }
-        let plan = Lazy::new(view, reports);
-        for group in &view.config.groups {
-            let Some(app) = &group.app else { continue };
-            for vm in self.demanded(view, reports, &plan, group, app) {
-                let apps = needed.entry(vm).or_default();
-                if !apps.contains(&group.name) {
-                    apps.push(group.name.clone());
-                }
-            }
-        }
-        needed
-    }
-
     /// No controller is waited for any more that may connect soon.
     pub(super) fn waits_no_more(&mut self) {
         for waiting in self.waiting.values_mut() {
             waiting.since = waiting.since - SETTLES_WITHIN;
         }
-    }
-
-    /// Those that one application needs.
-    fn demanded(
-        &self,
-        view: &View<'_>,
-        reports: &Reports,
-        plan: &Lazy<'_>,
-        group: &config::Group,
-        app: &App,
-    ) -> Vec<String> {
-        let record = view.ledger.group(&group.name);
-        let preparing = view.ledger.preparing(&group.name).map(|preparing| preparing.to);
-        let goes = record.recalled.and_then(|recall| recall.to);
-        let mut vms: Vec<&str> = view.ledger.inside(&group.name).into_iter().collect();
-        vms.extend(vm_of(app, preparing));
-        vms.extend(vm_of(app, goes));
-        let well = record.owner.is_some_and(|owner| *reports.state(owner, &group.name) == GroupState::Well);
-        let mut judged = Vec::new();
-        if is_wanted(record) && !well {
-            // It may have to go back to where it came from: that stays on, if it is.
-            vms.extend(vm_of(app, record.last).filter(|vm| view.ledger.group(vm).owner.is_some()));
-        }
-        if is_wanted(record) && record.owner.is_none() {
-            judged = Self::by_preference(view, reports, plan.get(), group, app);
-        }
-        let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
-        let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
-        let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
-        if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
-            vms.push(vm);
-        }
-        vms.into_iter().map(str::to_owned).collect()
     }
 
     /// What is decided of an application that somebody owns and that is wanted, by what its owner says.
@@ -592,8 +598,14 @@ impl Leader {
         let at = view.ledger.target(&group.name).map(|at| target_name(view, group, at)).unwrap_or_default();
         let able = judge(view, &self.reports, &plan, group, target);
         let mut steps = Vec::new();
-        if let (Target::Vm(vm), Able::Starting(why) | Able::NoRoom(why)) = (target, &able) {
-            steps.push(format!("the VM of '{vm}' is waited for, for {why}"));
+        match (target, &able) {
+            (Target::Vm(vm), Able::Starting(_)) if view.ledger.group(vm).owner.is_none() => {
+                steps.push(format!("the VM of '{vm}' is started"));
+            }
+            (_, Able::Starting(why) | Able::NoRoom(why) | Able::Settling(why)) => {
+                steps.push(format!("'{target}' is waited for: {why}"));
+            }
+            _ => {}
         }
         let asked = !matches!(&able, Able::Now(seat) if record.owner == Some(seat.host));
         if asked {
@@ -603,11 +615,11 @@ impl Leader {
                 Span(READY_WITHIN)
             ));
         }
-        steps.push(format!("offline in '{at}', at most {}", Span(group.stop_timeout)));
-        steps.push(format!("online in '{target}'; if that fails, it goes back to where it can"));
+        steps.push(format!("it is taken offline on '{at}', at most {}", Span(group.stop_timeout)));
+        steps.push(format!("it is brought online on '{target}'; if that fails, it goes on where it can"));
         let vm = view.ledger.inside(&group.name).and_then(|vm| view.config.group(vm));
         if let Some(vm) = vm.filter(|vm| vm.standby == Standby::Cold) {
-            let needed = self.needed(view, &self.reports);
+            let needed = needed(view, &self.reports);
             let others = needed.get(&vm.name).into_iter().flatten().filter(|app| **app != group.name);
             let others: Vec<String> = others.map(|app| format!("'{app}'")).collect();
             steps.push(match others.as_slice() {

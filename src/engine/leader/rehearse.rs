@@ -5,7 +5,7 @@
 
 use super::super::ledger::{Effect, Ledger, Standing};
 use super::super::rights::only_group;
-use super::apps::{Able, judge_targets};
+use super::apps::{Able, judge_targets, needed};
 use super::placement::Plan;
 use super::reports::Reports;
 use super::{Act, Leader, View};
@@ -82,13 +82,13 @@ pub fn rehearse(view: &View<'_>, reports: &Reports, without: &BTreeSet<HostId>) 
     without.iter().for_each(|host| stage.lose(view.config, *host));
     let mut leader = Leader::new(view.now, 0);
     let mut moved: BTreeMap<String, (usize, Moved)> = BTreeMap::new();
-    let (mut step, mut patient) = (1, true);
+    let (mut step, mut patient) = (1, view.config.groups.iter().any(|group| group.app.is_some()));
     for _ in 0..MAX_ROUNDS {
         let mut acts = Vec::new();
         leader.reports = core::mem::take(&mut stage.reports);
         let here = View { ledger: &stage.ledger, ..*view };
         leader.settle_groups(&here, &mut acts);
-        let needed = leader.needed(&here, &leader.reports);
+        let needed = needed(&here, &leader.reports);
         stage.reports = core::mem::take(&mut leader.reports);
         // Starts that are spread over seconds, and room that is told late, are not waited for.
         leader.assigned.clear();

@@ -98,7 +98,7 @@ impl Strange {
 
     fn decision(&mut self) -> Decision {
         let (host, incarnation, group, epoch) = (self.host(), self.life(), self.group(), self.number());
-        match self.below(11) {
+        match self.below(13) {
             0 | 1 => {
                 let (machine, proof) = (self.below(2), self.proof());
                 Decision::Admit { host, name: "x".to_owned(), incarnation, machine, proof }
@@ -122,7 +122,15 @@ impl Strange {
                 let order = self.pick(&[GroupOrder::Freeze, GroupOrder::Intent(Intent::Online)]);
                 Decision::Order { group, order, by: self.reason() }
             }
-            _ => Decision::GiveUp { group, epoch, reason: self.reason() },
+            10 => Decision::GiveUp { group, epoch, reason: self.reason() },
+            11 => {
+                let (inside, inside_epoch) = (self.group(), self.number());
+                Decision::AssignInside { group, epoch, to: host, incarnation, inside, inside_epoch }
+            }
+            _ => {
+                let to = Some(host).filter(|_| self.flip());
+                Decision::Prepare { group, epoch, to, why: RecallReason::Home, by: self.reason() }
+            }
         }
     }
 
@@ -311,7 +319,10 @@ fn walk(seed: u64) -> (Index, bool) {
             engine.handle(now, Input::Datagram { from, incarnation, datagram });
         }
         led |= engine.leader().is_some();
-        let waiting: usize = engine.mail.values().map(|mail| mail.now.len() + mail.later.len()).sum();
+        let waiting: usize = [&engine.mail.now, &engine.mail.later]
+            .into_iter()
+            .flat_map(|mail| mail.values().map(Vec::len))
+            .sum();
         assert!(waiting < 500, "seed {seed}: {waiting} messages wait");
     }
     (engine.applied(), led)
