@@ -416,7 +416,7 @@ fn a_trial_tells_the_steps_of_a_failback_and_does_nothing() {
         steps,
         [
             "'c' is asked whether it is ready, while 'db' runs on: if it is not within 5m, nothing else is done",
-            "it is taken offline on 'vm:s', at most 1m30s",
+            "it is taken offline on 'vm:s', at most 90s",
             "it is brought online on 'c'; if that fails, it goes on where it can",
             "the VM of 's' is stopped, once 'db' is well",
         ]
