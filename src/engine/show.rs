@@ -4,7 +4,7 @@ use super::answers::overall;
 use super::leader::Leader;
 use super::ledger::{HostRecord, Standing};
 use super::{Engine, Stand};
-use crate::config::{Group, OnQuorumLoss, Role};
+use crate::config::{App, Group, OnQuorumLoss, Role};
 use roost_proto::cluster::decision::{Arms, HostMode, Proof};
 use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupState, HostId, LedgerId};
@@ -24,6 +24,11 @@ impl Engine {
         for group in &mut status.groups {
             group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
             group.moving = self.moving_status(&group.name);
+            if self.keeper.is_app(&group.name)
+                && let Some(app) = self.config.group(&group.name).and_then(|known| known.app.as_ref())
+            {
+                self.show_place(group, app);
+            }
             let owner = self.ledger.group(&group.name).owner;
             match owner.map(|owner| self.ledger.standing(owner)) {
                 None if group.condition == Condition::Elsewhere => {
@@ -70,7 +75,7 @@ impl Engine {
             if own && shown.contains_key(&group.name) {
                 continue;
             }
-            let (condition, reason) = self.condition_of(now, &group.name);
+            let (condition, reason) = self.condition_of(now, group);
             let known = shown.remove(&group.name);
             // A VM that runs here without right is a danger that only this host sees.
             if let Some(known) = known.filter(|known| known.condition == Condition::Degraded) {
@@ -93,7 +98,7 @@ impl Engine {
     /// A group of which only the leader's view, or the ledger's, is known.
     fn seen_from_afar(&self, group: &Group, condition: Condition, reason: String) -> GroupStatus {
         let record = self.ledger.group(&group.name);
-        GroupStatus {
+        let mut status = GroupStatus {
             name: group.name.clone(),
             vm: group.vm.clone(),
             owner: record.owner.map(|host| self.name(host)),
@@ -110,11 +115,30 @@ impl Engine {
             target: None,
             home: None,
             targets: Vec::new(),
+        };
+        if let Some(app) = &group.app {
+            self.show_place(&mut status, app);
+        }
+        status
+    }
+
+    /// Where an application is, may be, and goes, by the ledger.
+    fn show_place(&self, status: &mut GroupStatus, app: &App) {
+        let name_of = |id: HostId| {
+            let known = app.targets.iter().find(|target| target.id() == id);
+            known.map_or_else(|| self.name(id), ToString::to_string)
+        };
+        status.target = self.ledger.target(&status.name).map(name_of);
+        status.targets = app.targets.iter().map(ToString::to_string).collect();
+        status.home = status.targets.first().cloned();
+        if let Some(preparing) = self.ledger.preparing(&status.name).filter(|_| status.reason.is_empty()) {
+            status.reason = format!("it goes to '{}', once that is ready", name_of(preparing.to));
         }
     }
 
     /// The condition of a group, by what its owner reported, if this host leads, and by the ledger.
-    pub(super) fn condition_of(&self, now: Instant, group: &str) -> (Condition, String) {
+    pub(super) fn condition_of(&self, now: Instant, group: &Group) -> (Condition, String) {
+        let (group, app) = (group.name.as_str(), group.app.is_some());
         let record = self.ledger.group(group);
         let Some(owner) = record.owner else { return self.free(group) };
         let name = self.name(owner);
@@ -134,6 +158,9 @@ impl Engine {
         let wanted = record.intent == Intent::Online && record.recalled.is_none();
         let going = if record.recalled.is_some() { "it is to go elsewhere" } else { "" };
         match &told.state {
+            GroupState::Unknown if app => {
+                (Condition::Unknown, "the roost-guest where it is does not tell".to_owned())
+            }
             GroupState::Unknown => (Condition::Unknown, format!("libvirt on '{name}' does not tell")),
             GroupState::Down if record.frozen => (Condition::LeftAlone, "off, and frozen".to_owned()),
             GroupState::Down if wanted => (Condition::Starting, String::new()),
@@ -152,9 +179,13 @@ impl Engine {
             }
             GroupState::Suspended => (Condition::Suspended, "its host has no lease".to_owned()),
             GroupState::GivenUp { reason } => (Condition::GivenUp, reason.clone()),
+            GroupState::Undefined if app => {
+                (Condition::GivenUp, "the roost-guest where it is has no such managed group".to_owned())
+            }
             GroupState::Undefined => {
                 (Condition::GivenUp, format!("libvirt on '{name}' does not know its VM"))
             }
+            GroupState::Stray if app => (Condition::Degraded, "it runs without right".to_owned()),
             GroupState::Stray => (Condition::Degraded, "its VM runs without right".to_owned()),
             GroupState::Gone { .. } => {
                 (Condition::Starting, "its memory is on its way to another host".to_owned())

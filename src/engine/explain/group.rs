@@ -22,7 +22,7 @@ impl Engine {
     /// Why a group of the configuration is as it is, as far as this host knows: a leader knows most.
     pub(in crate::engine) fn explain_group(&self, now: Instant, group: &Group) -> Explanation {
         let record = self.ledger.group(&group.name);
-        let (condition, reason) = self.condition_of(now, &group.name);
+        let (condition, reason) = self.condition_of(now, group);
         let mut explained = GroupExplained {
             name: group.name.clone(),
             vm: group.vm.clone(),
