@@ -323,7 +323,10 @@ fn hooks(bed: &Bed) -> String {
 fn a_managed_group_goes_where_its_host_orders_it() {
     let mut bed = Bed::new();
     let host = Host::listen(&bed);
-    bed.run(&managed(&bed, ""));
+    bed.run(&managed(&bed, "ready = [\"DIR/missing\"]"));
+    let check = bed.command(&["check"]).output().expect("it runs");
+    let warning = format!("warning: site/ready: there is no program '{}'", bed.path("missing").display());
+    assert!(String::from_utf8_lossy(&check.stdout).contains(&warning), "{check:?}");
     let (mut guest, report) = host.welcome_managed();
     assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Offline, 0, None));
     if report.report.state != GroupState::Offline {
