@@ -4,6 +4,7 @@
 use super::World;
 use super::apps::Place;
 use super::controller::{Phase, Seat};
+use super::host::Domain;
 use core::time::Duration;
 use roost::config::{App, Target};
 use roost::engine::keeper::Controller;
@@ -152,9 +153,18 @@ impl World {
         Was { owner, epoch, inside, seat }
     }
 
+    /// Whether something of an application runs there, or will when its machine goes on. In a VM that is paused it does not: that
+    /// is destroyed, or belongs to nobody any more.
     fn runs_at(&self, seat: &Seat, group: &str) -> bool {
         let phase = self.phase_at(seat, group);
-        !matches!(phase, None | Some(Phase::Offline | Phase::Faulted { runs: false, .. }))
+        let paused = match seat {
+            Seat::Machine { .. } => false,
+            Seat::Guest { vm, .. } => !self
+                .host_of(seat)
+                .and_then(|host| self.hosts[host].domains.get(vm))
+                .is_some_and(Domain::lives),
+        };
+        !paused && !matches!(phase, None | Some(Phase::Offline | Phase::Faulted { runs: false, .. }))
     }
 
     /// An application that runs on a machine itself and is its own, by its own ledger.
