@@ -179,7 +179,13 @@ fn judge_vm(
 
 /// Whether a target that is up, and that nothing keeps it from, can be given an application.
 fn take(view: &View<'_>, reports: &Reports, group: &config::Group, seat: Seat, target: &Target) -> Able {
-    let silent = || Able::Settling(format!("the roost-guest of '{target}' is not connected"));
+    // One that is there for long has none that boots with it.
+    let since = reports.since(seat.host).unwrap_or(view.now);
+    let settles = seat.inside.is_some() || view.now < since + SETTLES_WITHIN;
+    let silent = || {
+        let why = format!("the roost-guest of '{target}' is not connected");
+        if settles { Able::Settling(why) } else { Able::No(why) }
+    };
     let Some(told) = reports.group(seat.host, &group.name) else { return silent() };
     match &told.state {
         GroupState::Unknown => silent(),
@@ -296,6 +302,9 @@ fn demanded(
     let lost = record.owner.is_none_or(|owner| !matches!(view.ledger.standing(owner), Standing::In(_)));
     if is_wanted(record) && lost {
         judged = by_preference(view, reports, plan.get(), group, app);
+    }
+    if let Some((Target::Host(_), Able::Settling(_))) = judged.iter().find(|(_, able)| able.is_possible()) {
+        return vms.into_iter().map(str::to_owned).collect(); // it will most likely be able in a moment
     }
     let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
     // A VM that is up may have a guest that boots still.
