@@ -170,10 +170,17 @@ impl Check {
         self.terms[host] = (term, voted_for);
     }
 
+    /// Whether a VM may neither be started nor stopped now. A cold standby may, while everything boots and its application's
+    /// home was not heard yet.
+    fn is_calm_for(&self, vm: &str, now: Time) -> bool {
+        let cold = self.groups.get(vm).is_some_and(|group| self.cold.contains(group));
+        self.calm_from.is_some_and(|from| now > from) && (self.apps_calm || !cold)
+    }
+
     /// A VM was started; how new its disk is from now on.
     pub fn started(&mut self, vm: &str, now: Time) -> u64 {
         self.starts += 1;
-        if self.calm_from.is_some_and(|from| now > from) {
+        if self.is_calm_for(vm, now) {
             self.violation = Some(format!("no needless restart: {vm} was started, and nothing had failed"));
         }
         self.runs_on(vm)
@@ -406,7 +413,7 @@ impl World {
             let last = self.check.history.iter().rev().find(|(_, v, h, _)| v == vm && *h == host);
             if last.is_some_and(|(.., ran)| *ran) != runs {
                 self.check.history.push((self.now, vm.to_owned(), host, runs));
-                if !runs && self.check.calm_from.is_some_and(|from| self.now > from) {
+                if !runs && self.check.is_calm_for(vm, self.now) {
                     let gone = |d: &Domain| !matches!(d.run, Run::Paused(_));
                     if self.hosts[host].domains.get(vm).is_some_and(gone) {
                         let text = format!("no needless restart: {vm} was stopped, and nothing had failed");
