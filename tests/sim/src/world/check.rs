@@ -255,7 +255,8 @@ impl World {
         let ledger = daemon.engine.ledger();
         let (id, owned) = (self.hosts[host].id, daemon.engine.owned());
         if !ledger.groups().filter(|(_, group)| group.owner == Some(id)).map(|(name, _)| name).eq(owned) {
-            let text = format!("{} takes {owned:?} for what its ledger gives to it", self.hosts[host].name);
+            let name = &self.hosts[host].name;
+            let text = format!("owners: {name} takes {owned:?} for what its ledger gives to it");
             self.violated(text);
             return;
         }
