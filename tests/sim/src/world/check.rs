@@ -467,12 +467,10 @@ impl World {
                     return Err(format!("{group} is wanted offline, and runs on {}", name(on)));
                 }
                 Intent::Online if record.given_up.is_some() => {}
+                Intent::Online if self.check.cold.contains(group) && on.is_none() && owner.is_none() => {} // the application says why
                 Intent::Online if self.check.cold.contains(group) && !self.is_needed(group, ledger) => {
-                    if on.is_some() || owner.is_some() {
-                        return Err(format!("{group} is a cold standby that nothing needs, and is on"));
-                    }
+                    return Err(format!("{group} is a cold standby that nothing needs, and is on"));
                 }
-                Intent::Online if self.check.cold.contains(group) && owner.is_none() && on.is_none() => {} // the application says why
                 Intent::Online if owner.is_none() && self.waits_for_quarantine(ledger, group) => {}
                 Intent::Online if on.is_none() || on != owner => {
                     return Err(format!(

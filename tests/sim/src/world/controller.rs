@@ -157,7 +157,7 @@ impl Managed {
         match (wanted, self.phase) {
             (Wanted::Online, Phase::Offline | Phase::Faulted { .. }) => self.enter(Phase::Promoting),
             (Wanted::Offline, Phase::Promoting | Phase::Starting | Phase::Online) => {
-                self.enter(Phase::Stopping)
+                self.enter(Phase::Stopping);
             }
             (Wanted::Offline, Phase::Faulted { .. }) => {
                 self.tries = 0;
