@@ -92,6 +92,11 @@ impl Reports {
         self.hosts.get(&host).map(|account| account.changed)
     }
 
+    /// Since when a host has told this leader anything, in the life that it is in.
+    pub fn since(&self, host: HostId) -> Option<Instant> {
+        self.hosts.get(&host).map(|account| account.since)
+    }
+
     /// Whether a host has told all, or has had `wait` for it.
     pub fn is_told(&self, now: Instant, host: HostId, wait: Duration) -> bool {
         self.hosts.get(&host).is_some_and(|account| account.is_whole() || now.since(account.since) >= wait)
