@@ -8,7 +8,7 @@ use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
 use crate::driver::fencer::Fencer;
-use crate::driver::guest_link::GuestLinks;
+use crate::driver::guest_link::{self, GuestLinks, Peer as Controlled};
 use crate::driver::hooks::{self, Hooks};
 use crate::driver::ledger_disk::{self, LedgerDisk};
 use crate::driver::libvirt::Libvirt;
@@ -16,7 +16,7 @@ use crate::driver::life::{Life, LifeError};
 use crate::driver::machine;
 use crate::driver::shutdown::{Ending, Shutdown};
 use crate::driver::systemd::Systemd;
-use crate::driver::udp::keys::Keys;
+use crate::driver::udp::keys::{self, KeyError, Keys};
 use crate::driver::udp::{Peer, Setup, Udp};
 use crate::driver::watchdog::Watchdog;
 use crate::engine::keeper::vm::LibvirtInput;
@@ -36,9 +36,12 @@ use roost_proto::cluster::decision::{Arms, HostMode};
 use roost_proto::cluster::raft::StorageId;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation};
 use roost_proto::control::{Ask, Event, EventKind, Level, Refusal, Reply};
+use roost_proto::key::Secret;
+use roost_proto::link::WATCHED_PORT;
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// How often libvirt is asked for every domain, behind its events.
@@ -209,6 +212,7 @@ impl Daemon {
             Store::open(folder, storage).map_err(|error| StartError::Ledger { dir, error })?;
         let ledger = LedgerDisk::start(store).map_err(system("cannot start the ledger's thread"))?;
         let network = network(&config, &host, life.incarnation)?;
+        let machines = machines(&config).map_err(|error| StartError::Config(error.to_string()))?;
         let fencer = Fencer::new(Path::new(AGENTS)).map_err(system("cannot set the fencer up"))?;
         let setup = hooks_setup(&options, &config, &host);
         let hooks = Hooks::start(setup, &events).map_err(system("cannot start the hooks' thread"))?;
@@ -265,7 +269,7 @@ impl Daemon {
             measure,
         };
         daemon.listen().map_err(system("cannot watch a descriptor"))?;
-        daemon.apply_config();
+        daemon.apply_config(machines);
         Ok(daemon)
     }
 
@@ -417,8 +421,9 @@ impl Daemon {
         self.control.handle_timeout(now);
         for (who, input) in self.guests.take_events() {
             let input = match who {
-                keeper::Controller::Machine => Input::Machine(input),
-                keeper::Controller::Guest(group) => Input::Guest { group, input },
+                Controlled::Here(keeper::Controller::Machine) => Input::Machine(input),
+                Controlled::Here(keeper::Controller::Guest(group)) => Input::Guest { group, input },
+                Controlled::Watched(host) => Input::Watched { host, input },
             };
             self.engine.handle(now, input);
             self.drain();
@@ -439,6 +444,7 @@ impl Daemon {
             self.engine.handle(now, Input::Minute(minute));
         }
         self.engine.handle_timeout(now);
+        self.guests.set_watches(self.engine.watches());
         self.life.keep_lease(self.engine.lease_until());
         self.write_metrics(now);
         if self.next_watchdog.is_some_and(|at| now >= at) {
@@ -461,7 +467,7 @@ impl Daemon {
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Keeper(output) => self.keep(output),
-                Output::Watched { .. } => {}
+                Output::Watched { host, output } => self.keep_watched(host, output),
                 Output::Write(write) => self.ledger.write(write),
                 Output::Answer { request, answer } => {
                     let reply = match answer {
@@ -543,11 +549,26 @@ impl Daemon {
                 }
             }
             keeper::Output::Event(event) => self.record(event),
-            keeper::Output::Drop(controller) => self.guests.drop_controller(&controller),
-            keeper::Output::Say { to, message } => self.guests.say(&to, &message),
+            keeper::Output::Drop(controller) => self.guests.drop_controller(&Controlled::Here(controller)),
+            keeper::Output::Say { to, message } => self.guests.say(&Controlled::Here(to), &message),
             keeper::Output::Hush { group, hush } => self.guests.hush(&group, hush),
             keeper::Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
             keeper::Output::Wish { .. } => {} // the engine keeps it
+        }
+    }
+
+    /// Carries out what is to be said to a machine that this host watches.
+    fn keep_watched(&mut self, host: String, output: keeper::Output) {
+        let who = Controlled::Watched(host);
+        match output {
+            keeper::Output::Drop(_) => self.guests.drop_controller(&who),
+            keeper::Output::Say { message, .. } => self.guests.say(&who, &message),
+            keeper::Output::Order(_)
+            | keeper::Output::Store(_)
+            | keeper::Output::Event(_)
+            | keeper::Output::Hush { .. }
+            | keeper::Output::Cid { .. }
+            | keeper::Output::Wish { .. } => {} // it has no VMs, and the engine keeps the rest
         }
     }
 
@@ -697,9 +718,9 @@ impl Daemon {
                 };
                 let same_uri = uri(&config) == uri(&self.config);
                 let network = self.reload_network(&config);
+                let machines = machines(&config);
                 self.config = config;
                 self.engine.reload(&self.config, clock::now());
-                self.apply_config();
                 self.control.reload();
                 self.measure.reload();
                 let mut hint = if same_uri {
@@ -708,6 +729,16 @@ impl Daemon {
                     "; the new libvirt address, or role, is used after a restart of roostd"
                 }
                 .to_owned();
+                match machines {
+                    Ok(machines) => {
+                        changes.extend(changed_keys(&self.guests.machines(), &machines));
+                        self.apply_config(machines);
+                    }
+                    Err(error) => {
+                        hint += &format!("; the keys of watched machines stay as they were: {error}");
+                        self.apply_config(self.guests.machines());
+                    }
+                }
                 match network {
                     Ok(keys) => changes.extend(keys),
                     Err(why) => hint += &format!("; the network between hosts stays as it was: {why}"),
@@ -774,14 +805,22 @@ impl Daemon {
         Ok(told)
     }
 
-    /// Tells the drivers what the configuration wants watched.
-    fn apply_config(&mut self) {
+    /// Tells the drivers what the configuration wants watched; with the keys of machines that have no roostd.
+    fn apply_config(&mut self, mut machines: Machines) {
         if let Some(libvirt) = &self.libvirt {
             libvirt.watch(self.engine.domains());
         }
         let here: Vec<config::Group> =
             self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
-        self.guests.listen(&here, &self.options.run_dir.join("guest.sock"));
+        let known = |name: &String| {
+            self.config.hosts.iter().any(|host| host.role == Role::Watched && host.name == *name)
+        };
+        machines.retain(|name, _| known(name));
+        let own = self.config.hosts.iter().find(|own| own.name == self.host);
+        let addresses = own.map_or(&[][..], |own| &own.addresses);
+        let addresses = addresses.iter().map(|address| SocketAddr::new(address.ip(), WATCHED_PORT)).collect();
+        let watched = guest_link::Watched { addresses, machines };
+        self.guests.listen(&here, &self.options.run_dir.join("guest.sock"), watched);
     }
 }
 
@@ -797,9 +836,25 @@ fn hooks_setup(options: &Options, config: &Config, host: &str) -> hooks::Setup {
     }
 }
 
-/// The other hosts of a configuration.
+/// The keys of machines that are watched, by their names.
+type Machines = BTreeMap<String, Vec<Secret>>;
+
+/// Reads the keys of the machines that the configuration has watched.
+fn machines(config: &Config) -> Result<Machines, KeyError> {
+    let keys = config.hosts.iter().filter_map(|host| Some((host, host.key.as_ref()?)));
+    keys.map(|(host, key)| Ok((host.name.clone(), keys::secrets(key)?))).collect()
+}
+
+/// Which machines that stay have other keys, for people.
+fn changed_keys(before: &Machines, after: &Machines) -> Option<String> {
+    let changed = after.iter().filter(|(name, keys)| before.get(*name).is_some_and(|before| before != *keys));
+    let changed: Vec<&str> = changed.map(|(name, _)| name.as_str()).collect();
+    (!changed.is_empty()).then(|| format!("the keys of {} changed", changed.join(", ")))
+}
+
+/// The other hosts of a configuration, those that run a roostd.
 fn peers(config: &Config, host: &str) -> Vec<Peer> {
-    let others = config.hosts.iter().filter(|other| other.name != host);
+    let others = config.hosts.iter().filter(|other| other.name != host && other.role != Role::Watched);
     others
         .map(|other| Peer {
             id: HostId::of(&other.name),

@@ -15,7 +15,8 @@ const ALLOWED: [&str; 8] = [
     "sync::Arc",
 ];
 /// The crates that they may use.
-const CRATES: [&str; 6] = ["roost_proto", "serde", "serde_json", "postcard", "toml", "crc32fast"];
+const CRATES: [&str; 8] =
+    ["roost_proto", "serde", "serde_json", "postcard", "toml", "crc32fast", "chacha20", "chacha20poly1305"];
 /// Rooms of this crate that do touch the world.
 const ROOMS: [&str; 5] = ["driver", "sys", "store", "daemon", "cli"];
 const MACROS: [&str; 6] = ["print!", "println!", "eprint!", "eprintln!", "dbg!", "thread_local!"];

@@ -1,7 +1,8 @@
 //! `roost-guest check`: whether the configuration is good, and whether what it names is there.
 
-use crate::config::{Config, Hook, Kind, Resource};
+use crate::config::{Config, Hook, Kind, Link, Resource};
 use crate::kinds::ocf;
+use crate::link::key;
 use crate::load::load;
 use crate::spawn::{Identity, SpawnError};
 use roost_proto::exit::Exit;
@@ -38,6 +39,9 @@ fn count(number: usize, what: &str) -> String {
 /// Everything that is named and not there.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if let Link::Tcp(tcp) = &config.link {
+        warnings.extend(key::read(&tcp.key).err());
+    }
     for group in &config.groups {
         let hooks =
             group.managed.iter().flat_map(|managed| Hook::ALL.map(|hook| (hook, managed.command(hook))));

@@ -28,6 +28,8 @@ pub const MAX_VARIABLES: usize = 128;
 pub const MAX_SOCKET_PATH: usize = 107;
 /// Mistakes that are told at once, at most: a person mends a few and looks again.
 pub const MAX_MISTAKES: usize = 20;
+/// Addresses of hosts, at most: a cluster has at most 7 that may lead, with up to four addresses each.
+pub const MAX_HOSTS: usize = 28;
 /// The least of every duration but an `interval` of zero. What is shorter would be over before a busy machine has
 /// done anything, and `backoff` is what keeps a resource that dies at once from being started in a tight loop.
 pub const MIN_TIME: Duration = Duration::from_millis(100);
@@ -48,8 +50,21 @@ pub enum Link {
     Vsock,
     /// A Unix socket.
     Unix(PathBuf),
+    /// TCP, to whichever host leads.
+    Tcp(Tcp),
     /// Not at all: the controller works for itself.
     None,
+}
+
+/// How hosts are reached over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcp {
+    /// Those of the cluster that may lead, in the order in which they are tried.
+    pub hosts: Vec<SocketAddr>,
+    /// The file with the key that is this machine's alone.
+    pub key: PathBuf,
+    /// What the hosts' configuration calls this machine; by default as it calls itself, up to the first dot.
+    pub machine: Option<String>,
 }
 
 /// A service group.
@@ -290,7 +305,7 @@ pub const KEYS: [Section; 4 + KINDS.len()] = [
 ];
 
 const FILE: Section = Section { header: "", keys: &["controller", "group"] };
-const CONTROLLER: Section = Section { header: "[controller]", keys: &["link"] };
+const CONTROLLER: Section = Section { header: "[controller]", keys: &["link", "hosts", "key", "machine"] };
 const GROUP: Section = Section {
     header: "[[group]]",
     keys: &[

@@ -64,6 +64,12 @@ pub fn boot_id() -> [u8; 16] {
     id
 }
 
+/// What the machine calls itself, up to the first dot; empty when the kernel does not tell.
+pub fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim_end().split('.').next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

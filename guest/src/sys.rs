@@ -30,6 +30,19 @@ pub fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// So many random bytes, see getrandom(2). Right after the first boot of a machine the kernel may have too little chance for it yet;
+/// that is an error, and not waited for.
+pub fn random<const LEN: usize>() -> io::Result<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    // SAFETY: the kernel writes at most as many bytes as it is told, to an array of ours that is as long.
+    let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LEN, libc::GRND_NONBLOCK) };
+    match usize::try_from(count) {
+        Ok(count) if count == LEN => Ok(bytes), // always whole up to 256 bytes
+        Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A child that has ended and was not waited for: its number, and how it ended. `pid` -1 means any child.
 /// `None`: there is none now.
 pub fn reap(pid: i32) -> Option<(i32, ExitStatus)> {

@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 /// either side only root can speak.
 pub const LINK_PORT: u32 = 961;
 
+/// The TCP port that hosts listen on for the controllers of machines that they watch without a `roostd` there.
+pub const WATCHED_PORT: u16 = 962;
+
 /// Source ports below this are root's alone; the host accepts no other over AF_VSOCK.
 pub const PRIVILEGED_PORTS: u32 = 1024;
 

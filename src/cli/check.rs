@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use crate::config::{Config, Group, load};
+use crate::driver::udp::keys::secrets;
 use core::time::Duration;
 use roost_proto::exit::Exit;
 use roost_proto::text::printable;
@@ -39,6 +40,11 @@ fn notes(config: &Config) -> Vec<String> {
         notes.push(format!(
             "no [[host]] is called '{here}', as this machine is: roostd starts here with '--host NAME' only"
         ));
+    }
+    for (host, key) in config.hosts.iter().filter_map(|host| Some((host, host.key.as_ref()?))) {
+        if let Err(error) = secrets(key) {
+            notes.push(format!("host '{}': {error}; roostd does not start without it", host.name));
+        }
     }
     for group in &config.groups {
         if let Some(xml) = &group.xml

@@ -33,10 +33,15 @@ pub fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// So many random bytes, from the kernel.
+pub fn random<const LEN: usize>() -> io::Result<[u8; LEN]> {
+    use std::io::Read;
+    let mut bytes = [0; LEN];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A random number, from the kernel.
 pub fn seed() -> io::Result<u64> {
-    use std::io::Read;
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
+    random().map(u64::from_ne_bytes)
 }

@@ -45,7 +45,7 @@ pub(super) fn watched(config: &Config) -> BTreeSet<HostId> {
 
 impl Engine {
     /// Whether this host speaks with the controllers of machines that are watched.
-    pub(super) fn watches(&self) -> bool {
+    pub fn watches(&self) -> bool {
         self.leader.is_some() && self.lease == Lease::Held
     }
 

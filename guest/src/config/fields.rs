@@ -129,6 +129,11 @@ impl<'t> Fields<'t> {
         checked_name(&self.required("name", example)?)
     }
 
+    /// A name, if it is there.
+    pub(super) fn optional_name(&self, key: &str, example: &str) -> Read<Option<String>> {
+        self.text(key, example)?.map(|text| Ok(checked_name(&text)?.value)).transpose()
+    }
+
     /// A list of names, each once; none when the key is not there.
     pub(super) fn names(&self, key: &str, example: &str) -> Read<Vec<Placed<String>>> {
         let Some(value) = self.value(key) else { return Ok(Vec::new()) };

@@ -2,13 +2,14 @@
 
 use super::fields::{Fields, Mistakes, Placed, Read, absolute, quote};
 use super::{
-    CONTROLLER, Config, ConfigError, FILE, GROUP, Group, Hook, Link, MAX_FILE, MAX_SOCKET_PATH, Managed,
-    OnLostHost, RESOURCE, Resource, kind, order, timing,
+    CONTROLLER, Config, ConfigError, FILE, GROUP, Group, Hook, Link, MAX_FILE, MAX_HOSTS, MAX_SOCKET_PATH,
+    Managed, OnLostHost, RESOURCE, Resource, Tcp, kind, order, timing,
 };
 use core::time::Duration;
-use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES};
+use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES, WATCHED_PORT};
 use roost_proto::retry::Backoff;
 use roost_proto::text::nearest;
+use std::net::SocketAddr;
 use toml::de::DeTable;
 
 /// A resource before the names of its `needs` are known to mean something.
@@ -69,8 +70,17 @@ fn controller(file: &Fields<'_>, mistakes: &mut Mistakes<'_>) -> Option<Link> {
 }
 
 fn link(fields: &Fields<'_>) -> Read<Link> {
-    const EXAMPLE: &str = "\"vsock\", \"unix:/run/roost/guest.sock\" or \"none\"";
-    let Some(text) = fields.text("link", EXAMPLE)? else { return Ok(Link::Vsock) };
+    const EXAMPLE: &str = "\"vsock\", \"unix:/run/roost/guest.sock\", \"tcp\" or \"none\"";
+    let text = fields.text("link", EXAMPLE)?;
+    if text.as_ref().is_some_and(|text| text.value == "tcp") {
+        return tcp(fields).map(Link::Tcp);
+    }
+    if let Some((key, value)) = TCP_KEYS.iter().find_map(|key| Some((key, fields.value(key)?))) {
+        return value.wrong(format!(
+            "'{key}' belongs to a link over TCP: write link = \"tcp\" beside it, or leave it out"
+        ));
+    }
+    let Some(text) = text else { return Ok(Link::Vsock) };
     match text.value {
         "vsock" => return Ok(Link::Vsock),
         "none" => return Ok(Link::None),
@@ -86,6 +96,39 @@ fn link(fields: &Fields<'_>) -> Read<Link> {
         ));
     }
     absolute("link", &Placed { at: text.at, value: path }).map(Link::Unix)
+}
+
+/// What a link over TCP needs, and no other.
+const TCP_KEYS: [&str; 3] = ["hosts", "key", "machine"];
+
+fn tcp(fields: &Fields<'_>) -> Read<Tcp> {
+    const HOSTS: &str = "[\"10.0.0.1\", \"10.0.0.2\"]";
+    let texts = fields.texts("hosts", HOSTS)?;
+    let Placed { at, value: texts } = texts;
+    if texts.len() > MAX_HOSTS {
+        return texts[MAX_HOSTS]
+            .wrong(format!("'hosts' has {} addresses, and may have {MAX_HOSTS}", texts.len()));
+    }
+    let mut hosts = Vec::new();
+    for text in &texts {
+        let address =
+            text.value.parse().or_else(|_| text.value.parse().map(|ip| SocketAddr::new(ip, WATCHED_PORT)));
+        let Ok(address) = address else {
+            return text.wrong(format!(
+                "'hosts' names {}, which is no address: write each as \"10.0.0.1\" or \"10.0.0.1:{WATCHED_PORT}\"",
+                quote(text.value)
+            ));
+        };
+        if hosts.contains(&address) {
+            return text.wrong(format!("'hosts' names {} twice: leave it out once", quote(text.value)));
+        }
+        hosts.push(address);
+    }
+    if hosts.is_empty() {
+        return Err(Placed { at, value: format!("'hosts' names none: write hosts = {HOSTS}") });
+    }
+    let key = fields.required_path("key", "\"/etc/roost/guest.key\"")?.value;
+    Ok(Tcp { hosts, key, machine: fields.optional_name("machine", "\"db3\"")? })
 }
 
 /// Reads a group with all its resources; with the place of its name. Nothing when there is a mistake in it.

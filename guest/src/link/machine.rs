@@ -7,10 +7,20 @@ use roost_proto::name::is_name;
 use roost_proto::retry::{Backoff, Jitter};
 use roost_proto::time::Instant;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// The wait before a second try to connect, doubled up to the longest: a host that comes back is found within seconds, and one
 /// that stays away costs next to nothing.
 const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+
+/// The wait before the next of several hosts is tried: only one of them leads and takes this machine, so it is looked for at once,
+/// and what is looked for by many machines after the same event is looked for one after the other.
+const NEXT: Backoff = Backoff { first: Duration::from_millis(250), max: Duration::from_millis(250) };
+/// The wait after none of them took it: some of them have to agree first who leads, which takes them a second or two.
+const ROUND: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(1) };
+/// One of several hosts that has not answered for this long is passed over: those that are there answer within milliseconds, and
+/// the one that leads has to be found long before it takes this machine for lost.
+const PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// The wait after a host that speaks no common version; one of the two has to be upgraded first.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
@@ -98,6 +108,22 @@ enum State {
     },
 }
 
+/// Where hosts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// There is one, and it takes whoever it runs.
+    One,
+    /// There are several, of which one leads, and takes this machine; the others hang up.
+    Among {
+        /// Where they are. At least one.
+        hosts: Vec<SocketAddr>,
+        /// Which of them is the next, or has the connection.
+        at: usize,
+        /// Why those before it in this round did not take the machine.
+        round: Vec<(usize, String)>,
+    },
+}
+
 /// Whether the log has said that the link is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -109,6 +135,7 @@ enum Told {
 /// The machine.
 #[derive(Debug)]
 pub struct Machine {
+    search: Search,
     state: State,
     /// Since when something waits to be sent.
     blocked: Option<Instant>,
@@ -122,8 +149,9 @@ pub struct Machine {
 
 impl Machine {
     /// A link that connects at once.
-    pub fn new(seed: u64, now: Instant) -> Self {
+    pub fn new(search: Search, seed: u64, now: Instant) -> Self {
         Self {
+            search,
             state: State::Waiting { until: now },
             blocked: None,
             failures: 0,
@@ -144,9 +172,20 @@ impl Machine {
         !self.commands.is_empty()
     }
 
-    /// Whether a connection is being made.
-    pub const fn is_connecting(&self) -> bool {
-        matches!(self.state, State::Connecting { .. })
+    /// The host whose turn it is, if there are several.
+    pub fn host(&self) -> Option<SocketAddr> {
+        match &self.search {
+            Search::One => None,
+            Search::Among { hosts, at, .. } => Some(hosts[*at]),
+        }
+    }
+
+    /// How long a host may take to answer.
+    const fn patience(&self) -> Duration {
+        match self.search {
+            Search::One => SILENCE,
+            Search::Among { .. } => PASSED_OVER,
+        }
     }
 
     /// How it is, for people.
@@ -190,6 +229,9 @@ impl Machine {
                 if (LINK_VERSIONS.oldest..=LINK_VERSIONS.newest).contains(&version) =>
             {
                 self.commands.push_back(Command::Snapshot { version });
+                if let Search::Among { round, .. } = &mut self.search {
+                    round.clear();
+                }
                 self.state = State::Up { version, host, group, since: now, heard: now, sent: now };
                 self.told = Told::Later;
                 if self.failures <= 1 {
@@ -235,15 +277,36 @@ impl Machine {
             return; // it is lost already
         }
         self.settle(now);
+        let wait = match &mut self.search {
+            Search::One => {
+                self.fail(reason);
+                retry.unwrap_or_else(|| RETRY.wait(self.failures, self.jitter.draw()))
+            }
+            Search::Among { hosts, at, round } => {
+                round.push((*at, format!("{}: {reason}", hosts[*at])));
+                *at = (*at + 1) % hosts.len();
+                let was_up = matches!(self.state, State::Up { .. });
+                let is_over = round.len() == hosts.len();
+                if was_up || is_over {
+                    let mut round = core::mem::take(round);
+                    round.sort_unstable(); // in the order of the file, wherever this round began
+                    let reasons: Vec<String> = round.into_iter().map(|(_, reason)| reason).collect();
+                    self.fail(reasons.join("; "));
+                }
+                if is_over { ROUND } else { NEXT }.wait(1, self.jitter.draw())
+            }
+        };
+        self.blocked = None;
+        self.state = State::Waiting { until: now + wait };
+        self.commands.push_back(Command::Disconnect);
+    }
+
+    fn fail(&mut self, reason: String) {
         self.failures = self.failures.saturating_add(1);
-        let wait = retry.unwrap_or_else(|| RETRY.wait(self.failures, self.jitter.draw()));
         if reason != self.reason {
             self.commands.push_back(Command::Log(format!("no link to the host: {reason}")));
         }
         self.reason = reason;
-        self.blocked = None;
-        self.state = State::Waiting { until: now + wait };
-        self.commands.push_back(Command::Disconnect);
     }
 
     /// Forgets what failed before, if the link has lasted.
@@ -274,11 +337,12 @@ impl Machine {
                 self.state = State::Connecting { since: now };
                 self.commands.push_back(Command::Connect);
             }
-            State::Connecting { since } if now.since(*since) >= SILENCE => {
-                self.lose(now, format!("no connection within {} s", SILENCE.as_secs()), None);
+            State::Connecting { since } if now.since(*since) >= self.patience() => {
+                self.lose(now, format!("no connection within {} s", self.patience().as_secs()), None);
             }
-            State::Greeting { since } if now.since(*since) >= SILENCE => {
-                self.lose(now, format!("the host has not answered within {} s", SILENCE.as_secs()), None);
+            State::Greeting { since } if now.since(*since) >= self.patience() => {
+                let patience = self.patience().as_secs();
+                self.lose(now, format!("the host has not answered within {patience} s"), None);
             }
             State::Up { heard, .. } if now.since(*heard) >= SILENCE => {
                 self.lose(now, format!("the host has said nothing for {} s", SILENCE.as_secs()), None);
@@ -294,7 +358,7 @@ impl Machine {
     pub fn poll_timeout(&self) -> Instant {
         let due = match &self.state {
             State::Waiting { until } => *until,
-            State::Connecting { since } | State::Greeting { since } => *since + SILENCE,
+            State::Connecting { since } | State::Greeting { since } => *since + self.patience(),
             State::Up { heard, sent, .. } if self.blocked.is_none() => (*heard + SILENCE).min(*sent + QUIET),
             State::Up { heard, .. } => *heard + SILENCE,
         };
@@ -397,7 +461,7 @@ mod tests {
     }
 
     fn up(now: Instant) -> Machine {
-        let mut machine = Machine::new(1, now);
+        let mut machine = Machine::new(Search::One, 1, now);
         machine.handle_timeout(now);
         assert_eq!(drain(&mut machine), [Command::Connect]);
         machine.handle(now, Event::Connected);
@@ -415,7 +479,7 @@ mod tests {
 
     #[test]
     fn tries_come_ever_later_up_to_five_seconds() {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         let mut now = ms(0);
         let mut waits = Vec::new();
         for _ in 0..10 {
@@ -435,7 +499,7 @@ mod tests {
 
     #[test]
     fn one_cause_is_logged_once() {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         let mut logs = 0;
         let mut now = ms(0);
         for _ in 0..5 {
@@ -450,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_host_that_welcomes_and_hangs_up_is_tried_ever_more_slowly_and_quietly() {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         let (mut now, mut connects, mut logs) = (ms(0), 0, 0);
         while now < ms(60_000) {
             machine.handle_timeout(now);
@@ -529,7 +593,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_tried_again_in_a_minute() {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         machine.handle_timeout(ms(0));
         machine.handle(ms(0), Event::Connected);
         drain(&mut machine);
@@ -549,7 +613,7 @@ mod tests {
 
     #[test]
     fn a_host_that_accepts_and_says_nothing_is_left() {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         machine.handle_timeout(ms(0));
         machine.handle(ms(0), Event::Connected);
         drain(&mut machine);
@@ -557,5 +621,68 @@ mod tests {
         assert_eq!(drain(&mut machine), []);
         machine.handle_timeout(ms(10_000));
         assert_eq!(drain(&mut machine), [Command::Disconnect]);
+    }
+
+    fn among(hosts: usize) -> Machine {
+        let hosts =
+            (1..=hosts).map(|nth| SocketAddr::from(([10, 0, 0, u8::try_from(nth).expect("few")], 962)));
+        Machine::new(Search::Among { hosts: hosts.collect(), at: 0, round: Vec::new() }, 1, ms(0))
+    }
+
+    fn port(machine: &Machine) -> u8 {
+        match machine.host() {
+            Some(SocketAddr::V4(host)) => host.ip().octets()[3],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_host_that_leads_is_found_among_those_that_do_not_and_those_that_are_dead() {
+        let mut machine = among(3);
+        let mut now = ms(0);
+        // The first hangs up at once, the second does not answer at all.
+        machine.handle_timeout(now);
+        assert_eq!((drain(&mut machine), port(&machine)), (vec![Command::Connect], 1));
+        machine.handle(now, Event::Lost { reason: "it does not lead".to_owned() });
+        now = machine.poll_timeout();
+        assert!(now <= ms(300), "{now:?}");
+        machine.handle_timeout(now);
+        assert_eq!((drain(&mut machine), port(&machine)), (vec![Command::Disconnect, Command::Connect], 2));
+        now = machine.poll_timeout();
+        machine.handle_timeout(now);
+        now = machine.poll_timeout();
+        machine.handle_timeout(now);
+        assert_eq!((drain(&mut machine), port(&machine)), (vec![Command::Disconnect, Command::Connect], 3));
+        machine.handle(now, Event::Connected);
+        machine.handle(now, welcome());
+        assert!(now <= ms(1_500), "{now:?}");
+        let logs: Vec<Command> = core::iter::from_fn(|| machine.poll_output()).collect();
+        assert!(matches!(&logs[2], Command::Log(text) if text.starts_with("connected")), "{logs:?}");
+        assert_eq!(logs.len(), 3, "those that did not take it are not worth a word");
+        // When it is lost, the next one is tried.
+        machine.handle(now, Event::Lost { reason: "it closed the connection".to_owned() });
+        assert!(machine.poll_timeout() <= now + Duration::from_millis(300));
+        assert_eq!(port(&machine), 1);
+        assert!(
+            matches!(machine.poll_output(), Some(Command::Log(text)) if text.contains("10.0.0.3:962: it closed"))
+        );
+    }
+
+    #[test]
+    fn rounds_among_hosts_of_which_none_leads_are_slow_and_told_once() {
+        let mut machine = among(2);
+        let (mut now, mut connects, mut logs) = (ms(0), 0, Vec::new());
+        while now < ms(60_000) {
+            machine.handle_timeout(now);
+            machine.handle(now, Event::Lost { reason: "it does not lead".to_owned() });
+            for command in core::iter::from_fn(|| machine.poll_output()) {
+                connects += usize::from(command == Command::Connect);
+                logs.extend(matches!(command, Command::Log(_)).then_some(command));
+            }
+            now = machine.poll_timeout();
+        }
+        assert!((100..=150).contains(&connects), "{connects} in a minute");
+        let text = "no link to the host: 10.0.0.1:962: it does not lead; 10.0.0.2:962: it does not lead";
+        assert_eq!(logs, [Command::Log(text.to_owned())]);
     }
 }

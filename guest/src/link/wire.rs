@@ -3,23 +3,29 @@
 //! What waits is bounded by what there is: one frame, the latest report of each group, and the answers to a few questions. A host
 //! that reads slowly misses what a group was in between, and never what it is.
 
-use super::machine::{Command, Event, Machine};
-use crate::config::Link;
+use super::key;
+use super::machine::{Command, Event, Machine, Search};
+use crate::config::{Link, Tcp};
+use crate::procfs::host_name;
 use crate::reactor::{Interest, Key, Reactor, Watched};
 use crate::spawn::reason;
 use crate::subcluster::{Input, Report, SubCluster};
+use crate::sys::random;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, UnixAddr, VsockAddr, bind, connect,
-    getsockopt, recv, send, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, VsockAddr, bind,
+    connect, getsockopt, recv, send, setsockopt, socket, sockopt,
 };
 use roost_proto::frame::{Decoder, encode};
 use roost_proto::link::{
-    GuestMessage, Hello, HostMessage, LINK_PORT, MAX_GROUPS, ORDERS_SINCE, PRIVILEGED_PORTS, Readiness,
+    GuestMessage, Hello, LINK_PORT, MAX_GROUPS, ORDERS_SINCE, PRIVILEGED_PORTS, Readiness,
 };
 use roost_proto::local::LinkStatus;
+use roost_proto::name::{NAME_RULE, is_name};
+use roost_proto::sealed::{Caller, Session};
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// The host, see vsock(7).
@@ -47,9 +53,21 @@ pub struct Wire {
     next_port: u32,
 }
 
+/// How far a connection is, and how what is said on it stands in its bytes.
+#[derive(Debug)]
+enum Line {
+    /// The kernel is making it. If it is to be sealed, this greets then.
+    Dialing(Option<Caller>),
+    /// The host has to greet.
+    Greeting(Caller),
+    Plain,
+    Sealed(Session),
+}
+
 #[derive(Debug)]
 struct Conn {
     socket: Watched,
+    line: Line,
     decoder: Decoder,
     /// A frame, or the rest of one.
     out: Vec<u8>,
@@ -87,7 +105,12 @@ impl Wire {
     pub fn new(transport: Link, seed: u64, now: Instant) -> Self {
         let ports = u64::from(PRIVILEGED_PORTS - LOWEST_PORT);
         let offset = u32::try_from(seed % ports).expect("less than 512");
-        Self { transport, machine: Machine::new(seed, now), conn: None, next_port: LOWEST_PORT + offset }
+        let search = match &transport {
+            Link::Tcp(tcp) => Search::Among { hosts: tcp.hosts.clone(), at: 0, round: Vec::new() },
+            Link::Vsock | Link::Unix(_) | Link::None => Search::One,
+        };
+        let machine = Machine::new(search, seed, now);
+        Self { transport, machine, conn: None, next_port: LOWEST_PORT + offset }
     }
 
     /// How it is reached.
@@ -150,22 +173,21 @@ impl Wire {
     /// The socket has something to say.
     pub fn ready(&mut self, now: Instant, interest: Interest) {
         let Some(conn) = &mut self.conn else { return };
-        if self.machine.is_connecting() {
+        if matches!(conn.line, Line::Dialing(_)) {
             let result =
                 getsockopt(&conn.socket, sockopt::SocketError).map_or_else(Err, |error| match error {
                     0 => Ok(()),
                     error => Err(Errno::from_raw(error)),
                 });
-            let event = match result {
-                Ok(()) => Event::Connected,
-                Err(error) => Event::Lost { reason: reason(&error.into()) },
-            };
-            self.machine.handle(now, event);
+            match result {
+                Ok(()) => self.dialed(now),
+                Err(error) => self.machine.handle(now, Event::Lost { reason: reason(&error.into()) }),
+            }
         } else if interest.intersects(Interest::EPOLLIN | Interest::EPOLLHUP | Interest::EPOLLERR) {
             let mut heard = Vec::new();
             let result = conn.read(&mut heard);
-            for message in heard {
-                self.machine.handle(now, Event::Heard(message));
+            for event in heard {
+                self.machine.handle(now, event);
             }
             if let Err(reason) = result {
                 self.machine.handle(now, Event::Lost { reason });
@@ -217,35 +239,55 @@ impl Wire {
     fn connect(&mut self, now: Instant, reactor: &mut Reactor) {
         let opened = match &self.transport {
             Link::Unix(path) => {
-                UnixAddr::new(path).and_then(|address| open(AddressFamily::Unix, None, &address))
+                UnixAddr::new(path).and_then(|address| open(AddressFamily::Unix, None, &address)).map(plain)
             }
-            Link::Vsock => open_vsock(&mut self.next_port),
+            Link::Vsock => open_vsock(&mut self.next_port).map(plain),
+            Link::Tcp(tcp) => match caller(tcp) {
+                Ok(caller) => {
+                    let host = self.machine.host().expect("a link over TCP has hosts");
+                    open_tcp(host).map(|(fd, progress)| (fd, progress, Some(caller)))
+                }
+                Err(reason) => return self.machine.handle(now, Event::Lost { reason }),
+            },
             Link::None => unreachable!("there is no link to connect"),
         };
-        let result = opened.map_err(std::io::Error::from).and_then(|(fd, progress)| {
+        let result = opened.map_err(std::io::Error::from).and_then(|(fd, progress, caller)| {
             let interest = match progress {
                 Progress::Connected => Interest::EPOLLIN,
                 Progress::Begun => Interest::EPOLLOUT,
             };
-            Ok((Conn::new(reactor.watch(fd, interest)?, interest), progress))
+            Ok((Conn::new(reactor.watch(fd, interest)?, interest, caller), progress))
         });
         match result {
             Ok((conn, progress)) => {
                 self.conn = Some(conn);
                 if progress == Progress::Connected {
-                    self.machine.handle(now, Event::Connected);
+                    self.dialed(now);
                 }
             }
             Err(error) => self.machine.handle(now, Event::Lost { reason: reason(&error) }),
         }
     }
 
+    /// The kernel has made the connection.
+    fn dialed(&mut self, now: Instant) {
+        let Some(conn) = &mut self.conn else { return };
+        let Line::Dialing(caller) = &mut conn.line else { return };
+        if let Some(caller) = caller.take() {
+            conn.out.extend_from_slice(caller.greeting());
+            conn.line = Line::Greeting(caller);
+        } else {
+            conn.line = Line::Plain;
+            self.machine.handle(now, Event::Connected);
+        }
+    }
+
     /// Sends what can be sent.
     pub fn flush(&mut self, now: Instant, reactor: &Reactor) {
-        if self.machine.is_connecting() {
+        let Some(conn) = &mut self.conn else { return };
+        if matches!(conn.line, Line::Dialing(_)) {
             return;
         }
-        let Some(conn) = &mut self.conn else { return };
         match conn.flush() {
             Ok(Flushed::Nothing) => {}
             Ok(Flushed::All) => self.machine.handle(now, Event::Sent),
@@ -268,8 +310,15 @@ enum Flushed {
 }
 
 impl Conn {
-    fn new(socket: Watched, interest: Interest) -> Self {
-        Self { socket, decoder: Decoder::default(), out: Vec::new(), interest, news: None }
+    fn new(socket: Watched, interest: Interest, caller: Option<Caller>) -> Self {
+        Self {
+            socket,
+            line: Line::Dialing(caller),
+            decoder: Decoder::default(),
+            out: Vec::new(),
+            interest,
+            news: None,
+        }
     }
 
     fn fd(&self) -> RawFd {
@@ -277,7 +326,12 @@ impl Conn {
     }
 
     fn put(&mut self, message: &GuestMessage) {
-        encode(message, &mut self.out).expect("reports are within the link's limits, and fit a frame");
+        let mut frame = Vec::new();
+        encode(message, &mut frame).expect("reports are within the link's limits, and fit a frame");
+        match &mut self.line {
+            Line::Sealed(session) => session.seal(&frame, &mut self.out),
+            Line::Plain | Line::Dialing(_) | Line::Greeting(_) => self.out.append(&mut frame),
+        }
     }
 
     fn tell_all(&mut self, groups: &SubCluster, version: u16, answers: VecDeque<GuestMessage>) {
@@ -288,20 +342,16 @@ impl Conn {
         self.news = Some(News { version, snapshot, changed: BTreeMap::new(), answers });
     }
 
-    fn read(&mut self, heard: &mut Vec<HostMessage>) -> Result<(), String> {
+    /// Reads what is there, and adds what it means.
+    fn read(&mut self, heard: &mut Vec<Event>) -> Result<(), String> {
         let mut piece = [0; PIECE];
         let mut total = 0;
         while total < TURN {
             match recv(self.fd(), &mut piece, MsgFlags::empty()) {
-                Ok(0) => return Err("the host closed the connection".to_owned()),
+                Ok(0) | Err(Errno::ECONNRESET) => return Err(self.closed().to_owned()),
                 Ok(count) => {
                     total += count;
-                    self.decoder.push(&piece[..count]);
-                    while let Some(message) =
-                        self.decoder.next().map_err(|error| format!("the host sent {error}"))?
-                    {
-                        heard.push(message);
-                    }
+                    self.take_in(&piece[..count], heard)?;
                     if count < piece.len() {
                         break; // that was all
                     }
@@ -310,6 +360,39 @@ impl Conn {
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(reason(&error.into())),
             }
+        }
+        Ok(())
+    }
+
+    /// What it means that the host has closed the connection.
+    const fn closed(&self) -> &'static str {
+        match &self.line {
+            Line::Greeting(_) => "it does not lead now, or watches no such machine",
+            Line::Sealed(session) if !session.is_proven() => {
+                "it closed the connection: is its key of this machine the same as the one here?"
+            }
+            Line::Sealed(_) | Line::Plain | Line::Dialing(_) => "the host closed the connection",
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8], heard: &mut Vec<Event>) -> Result<(), String> {
+        let sent = |error: &dyn core::fmt::Display| format!("the host sent {error}");
+        match &mut self.line {
+            Line::Greeting(caller) => {
+                if let Some(session) = caller.hear(bytes).map_err(|error| sent(&error))? {
+                    self.line = Line::Sealed(session);
+                    heard.push(Event::Connected);
+                }
+            }
+            Line::Sealed(session) => {
+                let mut contents = Vec::new();
+                session.open(bytes, &mut contents).map_err(|error| sent(&error))?;
+                self.decoder.push(&contents);
+            }
+            Line::Plain | Line::Dialing(_) => self.decoder.push(bytes),
+        }
+        while let Some(message) = self.decoder.next().map_err(|error| sent(&error))? {
+            heard.push(Event::Heard(message));
         }
         Ok(())
     }
@@ -384,6 +467,30 @@ fn open(
         Err(Errno::EINPROGRESS) => Ok((fd, Progress::Begun)),
         Err(error) => Err(error),
     }
+}
+
+/// A connection that needs no seal: the kernel says who is at its other end.
+fn plain((fd, progress): (OwnedFd, Progress)) -> (OwnedFd, Progress, Option<Caller>) {
+    (fd, progress, None)
+}
+
+/// Who calls, with the key that proves it; or why it cannot be.
+fn caller(tcp: &Tcp) -> Result<Caller, String> {
+    let machine = tcp.machine.clone().unwrap_or_else(host_name);
+    if !is_name(&machine) {
+        return Err(format!(
+            "this machine is called '{machine}', and {NAME_RULE}: write 'machine' below [controller]"
+        ));
+    }
+    let random = random().map_err(|error| format!("no random numbers: {}", reason(&error)))?;
+    Ok(Caller::new(key::read(&tcp.key)?, &machine, random))
+}
+
+fn open_tcp(host: SocketAddr) -> nix::Result<(OwnedFd, Progress)> {
+    let family = if host.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let (fd, progress) = open(family, None, &SockaddrStorage::from(host))?;
+    setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // an order's answer is not to wait for anything
+    Ok((fd, progress))
 }
 
 /// Connects from a port that only root may have, as rcmd(3) did; each try takes the next, for one that was just used may still be

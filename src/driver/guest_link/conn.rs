@@ -1,5 +1,6 @@
 //! One connection from a controller: greeting, framing, pace, and beats.
 
+use super::Peer;
 use super::offence::Offence;
 use crate::engine::keeper::{Controller, Hush};
 use core::time::Duration;
@@ -9,8 +10,10 @@ use roost_proto::frame::{Decoder, MAX_PAYLOAD, encode};
 use roost_proto::link::{
     GuestMessage, Hello, HostMessage, LINK_VERSIONS, MAGIC, MAX_GROUPS, MAX_SOFTWARE, ORDERS_SINCE,
 };
+use roost_proto::sealed::{Broken, Session};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A peer that has not said `Hello` by then is cut off.
@@ -63,11 +66,20 @@ enum Stage {
     },
 }
 
+/// How what is said stands in the connection's bytes.
+enum Line {
+    /// As it is: the kernel says who is at its other end.
+    Plain,
+    /// Sealed, over a network.
+    Sealed { session: Session, from: IpAddr },
+}
+
 /// One connection.
 pub struct Conn {
-    /// Whom its socket or CID belongs to.
-    pub who: Controller,
+    /// Whom its socket or CID belongs to, or who it says it is.
+    pub who: Peer,
     socket: OwnedFd,
+    line: Line,
     stage: Stage,
     decoder: Decoder,
     partial_since: Option<Instant>,
@@ -78,16 +90,36 @@ pub struct Conn {
 
 impl Conn {
     /// A new one; its guest has to greet.
-    pub fn new(socket: OwnedFd, who: Controller, now: Instant) -> Self {
+    pub fn new(socket: OwnedFd, who: Peer, now: Instant) -> Self {
         Self {
             who,
             socket,
+            line: Line::Plain,
             stage: Stage::Greeting { since: now },
             decoder: Decoder::default(),
             partial_since: None,
             unsent: Vec::new(),
             allowance: BURST,
             refilled: now,
+        }
+    }
+
+    /// A new one over a network, from that address; `answer` opens it, and its controller has to prove itself, and to greet.
+    pub fn sealed(
+        socket: OwnedFd,
+        who: Peer,
+        from: IpAddr,
+        (answer, session): (Vec<u8>, Session),
+        now: Instant,
+    ) -> Self {
+        Self { line: Line::Sealed { session, from }, unsent: answer, ..Self::new(socket, who, now) }
+    }
+
+    /// Where it comes from, if it is over a network and who is there has not proven who he is.
+    pub const fn stranger(&self) -> Option<IpAddr> {
+        match &self.line {
+            Line::Sealed { session, from } if !session.is_proven() => Some(*from),
+            Line::Sealed { .. } | Line::Plain => None,
         }
     }
 
@@ -115,7 +147,7 @@ impl Conn {
                 Ok(0) => return Ok(Open::No),
                 Ok(count) => {
                     total += count;
-                    self.decoder.push(&buffer[..count]);
+                    self.take_in(&buffer[..count])?;
                     self.decode(now, host, said)?;
                 }
                 Err(Errno::EAGAIN) => break,
@@ -124,8 +156,25 @@ impl Conn {
                 Err(_) => return Err(Offence::Broken),
             }
         }
-        self.partial_since = if self.decoder.is_partial() { self.partial_since.or(Some(now)) } else { None };
+        let is_partial = self.decoder.is_partial()
+            || matches!(&self.line, Line::Sealed { session, .. } if session.is_partial());
+        self.partial_since = if is_partial { self.partial_since.or(Some(now)) } else { None };
         Ok(Open::Yes)
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), Offence> {
+        let Line::Sealed { session, .. } = &mut self.line else {
+            self.decoder.push(bytes);
+            return Ok(());
+        };
+        let mut contents = Vec::new();
+        session.open(bytes, &mut contents).map_err(|broken| match broken {
+            Broken::Stranger => Offence::Key,
+            Broken::Forged => Offence::Forged,
+            Broken::Greeting | Broken::Version(_) | Broken::Length(_) => Offence::Garbage,
+        })?;
+        self.decoder.push(&contents);
+        Ok(())
     }
 
     fn decode(&mut self, now: Instant, host: &str, said: &mut Vec<Said>) -> Result<(), Offence> {
@@ -151,8 +200,8 @@ impl Conn {
         };
         self.stage = Stage::Welcome { version };
         let group = match &self.who {
-            Controller::Machine => String::new(),
-            Controller::Guest(group) => group.clone(),
+            Peer::Watched(_) | Peer::Here(Controller::Machine) => String::new(),
+            Peer::Here(Controller::Guest(group)) => group.clone(),
         };
         self.send(&HostMessage::Welcome { version, host: host.to_owned(), group })?;
         let software = clip(&hello.software, MAX_SOFTWARE).to_owned();
@@ -171,7 +220,12 @@ impl Conn {
     }
 
     fn send(&mut self, message: &HostMessage) -> Result<(), Offence> {
-        encode(message, &mut self.unsent).expect("names are short, and so are the host's messages");
+        let mut frame = Vec::new();
+        encode(message, &mut frame).expect("names are short, and so are the host's messages");
+        match &mut self.line {
+            Line::Plain => self.unsent.append(&mut frame),
+            Line::Sealed { session, .. } => session.seal(&frame, &mut self.unsent),
+        }
         self.flush()
     }
 

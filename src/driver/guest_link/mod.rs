@@ -1,9 +1,10 @@
-//! The guest link's host side: listens where controllers connect, guests' and the machine's own, knows each by its CID or socket,
-//! and hands on what they say.
+//! The guest link's host side: listens where controllers connect, guests', the machine's own, and those of machines that are
+//! watched over TCP; knows each by its CID, its socket or its key; and hands on what they say.
 //!
 //! Nothing that comes in is trusted. A peer that sends garbage, half a frame, too much, too fast or nothing is cut off;
 //! that is counted, and told once for each cause.
 
+mod caller;
 mod conn;
 mod offence;
 
@@ -12,27 +13,36 @@ use crate::config::{self, GuestLink};
 use crate::engine::keeper::remote_agent::GuestInput;
 use crate::engine::keeper::{Controller, Hush};
 use crate::sys::socket::accept;
+use caller::{Caller, Heard};
 pub use conn::{BURST, FRAME_WITHIN, HELLO_WITHIN, PACE};
 use conn::{Conn, Said};
+use core::fmt;
 use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::sockopt::{Ipv6V6Only, PeerCredentials, ReuseAddr, TcpNoDelay, TcpUserTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, VsockAddr, bind, getpeername, getsockopt, listen,
-    socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, VsockAddr, bind, getpeername,
+    getsockopt, listen, setsockopt, socket,
 };
 use nix::unistd::geteuid;
 use offence::{Offence, Offences};
+use roost_proto::key::Secret;
 use roost_proto::link::{BEAT, HostMessage, LINK_PORT, PRIVILEGED_PORTS};
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Connections of one controller that have not been welcomed, at most: a controller makes one at a time.
 const MAX_GREETING: usize = 4;
+/// Connections over a network that have not been welcomed, at most, whoever they say they are. Beyond it the oldest is cut off: an
+/// honest one needs a few milliseconds, so whoever wants to keep it out has to open thousands a second.
+const MAX_CALLERS: usize = 64;
+/// What was sent over a network and is not acknowledged for this long is not any more: the machine will call again.
+const UNHEARD_FOR: Duration = Duration::from_secs(10);
 /// Connections taken from one listener before others have their turn.
 const MAX_ACCEPTS: usize = 8;
 /// How often a listener that could not be set up is tried again.
@@ -40,8 +50,26 @@ const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Any CID: what a listener binds to (`VMADDR_CID_ANY`).
 const ANY_CID: u32 = u32::MAX;
 
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peer {
+    /// A controller on this machine, or in one of its guests.
+    Here(Controller),
+    /// That of a machine that runs no `roostd`.
+    Watched(String),
+}
+
 /// What the link tells the daemon.
-pub type GuestEvent = (Controller, GuestInput);
+pub type GuestEvent = (Peer, GuestInput);
+
+/// The machines that are watched over a network, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Watched {
+    /// This host's addresses, at which they call.
+    pub addresses: BTreeSet<SocketAddr>,
+    /// Their keys, by their names.
+    pub machines: BTreeMap<String, Vec<Secret>>,
+}
 
 /// Where controllers connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +80,26 @@ enum Place {
     Hybrid(String, PathBuf),
     /// The socket of the machine's own controller.
     Machine(PathBuf),
+    /// TCP, for machines that are watched.
+    Tcp(SocketAddr),
 }
 
 impl Place {
     fn path(&self) -> Option<&Path> {
         match self {
-            Self::Vsock => None,
+            Self::Vsock | Self::Tcp(_) => None,
             Self::Hybrid(_, path) | Self::Machine(path) => Some(path),
+        }
+    }
+}
+
+/// For people.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vsock => write!(f, "AF_VSOCK port {LINK_PORT} (is the module vhost_vsock loaded?)"),
+            Self::Hybrid(_, path) | Self::Machine(path) => write!(f, "'{}'", path.display()),
+            Self::Tcp(address) => write!(f, "TCP {address}"),
         }
     }
 }
@@ -76,8 +117,13 @@ pub struct GuestLinks {
     epoll: Epoll,
     listeners: Vec<Listener>,
     conns: BTreeMap<u64, Conn>,
+    /// Who has not said who he is.
+    callers: BTreeMap<u64, Caller>,
     /// The welcomed connection of each controller.
-    current: BTreeMap<Controller, u64>,
+    current: BTreeMap<Peer, u64>,
+    watched: Watched,
+    /// Whether this host speaks with machines that are watched: one of the cluster does.
+    watches: bool,
     cids: BTreeMap<u32, String>,
     /// Groups whose guests cannot hear.
     quiet: BTreeSet<String>,
@@ -97,6 +143,9 @@ impl GuestLinks {
             epoll: Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?,
             listeners: Vec::new(),
             conns: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            watched: Watched::default(),
+            watches: false,
             current: BTreeMap::new(),
             cids: BTreeMap::new(),
             quiet: BTreeSet::new(),
@@ -113,9 +162,9 @@ impl GuestLinks {
         &self.epoll
     }
 
-    /// Listens for the guests of the groups of `wanted` that are VMs, and for the machine's own controller at `machine`, and no
-    /// longer for others. Connections of those that stay live on.
-    pub fn listen(&mut self, wanted: &[config::Group], machine: &Path) {
+    /// Listens for the guests of the groups of `wanted` that are VMs, for the machine's own controller at `machine`, and for those
+    /// that are `watched`; and no longer for others. Connections of those that stay live on.
+    pub fn listen(&mut self, wanted: &[config::Group], machine: &Path, watched: Watched) {
         let mut before = core::mem::take(&mut self.listeners);
         let vms: Vec<&config::Group> = wanted.iter().filter(|group| group.app.is_none()).collect();
         let mut places = vec![Place::Machine(machine.to_owned())];
@@ -126,6 +175,10 @@ impl GuestLinks {
         if vms.iter().any(|group| group.link == GuestLink::Vsock) {
             places.push(Place::Vsock);
         }
+        if !watched.machines.is_empty() {
+            places.extend(watched.addresses.iter().copied().map(Place::Tcp));
+        }
+        self.watched = watched;
         for place in places {
             let known = before.iter().position(|listener| listener.place == place);
             let listener = match known {
@@ -139,16 +192,32 @@ impl GuestLinks {
                 let _ = std::fs::remove_file(path); // ours; a new one may never come
             }
         }
-        let stays = |who: &Controller| match who {
-            Controller::Machine => true,
-            Controller::Guest(group) => vms.iter().any(|vm| vm.name == *group),
-        };
-        let gone: Vec<u64> =
-            self.conns.iter().filter(|(_, conn)| !stays(&conn.who)).map(|(token, _)| *token).collect();
-        for token in gone {
-            self.close(token, "its group is gone from the configuration");
-        }
+        self.close_all("the configuration does not have it any more", |who, watched| match who {
+            Peer::Here(Controller::Machine) => false,
+            Peer::Here(Controller::Guest(group)) => !vms.iter().any(|vm| vm.name == *group),
+            Peer::Watched(name) => !watched.machines.contains_key(name),
+        });
         self.open_listeners(clock::now());
+    }
+
+    /// The keys of the machines that are watched.
+    pub fn machines(&self) -> BTreeMap<String, Vec<Secret>> {
+        self.watched.machines.clone()
+    }
+
+    /// From now on this host speaks with the controllers of machines that are watched, or does not any more: then it hangs up on
+    /// them, and they look for the one that does.
+    pub fn set_watches(&mut self, watches: bool) {
+        if core::mem::replace(&mut self.watches, watches) && !watches {
+            self.callers.clear(); // the kernel forgets their descriptors with them
+            self.close_all("this host does not lead any more", |who, _| matches!(who, Peer::Watched(_)));
+        }
+    }
+
+    fn close_all(&mut self, why: &str, of: impl Fn(&Peer, &Watched) -> bool) {
+        let those = self.conns.iter().filter(|(_, conn)| of(&conn.who, &self.watched));
+        let those: Vec<u64> = those.map(|(token, _)| *token).collect();
+        those.into_iter().for_each(|token| self.close(token, why));
     }
 
     fn token(&mut self) -> u64 {
@@ -165,6 +234,7 @@ impl GuestLinks {
                     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
                     listening(socket)
                 }),
+                Place::Tcp(address) => listen_tcp(*address),
             };
             let opened = opened.and_then(|socket| {
                 self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, listener.token))?;
@@ -174,10 +244,7 @@ impl GuestLinks {
                 Ok(socket) => listener.socket = Some(socket),
                 Err(error) => {
                     if listener.again <= now {
-                        let place = match listener.place.path() {
-                            Some(path) => format!("'{}'", path.display()),
-                            None => format!("AF_VSOCK port {LINK_PORT} (is the module vhost_vsock loaded?)"),
-                        };
+                        let place = &listener.place;
                         self.complaints
                             .push(format!("cannot listen for controllers on {place}: {error}; trying again"));
                     }
@@ -204,14 +271,14 @@ impl GuestLinks {
     }
 
     /// Ends the connection of a controller.
-    pub fn drop_controller(&mut self, who: &Controller) {
+    pub fn drop_controller(&mut self, who: &Peer) {
         if let Some(token) = self.current.get(who).copied() {
             self.close(token, "roostd ended it");
         }
     }
 
     /// Says this to a controller, if it is connected and knows of such.
-    pub fn say(&mut self, to: &Controller, message: &HostMessage) {
+    pub fn say(&mut self, to: &Peer, message: &HostMessage) {
         let Some(token) = self.current.get(to).copied() else { return };
         let Some(conn) = self.conns.get_mut(&token) else { return };
         match conn.say(message) {
@@ -254,7 +321,8 @@ impl GuestLinks {
         let tokens: Vec<u64> = self.conns.keys().copied().collect();
         for token in tokens {
             let Some(conn) = self.conns.get_mut(&token) else { continue };
-            let quiet = matches!(&conn.who, Controller::Guest(group) if self.quiet.contains(group));
+            let quiet =
+                matches!(&conn.who, Peer::Here(Controller::Guest(group)) if self.quiet.contains(group));
             let hush = if quiet { Hush::Quiet } else { Hush::Speak };
             if let Err(offence) = conn.tick(now, hush) {
                 self.offend(token, offence, now);
@@ -262,6 +330,9 @@ impl GuestLinks {
                 self.rearm(token);
             }
         }
+        let slow = self.callers.iter().filter(|(_, caller)| now.since(caller.since) >= HELLO_WITHIN);
+        let slow: Vec<(u64, Offence)> = slow.map(|(token, caller)| (*token, caller.slow())).collect();
+        slow.into_iter().for_each(|(token, offence)| self.hang_up(token, offence, now));
     }
 
     /// When to call [`GuestLinks::handle_timeout`].
@@ -280,9 +351,13 @@ impl GuestLinks {
                 Place::Hybrid(group, _) => Ok(Controller::Guest(group.clone())),
                 Place::Machine(_) => machine(&peer),
                 Place::Vsock => self.vsock_group(&peer).map(Controller::Guest),
+                Place::Tcp(_) => {
+                    self.take_call(peer, now);
+                    continue;
+                }
             };
             match who {
-                Ok(who) => self.take_in(peer, who, now),
+                Ok(who) => self.take_in(peer, Peer::Here(who), now),
                 Err(complaint) => {
                     if self.offences.note(None, Offence::Stranger, now).is_some() {
                         self.complaints.push(complaint);
@@ -303,7 +378,61 @@ impl GuestLinks {
         self.cids.get(&address.cid()).cloned().ok_or_else(unknown)
     }
 
-    fn take_in(&mut self, peer: OwnedFd, who: Controller, now: Instant) {
+    /// Somebody calls over a network.
+    fn take_call(&mut self, peer: OwnedFd, now: Instant) {
+        let Some(from) = from(&peer).filter(|_| self.watches) else {
+            return; // not here: he hears no word, and tries the next host
+        };
+        let unknown =
+            self.conns.iter().filter(|(_, conn)| matches!(conn.who, Peer::Watched(_)) && !conn.is_welcome());
+        let waiting: BTreeSet<u64> =
+            unknown.map(|(token, _)| *token).chain(self.callers.keys().copied()).collect();
+        if let Some(oldest) = waiting.first().filter(|_| waiting.len() >= MAX_CALLERS) {
+            self.callers.remove(oldest);
+            self.forget(*oldest);
+            if self.offences.note(None, Offence::TooMany, now).is_some() {
+                let text = format!("{from} and others connect over TCP without end: the oldest are cut off");
+                self.complaints.push(text);
+            }
+        }
+        let token = self.token();
+        if self.epoll.add(&peer, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
+            self.callers.insert(token, Caller::new(peer, from, now));
+        }
+    }
+
+    /// A caller said something.
+    fn hear(&mut self, token: u64, now: Instant) {
+        let Some(caller) = self.callers.get_mut(&token) else { return };
+        let call = match caller.read() {
+            Ok(Heard::Call(call)) => call,
+            Ok(Heard::Nothing) => return,
+            Ok(Heard::Closed) => return drop(self.callers.remove(&token)),
+            Err(offence) => return self.hang_up(token, offence, now),
+        };
+        let keys = self.watched.machines.get(call.machine());
+        let (Some(keys), Ok(random)) = (keys, clock::random()) else {
+            return self.hang_up(token, Offence::Stranger, now);
+        };
+        let Some(caller) = self.callers.remove(&token) else { return };
+        let (who, from, since) = (Peer::Watched(call.machine().to_owned()), caller.from, caller.since);
+        let conn = Conn::sealed(caller.into_socket(), who, from, call.answer(keys, random), since);
+        self.conns.insert(token, conn);
+        self.serve(token, EpollFlags::EPOLLOUT, now);
+    }
+
+    /// Ends a caller's connection, and tells why.
+    fn hang_up(&mut self, token: u64, offence: Offence, now: Instant) {
+        let Some(caller) = self.callers.remove(&token) else { return };
+        if self.offences.note(None, offence, now).is_some() {
+            let (from, words) = (caller.from, offence.words());
+            self.complaints.push(format!(
+                "{from} connected over TCP, and is no machine that is watched: {words}: cut off"
+            ));
+        }
+    }
+
+    fn take_in(&mut self, peer: OwnedFd, who: Peer, now: Instant) {
         let greeting = self.conns.values().filter(|conn| conn.who == who && !conn.is_welcome()).count();
         if greeting >= MAX_GREETING {
             self.tell_offence(&who, Offence::TooMany, now);
@@ -316,6 +445,9 @@ impl GuestLinks {
     }
 
     fn serve(&mut self, token: u64, flags: EpollFlags, now: Instant) {
+        if self.callers.contains_key(&token) {
+            return self.hear(token, now);
+        }
         let Some(conn) = self.conns.get_mut(&token) else { return };
         if flags.contains(EpollFlags::EPOLLOUT)
             && let Err(offence) = conn.flush()
@@ -335,7 +467,7 @@ impl GuestLinks {
         }
     }
 
-    fn said(&mut self, token: u64, who: &Controller, said: Said) {
+    fn said(&mut self, token: u64, who: &Peer, said: Said) {
         let input = match said {
             Said::Hello { boot_id, software, version } => {
                 if let Some(old) = self.current.insert(who.clone(), token) {
@@ -362,7 +494,13 @@ impl GuestLinks {
     fn offend(&mut self, token: u64, offence: Offence, now: Instant) {
         let Some(conn) = self.conns.get(&token) else { return };
         let who = conn.who.clone();
-        if self.current.get(&who) == Some(&token) {
+        if let (Some(from), Peer::Watched(name)) = (conn.stranger(), &who) {
+            if self.offences.note(Some(&who), offence, now).is_some() {
+                let words = offence.words();
+                self.complaints.push(format!("{from} connected as the machine '{name}': {words}: cut off"));
+            }
+            self.forget(token);
+        } else if self.current.get(&who) == Some(&token) {
             self.offences.note(Some(&who), offence, now);
             self.close(token, offence.words());
         } else {
@@ -371,7 +509,7 @@ impl GuestLinks {
         }
     }
 
-    fn tell_offence(&mut self, who: &Controller, offence: Offence, now: Instant) {
+    fn tell_offence(&mut self, who: &Peer, offence: Offence, now: Instant) {
         if let Some(count) = self.offences.note(Some(who), offence, now) {
             let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
             let reason = format!("{}{times}", offence.words());
@@ -417,6 +555,29 @@ fn machine(peer: &OwnedFd) -> Result<Controller, String> {
         return Ok(Controller::Machine);
     }
     Err(format!("user {uid} connected as the machine's own controller, which is root's: cut off"))
+}
+
+/// The address that a connection over TCP comes from. What it is sent goes out at once, and is not waited for longer than
+/// [`UNHEARD_FOR`].
+fn from(peer: &OwnedFd) -> Option<IpAddr> {
+    let millis = u32::try_from(UNHEARD_FOR.as_millis()).expect("seconds");
+    setsockopt(peer, TcpNoDelay, &true).and_then(|()| setsockopt(peer, TcpUserTimeout, &millis)).ok()?;
+    let address: SockaddrStorage = getpeername(peer.as_raw_fd()).ok()?;
+    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let listener = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&listener, ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&listener, Ipv6V6Only, &true)?;
+    }
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address))?;
+    listen(&listener, Backlog::new(128)?)?;
+    Ok(listener)
 }
 
 fn bind_unix(path: &Path) -> io::Result<OwnedFd> {

@@ -1,6 +1,6 @@
 //! What peers are cut off for, counted, and told once for each cause.
 
-use crate::engine::keeper::Controller;
+use super::Peer;
 use core::time::Duration;
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
@@ -29,6 +29,10 @@ pub enum Offence {
     TooMany,
     /// It belongs to no group, or is not root.
     Stranger,
+    /// It has no key of the machine that it says it is.
+    Key,
+    /// What it sent was changed on its way.
+    Forged,
     /// Its connection failed.
     Broken,
 }
@@ -46,6 +50,8 @@ impl Offence {
             Self::Deaf => "it does not read what it is sent",
             Self::TooMany => "it opens connections without a greeting",
             Self::Stranger => "it belongs to no group",
+            Self::Key => "it has not this machine's key; copy the same to both",
+            Self::Forged => "what it sent was changed on its way",
             Self::Broken => "its connection failed",
         }
     }
@@ -53,11 +59,11 @@ impl Offence {
 
 /// The counts.
 #[derive(Debug, Default)]
-pub struct Offences(BTreeMap<(Option<Controller>, Offence), (u64, Instant)>);
+pub struct Offences(BTreeMap<(Option<Peer>, Offence), (u64, Instant)>);
 
 impl Offences {
     /// Counts one of a controller, or of nobody's; returns the count when it is to be told.
-    pub fn note(&mut self, who: Option<&Controller>, offence: Offence, now: Instant) -> Option<u64> {
+    pub fn note(&mut self, who: Option<&Peer>, offence: Offence, now: Instant) -> Option<u64> {
         match self.0.get_mut(&(who.cloned(), offence)) {
             None => {
                 self.0.insert((who.cloned(), offence), (1, now));
@@ -83,7 +89,8 @@ mod tests {
     fn each_cause_is_told_once_an_hour() {
         let mut offences = Offences::default();
         let start = Instant::from_nanos(0);
-        let (a, b) = (Some(Controller::Machine), Some(Controller::Guest("b".to_owned())));
+        let peer = |name: &str| Some(Peer::Watched(name.to_owned()));
+        let (a, b) = (peer("a"), peer("b"));
         assert_eq!(offences.note(a.as_ref(), Offence::Garbage, start), Some(1));
         assert_eq!(offences.note(a.as_ref(), Offence::Garbage, start), None);
         assert_eq!(offences.note(b.as_ref(), Offence::Garbage, start), Some(1));

@@ -4,6 +4,8 @@
 use chacha20poly1305::aead::inout::InOutBuf;
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use core::fmt;
+pub use roost_proto::key::MAX_KEYS;
+use roost_proto::key::{KEY_LEN, MAX_FILE, Malformed, Secret, WORD, parse};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -11,14 +13,6 @@ use std::path::{Path, PathBuf};
 
 /// Where the keys are unless told otherwise.
 pub const KEY_FILE: &str = "/etc/roost/key";
-/// Bytes of a key.
-const KEY_LEN: usize = 32;
-/// Keys in a file, at most: the old, the new, and room for a mistake in between.
-pub const MAX_KEYS: usize = 4;
-/// The longest file, in bytes: all keys and a page of comments.
-const MAX_FILE: u64 = 4096;
-/// What a line with a key begins with; another kind of key gets another word.
-const WORD: &str = "roost-key-1";
 /// The only users that may own the file.
 const ROOT: u32 = 0;
 
@@ -143,7 +137,12 @@ impl Keys {
 
     /// From a file that root alone may read.
     pub fn read(file: &Path) -> Result<Self, KeyError> {
-        read_of(file, ROOT)
+        secrets(file).map(Self::of)
+    }
+
+    /// At least one, and at most [`MAX_KEYS`].
+    fn of(secrets: Vec<Secret>) -> Self {
+        Self(secrets.into_iter().map(|secret| Key::new(secret.0)).collect())
     }
 
     /// The keys of all these files, in their order.
@@ -176,7 +175,12 @@ impl Keys {
     }
 }
 
-fn read_of(path: &Path, root: u32) -> Result<Keys, KeyError> {
+/// The keys of a file that root alone may read, as they are.
+pub fn secrets(file: &Path) -> Result<Vec<Secret>, KeyError> {
+    read_of(file, ROOT)
+}
+
+fn read_of(path: &Path, root: u32) -> Result<Vec<Secret>, KeyError> {
     let system = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => KeyError::Missing(path.to_owned()),
         _ => KeyError::System { what: format!("cannot read the key '{}'", path.display()), error },
@@ -188,48 +192,8 @@ fn read_of(path: &Path, root: u32) -> Result<Keys, KeyError> {
         return Err(KeyError::Open { file: path.to_owned(), owner, mode });
     }
     let mut text = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(system)?;
-    parse(&text).map_err(|(line, what)| KeyError::Malformed { file: path.to_owned(), line, what })
-}
-
-fn parse(text: &[u8]) -> Result<Keys, (usize, &'static str)> {
-    if text.len() as u64 > MAX_FILE {
-        return Err((0, "it is longer than 4096 bytes, and no file of keys"));
-    }
-    let text = core::str::from_utf8(text)
-        .map_err(|_| (0, "it is no text: copy the file that 'roost keygen' made"))?;
-    let mut keys = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let mut words = line.split_whitespace();
-        let key = match (words.next(), words.next(), words.next()) {
-            (Some(WORD), Some(hex), None) => key_of(hex),
-            (Some(WORD), ..) => None,
-            _ => return Err((at + 1, "a line is 'roost-key-1' and the key, or a comment after '#'")),
-        };
-        let key =
-            key.ok_or((at + 1, "a key is 64 hexadecimal digits: copy the file that 'roost keygen' made"))?;
-        if keys.len() == MAX_KEYS {
-            return Err((at + 1, "there are more than 4 keys: take out those that no host uses any more"));
-        }
-        keys.push(key);
-    }
-    Keys::new(keys)
-        .ok_or((0, "it holds no key: make one with 'roost keygen' in another file, and copy it here"))
-}
-
-fn key_of(hex: &str) -> Option<Key> {
-    let mut bytes = [0; KEY_LEN];
-    if hex.len() != 2 * KEY_LEN || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(Key::new(bytes))
+    file.take(MAX_FILE as u64 + 1).read_to_end(&mut text).map_err(system)?;
+    parse(&text).map_err(|Malformed { line, what }| KeyError::Malformed { file: path.to_owned(), line, what })
 }
 
 /// Makes a new key in a new file that its maker alone may read, durable when this returns. What exists is never overwritten.
@@ -290,7 +254,7 @@ mod tests {
             "{error}"
         );
         assert_eq!(std::fs::read(&file).expect("ours"), before);
-        assert_eq!(read_of(&file, me()).expect("good").0.len(), 1);
+        assert_eq!(read_of(&file, me()).expect("good").len(), 1);
         let other = dir.join("other");
         generate(&other).expect("made");
         assert_ne!(std::fs::read(&other).expect("ours"), before, "two keys are never the same");
@@ -311,27 +275,6 @@ mod tests {
         read_of(&file, me()).expect("less is well");
         assert!(matches!(read_of(&file, me() + 1), Err(KeyError::Open { .. })), "of somebody else");
         std::fs::remove_dir_all(&dir).expect("ours");
-    }
-
-    #[test]
-    fn a_file_of_keys_is_read_or_refused_with_its_line() {
-        let (one, two) = ("11".repeat(32), "aB".repeat(32));
-        let keys =
-            parse(format!("# new\nroost-key-1 {one}\n\n  roost-key-1\t{two}\n").as_bytes()).expect("good");
-        assert_eq!(
-            keys.0.iter().map(Key::mark).collect::<Vec<_>>(),
-            [Key::new([0x11; 32]).mark(), Key::new([0xab; 32]).mark()]
-        );
-        let refused = |text: &str| parse(text.as_bytes()).expect_err(text);
-        assert!(refused("# nothing\n").1.contains("no key"));
-        assert_eq!(refused(&format!("roost-key-1 {one}\nroost-key-2 {one}\n")).0, 2);
-        assert_eq!(refused(&format!("roost-key-1 {}\n", &one[1..])).0, 1);
-        assert_eq!(refused(&format!("roost-key-1 {one} {one}\n")).0, 1);
-        assert_eq!(refused(&format!("roost-key-1 +1{}\n", &one[2..])).0, 1);
-        assert_eq!(refused(&format!("roost-key-1 é{}\n", &one[2..])).0, 1);
-        assert_eq!(refused(&format!("roost-key-1 {one}\n").repeat(MAX_KEYS + 1)).0, MAX_KEYS + 1);
-        assert!(refused(&"#".repeat(4097)).1.contains("4096"));
-        assert!(parse(&[0xff, 0xfe]).expect_err("no text").1.contains("no text"));
     }
 
     #[test]
