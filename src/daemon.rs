@@ -3,7 +3,7 @@
 mod ending;
 mod measure;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Role};
 use crate::driver::clock;
 use crate::driver::control::{Asked, Control};
 use crate::driver::disk::{self, Disk, Done};
@@ -147,7 +147,8 @@ pub struct Daemon {
     config: Config,
     host: String,
     engine: Engine,
-    libvirt: Libvirt,
+    /// Of a host that runs VMs.
+    libvirt: Option<Libvirt>,
     guests: GuestLinks,
     control: Control,
     disk: Disk,
@@ -223,8 +224,9 @@ impl Daemon {
             screenshots,
         };
         let engine = Engine::new(&config, start, clock::now());
-        let libvirt =
-            Libvirt::start(&uri, LIBVIRT_POLL).map_err(system("cannot start the libvirt threads"))?;
+        // A host that is there for applications, or only votes, has none.
+        let libvirt = engine.keeper().uses_libvirt().then(|| Libvirt::start(&uri, LIBVIRT_POLL));
+        let libvirt = libvirt.transpose().map_err(system("cannot start the libvirt threads"))?;
         let guests = GuestLinks::new(&host).map_err(system("cannot set the guest link up"))?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(system("cannot make an epoll"))?;
         let next_seq = events.back().map_or(1, |event| event.seq + 1);
@@ -267,7 +269,9 @@ impl Daemon {
     fn listen(&self) -> io::Result<()> {
         let readable = |source| EpollEvent::new(EpollFlags::EPOLLIN, source as u64);
         self.epoll.add(&self.signals, readable(Source::Signals))?;
-        self.epoll.add(self.libvirt.fd(), readable(Source::Libvirt))?;
+        if let Some(libvirt) = &self.libvirt {
+            self.epoll.add(libvirt.fd(), readable(Source::Libvirt))?;
+        }
         self.epoll.add(&self.guests.fd().0, readable(Source::Guests))?;
         self.epoll.add(&self.control.fd().0, readable(Source::Control))?;
         self.epoll.add(self.disk.fd(), readable(Source::Disk))?;
@@ -351,7 +355,7 @@ impl Daemon {
         if source == Source::Signals as u64 {
             self.take_signals();
         } else if source == Source::Libvirt as u64 {
-            while let Some(input) = self.libvirt.poll() {
+            while let Some(input) = self.libvirt.as_mut().and_then(Libvirt::poll) {
                 if let LibvirtInput::Done { result, .. } = &input {
                     self.measure.meter.ordered(result);
                 }
@@ -407,8 +411,12 @@ impl Daemon {
     fn tick(&mut self, now: Instant) {
         self.guests.handle_timeout(now);
         self.control.handle_timeout(now);
-        for (group, input) in self.guests.take_events() {
-            self.engine.handle(now, Input::Guest { group, input });
+        for (who, input) in self.guests.take_events() {
+            let input = match who {
+                keeper::Controller::Machine => Input::Machine(input),
+                keeper::Controller::Guest(group) => Input::Guest { group, input },
+            };
+            self.engine.handle(now, input);
             self.drain();
         }
         for complaint in self.guests.take_complaints() {
@@ -516,7 +524,9 @@ impl Daemon {
         match output {
             keeper::Output::Order(order) => {
                 self.measure.meter.order(&order.action);
-                self.libvirt.order(order);
+                if let Some(libvirt) = &self.libvirt {
+                    libvirt.order(order);
+                }
             }
             keeper::Output::Store(saved) => {
                 if let Err(error) = self.disk.store(saved) {
@@ -524,8 +534,8 @@ impl Daemon {
                 }
             }
             keeper::Output::Event(event) => self.record(event),
-            keeper::Output::Drop(keeper::Controller::Guest(group)) => self.guests.drop_guest(&group),
-            keeper::Output::Drop(keeper::Controller::Machine) | keeper::Output::Say { .. } => {}
+            keeper::Output::Drop(controller) => self.guests.drop_controller(&controller),
+            keeper::Output::Say { to, message } => self.guests.say(&to, &message),
             keeper::Output::Hush { group, hush } => self.guests.hush(&group, hush),
             keeper::Output::Cid { group, cid } => self.guests.set_cid(&group, cid),
             keeper::Output::Wish { .. } => {} // the engine keeps it
@@ -673,7 +683,8 @@ impl Daemon {
             Ok(config) => {
                 let mut changes = self.config.changes(&config);
                 let uri = |config: &Config| {
-                    config.hosts.iter().find(|h| h.name == self.host).map(|h| h.libvirt.clone())
+                    let host = config.hosts.iter().find(|h| h.name == self.host);
+                    host.map(|h| (h.libvirt.clone(), h.role == Role::Hypervisor))
                 };
                 let same_uri = uri(&config) == uri(&self.config);
                 let network = self.reload_network(&config);
@@ -682,9 +693,12 @@ impl Daemon {
                 self.apply_config();
                 self.control.reload();
                 self.measure.reload();
-                let mut hint =
-                    if same_uri { "" } else { "; the new libvirt address is used after a restart of roostd" }
-                        .to_owned();
+                let mut hint = if same_uri {
+                    ""
+                } else {
+                    "; the new libvirt address, or role, is used after a restart of roostd"
+                }
+                .to_owned();
                 match network {
                     Ok(keys) => changes.extend(keys),
                     Err(why) => hint += &format!("; the network between hosts stays as it was: {why}"),
@@ -753,10 +767,12 @@ impl Daemon {
 
     /// Tells the drivers what the configuration wants watched.
     fn apply_config(&mut self) {
-        self.libvirt.watch(self.engine.domains());
+        if let Some(libvirt) = &self.libvirt {
+            libvirt.watch(self.engine.domains());
+        }
         let here: Vec<config::Group> =
             self.config.groups.iter().filter(|g| g.on.contains(&self.host)).cloned().collect();
-        self.guests.listen(&here);
+        self.guests.listen(&here, &self.options.run_dir.join("guest.sock"));
     }
 }
 

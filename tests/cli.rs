@@ -159,6 +159,9 @@ fn group(name: &str, condition: Condition, reason: &str) -> GroupStatus {
         recoveries: Recoveries::default(),
         dangers: vec![],
         moving: None,
+        target: None,
+        home: None,
+        targets: vec![],
     }
 }
 

@@ -322,6 +322,8 @@ pub enum LibvirtStatus {
         /// Why.
         reason: String,
     },
+    /// This host runs no VMs, and does not ask it.
+    Unused,
 }
 
 /// The state of one group.
@@ -329,7 +331,7 @@ pub enum LibvirtStatus {
 pub struct GroupStatus {
     /// Its name.
     pub name: String,
-    /// Its VM.
+    /// Its VM; empty for an application.
     pub vm: String,
     /// Whose it is, as far as is known here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -355,6 +357,15 @@ pub struct GroupStatus {
     /// The move that is under way, if one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<MovingStatus>,
+    /// Of an application: where it is, as far as is known here: a host, or `vm:` and the group of the VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Of an application: where it is at home.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
+    /// Of an application: where it may be, home first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
 }
 
 /// What a group is doing.

@@ -36,6 +36,10 @@ pub struct SavedGroup {
     /// Its VM in that epoch, for when the configuration does not name the group any more.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub vm: String,
+    /// The service group of this machine's own `roost-guest` that was ordered online here in this boot, and is not known to be
+    /// offline since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// The operator's order that was last acted upon: an index of the ledger.
     pub ordered: u64,
     /// The epoch in which this host paused its VM, for want of a lease.
@@ -66,6 +70,7 @@ impl Default for SavedGroup {
         Self {
             epoch: 0,
             vm: String::new(),
+            app: None,
             ordered: 0,
             suspended: None,
             incoming: None,
@@ -94,6 +99,7 @@ impl Saved {
             group.suspended = None;
             group.incoming = None;
             group.epoch = 0;
+            group.app = None;
         }
     }
 }

@@ -212,6 +212,9 @@ fn status() {
         recoveries: Recoveries { reboot: 1, reset: 0, restart: 0 },
         dangers: vec![],
         moving: Some(MovingStatus { to: "hv3".into(), method: MoveMethod::Live, percent: Some(40) }),
+        target: None,
+        home: None,
+        targets: vec![],
     };
     let status = Status {
         version: CONTROL_VERSION,

@@ -158,6 +158,9 @@ mod tests {
             recoveries: Recoveries::default(),
             dangers: Vec::new(),
             moving,
+            target: None,
+            home: None,
+            targets: Vec::new(),
         }
     }
 

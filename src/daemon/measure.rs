@@ -2,12 +2,13 @@
 
 use super::Daemon;
 use crate::driver::clock;
+use crate::driver::libvirt::Libvirt;
 use crate::driver::metrics_file::{METRICS_EVERY, MetricsFile, Told};
 use crate::driver::udp::{Stats, Udp};
 use crate::engine::Contact;
 use crate::engine::keeper::{RequestId, draft};
 use crate::engine::watchdog::WatchdogInput;
-use crate::metrics::meter::Meter;
+use crate::metrics::meter::{Histogram, Meter};
 use crate::metrics::text::Dialect;
 use crate::metrics::{self, Consensus, Facts};
 use core::time::Duration;
@@ -119,7 +120,7 @@ impl Daemon {
                 .network
                 .as_ref()
                 .map_or_else(Stats::default, |network: &Udp| network.stats().clone()),
-            libvirt: self.libvirt.answers(),
+            libvirt: self.libvirt.as_ref().map_or_else(Histogram::default, Libvirt::answers),
             hooks: self.hooks.counts(),
             hooks_waiting: self.hooks.waiting() as u64,
             not_stored: self.disk.not_taken(),

@@ -1,5 +1,6 @@
 //! The clocks: `CLOCK_BOOTTIME` for every decision, the wall clock for people only, and what names this boot.
 
+use core::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use roost_proto::time::Instant;
 use std::io;
@@ -16,6 +17,15 @@ pub fn now() -> Instant {
 pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The minute of the week by local time, from Monday, 00:00, and how long it still lasts.
+pub fn minute_of_week() -> (u16, Duration) {
+    let now = jiff::Zoned::now();
+    let day = u16::from(now.weekday().to_monday_zero_offset().unsigned_abs());
+    let of = |part: i8| u16::from(part.unsigned_abs());
+    let left = 60_u64.saturating_sub(u64::from(now.second().unsigned_abs()));
+    ((day * 24 + of(now.hour())) * 60 + of(now.minute()), Duration::from_secs(left.max(1)))
 }
 
 /// This boot's id, as the kernel names it.

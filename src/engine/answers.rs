@@ -158,7 +158,7 @@ impl Engine {
             self.reply(over.request, reply);
         }
         for (to, message) in self.consult.due(now) {
-            self.mail.entry(to).or_default().now.push(message);
+            self.mail.now.entry(to).or_default().push(message);
         }
     }
 
@@ -170,7 +170,7 @@ impl Engine {
             asked.push((leader, want.of_leader()));
         }
         let owners: BTreeSet<HostId> = match want {
-            Want::Cluster => self.ledger.groups().filter_map(|(_, record)| record.owner).collect(),
+            Want::Cluster => self.ledger.owners().map(|(host, _)| host).collect(),
             Want::Group(name) => self.ledger.group(name).owner.into_iter().collect(),
             Want::Host(name) => BTreeSet::from([HostId::of(name)]),
             Want::Plan(_) => BTreeSet::new(),
@@ -210,7 +210,7 @@ impl Engine {
             self.consult.keep(now, from, start, number, bytes);
         }
         let pages = self.consult.pages(from, (start, number), first, lacks);
-        self.mail.entry(from).or_default().now.extend(pages);
+        self.mail.now.entry(from).or_default().extend(pages);
     }
 
     fn answer_question(&self, now: Instant, question: &Question) -> Reply {
@@ -448,7 +448,7 @@ pub(super) fn overall(status: &Status) -> Health {
     });
     let own = if status.warnings.is_empty() { Health::Healthy } else { Health::Degraded };
     let libvirt = match status.libvirt {
-        LibvirtStatus::Connected => Health::Healthy,
+        LibvirtStatus::Connected | LibvirtStatus::Unused => Health::Healthy,
         LibvirtStatus::Lost { .. } => Health::Degraded,
     };
     let quorum = match status.quorum.as_ref().map(|quorum| quorum.state) {

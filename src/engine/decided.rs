@@ -18,12 +18,11 @@ impl Engine {
             any = true;
             match output {
                 raft::Output::Send { to, message, when } => {
-                    let mail = self.mail.entry(to).or_default();
-                    let queue = match when {
-                        raft::When::Now => &mut mail.now,
-                        raft::When::Beat => &mut mail.later,
+                    let mail = match when {
+                        raft::When::Now => &mut self.mail.now,
+                        raft::When::Beat => &mut self.mail.later,
                     };
-                    queue.push(Message::Raft(message));
+                    mail.entry(to).or_default().push(Message::Raft(message));
                 }
                 raft::Output::Write(write) => self.out.push_back(Output::Write(write)),
                 raft::Output::Apply { index, payload, .. } => self.apply(index, payload),
@@ -72,8 +71,6 @@ impl Engine {
                 let only = rights::only_group(&entry.decision)
                     .filter(|group| self.ledger.apps_in(group).next().is_none());
                 let effect = self.ledger.apply(index, &entry);
-                let alone = only.is_some() || rights::only_group(&entry.decision).is_none();
-                self.look_at_owned(Some(&entry.decision).filter(|_| alone));
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
@@ -114,7 +111,6 @@ impl Engine {
         let armed = self.ledger.arming().changed;
         self.ledger = Ledger::from_snapshot(&snapshot.data)
             .expect("the ledger's snapshot cannot be read: install the roostd that the others run");
-        self.look_at_owned(None);
         if self.ledger.arming().changed != armed {
             self.armed = Some(self.awake);
         }

@@ -2,12 +2,12 @@
 //! without either.
 
 use super::keeper::right::Hold;
-use super::ledger::{GroupRecord, Standing};
+use super::ledger::Standing;
 use super::rights::{self, Hands, Lease, Stand};
 use super::watchdog::{WatchdogInput, WatchdogOrder};
 use super::{Engine, Flag, Output, Stay};
 use crate::config::OnQuorumLoss;
-use roost_proto::cluster::decision::{Decision, Proof};
+use roost_proto::cluster::decision::Proof;
 use roost_proto::control::{EventKind, Level};
 use roost_proto::time::Instant;
 
@@ -136,21 +136,6 @@ impl Engine {
 
     /// Groups that the ledger gives to this host and its file does not name any more: their VMs are not watched, and may run.
     pub(super) fn unknown_groups(&self) -> impl Iterator<Item = &String> {
-        self.owned.iter().filter(|name| self.keeper.forgot(name))
-    }
-
-    /// Notes what this host owns now, after this decision, or whatever was decided.
-    pub(super) fn look_at_owned(&mut self, decision: Option<&Decision>) {
-        let mine = |record: &GroupRecord| record.owner == Some(self.me);
-        if let Some(group) = decision.and_then(rights::only_group) {
-            if mine(self.ledger.group(group)) {
-                self.owned.insert(group.to_owned());
-            } else {
-                self.owned.remove(group);
-            }
-        } else if decision.and_then(rights::only_host).is_none_or(|host| host == self.me) {
-            let owned = self.ledger.groups().filter(|(_, record)| mine(record));
-            self.owned = owned.map(|(name, _)| name.clone()).collect();
-        }
+        self.owned().iter().filter(|name| self.keeper.forgot(name))
     }
 }

@@ -14,7 +14,7 @@ impl Engine {
             Stay::Leaving { .. } if self.config.hosts.len() == 1 => self.go(),
             // The machine is shut down while the cluster is disarmed: its VMs are the system's to stop.
             Stay::Leaving { .. }
-                if self.is_hands_off() && (!self.owned.is_empty() || self.keeper.may_run()) =>
+                if self.is_hands_off() && (!self.owned().is_empty() || self.keeper.may_run()) =>
             {
                 self.go();
             }
@@ -53,7 +53,7 @@ impl Engine {
         match (self.ledger.standing(self.me), self.contact) {
             (Standing::Out, _) => self.stand != Stand::Admitted && !self.is_needed(),
             // When all hosts are shut down the last ones find nobody who could decide that they go.
-            (Standing::In(_), Contact::Few) => self.owned.is_empty(),
+            (Standing::In(_), Contact::Few) => self.owned().is_empty(),
             (Standing::In(_), Contact::Majority) | (Standing::Evicted(_), _) => false,
         }
     }
@@ -65,7 +65,7 @@ impl Engine {
             let limit = self.config.cluster.timing.suspect_after;
             peer.state == Life::Leaving
                 && peer.heard.is_some_and(|at| self.awake.since(at) < limit)
-                && self.ledger.owns_any(host)
+                && !self.ledger.owned(host).is_empty()
         };
         self.voters.contains_key(&self.me) && self.member.peers().any(leaves)
     }

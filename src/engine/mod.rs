@@ -99,13 +99,13 @@ enum Stay {
     Gone,
 }
 
-/// Messages for one host that wait to be sent.
+/// Messages that wait to be sent, by host. After most inputs there are few, however many hosts wait for the beat.
 #[derive(Debug, Default)]
 struct Mail {
     /// At the end of this input.
-    now: Vec<Message>,
+    now: BTreeMap<HostId, Vec<Message>>,
     /// With the next beat.
-    later: Vec<Message>,
+    later: BTreeMap<HostId, Vec<Message>>,
 }
 
 /// The host's decisions.
@@ -117,6 +117,8 @@ pub struct Engine {
     config: Arc<Config>,
     /// The hosts that the configuration names.
     names: BTreeMap<HostId, String>,
+    /// Those of them that are to vote.
+    named_voters: BTreeSet<HostId>,
     jitter: Jitter,
     keeper: Keeper,
     raft: Raft,
@@ -142,8 +144,6 @@ pub struct Engine {
     consult: Consult<Purpose>,
     stand: Stand,
     lease: Lease,
-    /// The groups that the applied ledger gives to this host. There are few of them, and all groups are many.
-    owned: BTreeSet<String>,
     hands: Hands,
     /// When this host applied the newest arming, if it did in this life.
     armed: Option<Instant>,
@@ -159,7 +159,7 @@ pub struct Engine {
     /// Something changed that rights, reports or the leader depend on.
     changed: Changed,
     contact: Contact,
-    mail: BTreeMap<HostId, Mail>,
+    mail: Mail,
     next_beat: Instant,
     awake: Instant,
     told_leader: Option<HostId>,
@@ -235,6 +235,7 @@ impl Engine {
             incarnation,
             machine,
             names: names(&config),
+            named_voters: named_voters(&config),
             on_quorum_loss: config.cluster.on_quorum_loss,
             told_file: config.number,
             config,
@@ -257,7 +258,6 @@ impl Engine {
             consult: Consult::new(incarnation.start),
             stand: Stand::Waiting,
             lease: Lease::Out,
-            owned: BTreeSet::new(),
             hands,
             armed: None,
             opens_watchdog: false,
@@ -265,7 +265,7 @@ impl Engine {
             stay: Stay::Staying,
             changed: Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen },
             contact: Contact::Few,
-            mail: BTreeMap::new(),
+            mail: Mail::default(),
             next_beat: now + first_beat,
             awake: now,
             told_leader: None,
@@ -294,8 +294,12 @@ impl Engine {
         taken.cluster.timing = self.config.cluster.timing;
         self.config = Arc::new(taken);
         self.names = names(config);
+        self.named_voters = named_voters(config);
         self.keeper.reload(config, now);
         self.reload_watches(now);
+        if let Some(leader) = &mut self.leader {
+            leader.reloaded();
+        }
         self.changed = Changed { ledger: Flag::Unseen, keeper: Flag::Unseen, leader: Flag::Unseen };
         self.settle(now);
     }
@@ -316,8 +320,8 @@ impl Engine {
     }
 
     /// The groups that the ledger, as far as it is applied here, gives to this host, by name.
-    pub const fn owned(&self) -> &BTreeSet<String> {
-        &self.owned
+    pub fn owned(&self) -> &BTreeSet<String> {
+        self.ledger.owned(self.me)
     }
 
     /// Consensus, to look at.
@@ -370,7 +374,8 @@ impl Engine {
             }
             Input::Guest { group, input } => {
                 self.keeper.handle(now, keeper::Input::Guest { group: group.clone(), input });
-                if self.keeper.report(now, &group).as_ref() != self.reported(&group) {
+                let mut about = core::iter::once(group.as_str()).chain(self.keeper.apps_in(&group));
+                if about.any(|group| self.keeper.report(now, group).as_ref() != self.reported(group)) {
                     self.changed.keeper = Flag::Unseen; // mostly it only beats
                 }
             }
@@ -602,6 +607,7 @@ impl Engine {
                 let record = self.ledger.group(&report.group);
                 let matters = record.owner == Some(self.me)
                     || record.epoch == 0
+                    || self.keeper.is_app(&report.group) // whether it could be here
                     || !matches!(report.state, GroupState::Down | GroupState::Unknown)
                     || self.reporter.tells_of(&report.group);
                 if matters {
@@ -636,7 +642,7 @@ impl Engine {
             }
             Some(leader) => {
                 let messages = self.reporter.messages(term);
-                self.mail.entry(leader).or_default().now.extend(messages);
+                self.mail.now.entry(leader).or_default().extend(messages);
             }
             None => {}
         }
@@ -706,4 +712,8 @@ impl Engine {
 
 fn names(config: &Config) -> BTreeMap<HostId, String> {
     config.hosts.iter().map(|host| (HostId::of(&host.name), host.name.clone())).collect()
+}
+
+fn named_voters(config: &Config) -> BTreeSet<HostId> {
+    config.voters().map(|host| HostId::of(&host.name)).collect()
 }

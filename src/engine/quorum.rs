@@ -102,7 +102,7 @@ impl Engine {
             OnQuorumLoss::Stop => "are stopped",
             OnQuorumLoss::Keep => "run on",
         };
-        let owns = self.ledger.owns_any(self.me);
+        let owns = !self.owned().is_empty();
         match (owns, self.lease, wish) {
             (true, _, OnQuorumLoss::Keep) => {
                 "the groups of this host run on without a lease, as on_quorum_loss = \"keep\" says".to_owned()

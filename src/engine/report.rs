@@ -1,6 +1,6 @@
 //! What this host reports to the leader: its groups and its room, each change numbered, and sent until it is heard.
 
-use roost_proto::cluster::{GroupReport, Message, Report, Room};
+use roost_proto::cluster::{GroupReport, GroupState, Message, Report, Room};
 use std::collections::BTreeMap;
 
 /// Encoded bytes of groups in one report, at most: with its head it fits a datagram.
@@ -99,7 +99,7 @@ impl Reporter {
 /// More bytes than a report of a group takes when encoded.
 fn size_of(report: &GroupReport) -> usize {
     let reason = match &report.state {
-        roost_proto::cluster::GroupState::GivenUp { reason } => reason.len(),
+        GroupState::GivenUp { reason } | GroupState::NotReady { reason } => reason.len(),
         _ => 0,
     };
     report.group.len() + reason + 32
@@ -109,7 +109,7 @@ fn size_of(report: &GroupReport) -> usize {
 mod tests {
     use super::super::leader::reports::Reports;
     use super::*;
-    use roost_proto::cluster::{GroupState, HostId, Incarnation};
+    use roost_proto::cluster::{HostId, Incarnation};
     use roost_proto::time::Instant;
 
     fn report(group: &str, state: GroupState) -> GroupReport {

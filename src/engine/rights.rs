@@ -72,29 +72,6 @@ pub const fn only_group(decision: &Decision) -> Option<&str> {
     }
 }
 
-/// The one host that a decision is about, if it is about a host: what others own does not change with it.
-pub const fn only_host(decision: &Decision) -> Option<HostId> {
-    match decision {
-        Decision::Admit { host, .. }
-        | Decision::Evict { host, .. }
-        | Decision::Fenced { host, .. }
-        | Decision::Leave { host, .. }
-        | Decision::Mode { host, .. }
-        | Decision::Renew { host, .. } => Some(*host),
-        Decision::Assign { .. }
-        | Decision::AssignInside { .. }
-        | Decision::Prepare { .. }
-        | Decision::Recall { .. }
-        | Decision::Release { .. }
-        | Decision::Order { .. }
-        | Decision::GiveUp { .. }
-        | Decision::Forgive { .. }
-        | Decision::MoveBegin { .. }
-        | Decision::MoveEnd { .. }
-        | Decision::Arm { .. } => None,
-    }
-}
-
 /// How a life stands in the ledger; `waits` if it was not admitted yet.
 pub fn stand(ledger: &Ledger, me: HostId, incarnation: Incarnation, waits: Stand) -> Stand {
     let was = ledger.host(me).is_some_and(|record| record.newest >= incarnation.start);

@@ -37,9 +37,8 @@ impl Engine {
                 _ => {}
             }
         }
-        let owned = self.owned_by_host();
         let hosts = self.config.hosts.iter();
-        status.hosts = hosts.map(|host| self.host_status(now, &host.name, &owned)).collect();
+        status.hosts = hosts.map(|host| self.host_status(now, &host.name)).collect();
         if let Err(error) = &self.disk {
             status.warnings.push(format!("the ledger cannot be written: {error}; this host does not vote"));
         }
@@ -53,15 +52,6 @@ impl Engine {
         }));
         status.health = overall(&status);
         status
-    }
-
-    /// How many groups are each host's.
-    pub(super) fn owned_by_host(&self) -> BTreeMap<HostId, u32> {
-        let mut owned: BTreeMap<HostId, u32> = BTreeMap::new();
-        for owner in self.ledger.groups().filter_map(|(_, group)| group.owner) {
-            *owned.entry(owner).or_default() += 1;
-        }
-        owned
     }
 
     /// The state of every group of the configuration, as far as this host knows: its own, and if it leads what the others
@@ -117,6 +107,9 @@ impl Engine {
             apps: Vec::new(),
             recoveries: Recoveries::default(),
             dangers: Vec::new(),
+            target: None,
+            home: None,
+            targets: Vec::new(),
         }
     }
 
@@ -242,7 +235,7 @@ impl Engine {
         self.config.hosts.iter().map(|host| &host.name).filter(differs).cloned().collect()
     }
 
-    pub(super) fn host_status(&self, now: Instant, name: &str, owned: &BTreeMap<HostId, u32>) -> HostStatus {
+    pub(super) fn host_status(&self, now: Instant, name: &str) -> HostStatus {
         let id = HostId::of(name);
         let record = self.ledger.host(id);
         let state = self.host_state(now, id, record);
@@ -272,7 +265,7 @@ impl Engine {
             leads: self.raft.leader() == Some(id),
             votes: self.is_voter(id),
             reason: reasons.join("; "),
-            groups: owned.get(&id).copied().unwrap_or_default(),
+            groups: u32::try_from(self.ledger.owned(id).len()).unwrap_or(u32::MAX),
         }
     }
 

@@ -70,9 +70,7 @@ impl Engine {
 
     /// The voters: as the ledger has them, or else the configuration.
     fn known_voters(&self) -> BTreeSet<HostId> {
-        let configured =
-            self.config.hosts.iter().filter(|host| host.votes).map(|host| HostId::of(&host.name));
-        self.voters.keys().copied().chain(configured).collect()
+        self.voters.keys().chain(&self.named_voters).copied().collect()
     }
 
     /// The hosts that get a beat: the voters, and from a voter everybody.
@@ -112,19 +110,18 @@ impl Engine {
         for to in self.listeners() {
             self.beat_to(now, to);
         }
-        self.mail.values_mut().for_each(|mail| mail.later.clear()); // to hosts that get no beat, and so would wait for ever
+        self.mail.later.clear(); // to hosts that get no beat, and so would wait for ever
     }
 
     fn beat_to(&mut self, now: Instant, to: HostId) {
         let life = self.member.peer(to).and_then(|peer| peer.life);
         let admits = self.may_answer() && life.is_some_and(|life| self.ledger.admits(to, life));
         let beat = self.member.beat_for(now, to, admits, self.applied, self.life());
-        let mail = self.mail.remove(&to).unwrap_or_default();
         // What was true in an earlier term may not be any more, and nobody would believe it.
         let term = self.raft.term();
         let holds = |message: &Message| !matches!(message, Message::Raft(said) if said.term() < term);
-        let later = mail.later.into_iter().filter(holds);
-        let messages = mail.now.into_iter().chain(later).collect();
+        let later = self.mail.later.remove(&to).unwrap_or_default().into_iter().filter(holds);
+        let messages = self.mail.now.remove(&to).unwrap_or_default().into_iter().chain(later).collect();
         self.post(to, Some(beat), messages);
     }
 
@@ -170,7 +167,7 @@ impl Engine {
         let hello = self.hello();
         for voter in to {
             if voter != self.me {
-                self.mail.entry(voter).or_default().later.push(Message::Hello(hello.clone()));
+                self.mail.later.entry(voter).or_default().push(Message::Hello(hello.clone()));
             }
         }
     }
@@ -193,8 +190,8 @@ impl Engine {
                 (silence.age >= early).then_some(told)
             })
             .collect();
-        let mail = self.mail.entry(leader).or_default();
-        mail.later.extend(silent.chunks(SILENT_AT_ONCE).map(|some| Message::Silent(some.to_vec())));
+        let later = self.mail.later.entry(leader).or_default();
+        later.extend(silent.chunks(SILENT_AT_ONCE).map(|some| Message::Silent(some.to_vec())));
     }
 
     /// A voter tells the leader of hosts that are silent for so long.
@@ -210,7 +207,7 @@ impl Engine {
         if self.voters.contains_key(&self.me) {
             let silence = self.member.silence(now, host);
             let heard = Silent { host, incarnation: silence.life, ago_ms: millis(silence.age) };
-            self.mail.entry(leader).or_default().now.push(Message::Silent(vec![heard]));
+            self.mail.now.entry(leader).or_default().push(Message::Silent(vec![heard]));
         }
     }
 
@@ -223,7 +220,7 @@ impl Engine {
         for (host, record) in self.ledger.hosts() {
             let Standing::Evicted(evicted) = record.standing else { continue };
             let at = self.member.last_answered(host);
-            self.mail.entry(leader).or_default().later.push(Message::LastAnswered {
+            self.mail.later.entry(leader).or_default().push(Message::LastAnswered {
                 host,
                 incarnation: evicted.incarnation,
                 ago_ms: millis(now.since(at)),
@@ -235,20 +232,15 @@ impl Engine {
         if let Some(leader) = self.raft.leader().filter(|leader| *leader != self.me)
             && let Some(named) = self.desk.current()
         {
-            self.mail.entry(leader).or_default().later.push(named.message());
+            self.mail.later.entry(leader).or_default().push(named.message());
         }
     }
 
     /// Sends what does not wait for a beat.
     pub(super) fn send(&mut self) {
-        let urgent: Vec<HostId> =
-            self.mail.iter().filter(|(_, mail)| !mail.now.is_empty()).map(|(to, _)| *to).collect();
-        for to in urgent {
-            let messages =
-                self.mail.get_mut(&to).map(|mail| core::mem::take(&mut mail.now)).unwrap_or_default();
+        for (to, messages) in core::mem::take(&mut self.mail.now) {
             self.post(to, None, messages);
         }
-        self.mail.retain(|_, mail| !mail.later.is_empty());
     }
 
     fn post(&mut self, to: HostId, beat: Option<Beat>, messages: Vec<Message>) {
@@ -342,7 +334,7 @@ impl Engine {
                     let number = leader.report(now, from, life, report);
                     self.changed.leader = Flag::Unseen;
                     let heard = Message::ReportHeard { term: self.raft.term(), start: life.start, number };
-                    let later = &mut self.mail.entry(from).or_default().later;
+                    let later = self.mail.later.entry(from).or_default();
                     later.retain(|message| !matches!(message, Message::ReportHeard { .. }));
                     later.push(heard);
                 }
@@ -390,7 +382,7 @@ impl Engine {
         // It is asked again until the answer is there, and is answered the same.
         if let Some((_, reason)) = self.declined.get(&from).filter(|(known, _)| *known == asked) {
             let reason = reason.clone();
-            self.mail.entry(from).or_default().later.push(Message::Refused { asked, reason });
+            self.mail.later.entry(from).or_default().push(Message::Refused { asked, reason });
             return;
         }
         if self.asked.get(&from).is_some_and(|(term, known)| *term == self.raft.term() && *known >= asked) {
@@ -402,7 +394,7 @@ impl Engine {
             }
             Some(Err(reason)) => {
                 self.declined.insert(from, (asked, reason.clone()));
-                self.mail.entry(from).or_default().now.push(Message::Refused { asked, reason });
+                self.mail.now.entry(from).or_default().push(Message::Refused { asked, reason });
             }
             None => {} // it is asked again
         }

@@ -83,8 +83,7 @@ pub fn owned(ledger: &Ledger, decision: &Decision) -> Vec<String> {
         },
         _ => return Vec::new(),
     };
-    let of_host = ledger.groups().filter(|(_, group)| group.owner == Some(*host));
-    of_host.map(|(name, _)| name.clone()).collect()
+    ledger.owned(*host).iter().cloned().collect()
 }
 
 #[cfg(test)]

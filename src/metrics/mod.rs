@@ -302,6 +302,9 @@ fn recovery(page: &mut Page, facts: &Facts) {
 }
 
 fn libvirt(page: &mut Page, facts: &Facts) {
+    if facts.status.libvirt == LibvirtStatus::Unused {
+        return;
+    }
     let connected = u64::from(facts.status.libvirt == LibvirtStatus::Connected);
     page.family("roost_libvirt_connected", Kind::Gauge, Unit::None, "1 while libvirt answers.")
         .whole(&[], connected);

@@ -1,12 +1,14 @@
-//! One connection from a guest: greeting, framing, pace, and beats.
+//! One connection from a controller: greeting, framing, pace, and beats.
 
 use super::offence::Offence;
-use crate::engine::keeper::Hush;
+use crate::engine::keeper::{Controller, Hush};
 use core::time::Duration;
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 use roost_proto::frame::{Decoder, MAX_PAYLOAD, encode};
-use roost_proto::link::{GuestMessage, Hello, HostMessage, LINK_VERSIONS, MAGIC, MAX_GROUPS, MAX_SOFTWARE};
+use roost_proto::link::{
+    GuestMessage, Hello, HostMessage, LINK_VERSIONS, MAGIC, MAX_GROUPS, MAX_SOFTWARE, ORDERS_SINCE,
+};
 use roost_proto::text::clip;
 use roost_proto::time::Instant;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,8 +21,9 @@ pub const FRAME_WITHIN: Duration = Duration::from_secs(5);
 pub const BURST: u32 = 2 * MAX_GROUPS as u32 + 16;
 /// Messages each second that a guest may send for long: its groups change far less often.
 pub const PACE: u32 = 32;
-/// Bytes that may wait to be sent: only welcomes and beats are sent, so more means that nobody reads.
-const MAX_UNSENT: usize = 4096;
+/// Bytes that may wait to be sent: an order and a question for each group that a controller may have, at some 250 bytes, and
+/// beats. More means that nobody reads.
+const MAX_UNSENT: usize = 32 * 1024;
 /// Bytes read before others have their turn.
 const MAX_READ: usize = 4 * MAX_PAYLOAD;
 
@@ -51,14 +54,19 @@ pub enum Open {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Greeting { since: Instant },
-    Welcome,
+    Greeting {
+        since: Instant,
+    },
+    /// Welcomed, in this version of the link.
+    Welcome {
+        version: u16,
+    },
 }
 
 /// One connection.
 pub struct Conn {
-    /// The group that its socket or CID belongs to.
-    pub group: String,
+    /// Whom its socket or CID belongs to.
+    pub who: Controller,
     socket: OwnedFd,
     stage: Stage,
     decoder: Decoder,
@@ -70,9 +78,9 @@ pub struct Conn {
 
 impl Conn {
     /// A new one; its guest has to greet.
-    pub fn new(socket: OwnedFd, group: String, now: Instant) -> Self {
+    pub fn new(socket: OwnedFd, who: Controller, now: Instant) -> Self {
         Self {
-            group,
+            who,
             socket,
             stage: Stage::Greeting { since: now },
             decoder: Decoder::default(),
@@ -84,8 +92,8 @@ impl Conn {
     }
 
     /// Whether its greeting was good.
-    pub fn is_welcome(&self) -> bool {
-        self.stage == Stage::Welcome
+    pub const fn is_welcome(&self) -> bool {
+        matches!(self.stage, Stage::Welcome { .. })
     }
 
     /// Its socket.
@@ -125,7 +133,7 @@ impl Conn {
             self.partial_since = None;
             self.spend(now)?;
             said.push(match (self.stage, message) {
-                (Stage::Welcome, message) => Said::Message(message),
+                (Stage::Welcome { .. }, message) => Said::Message(message),
                 (Stage::Greeting { .. }, GuestMessage::Hello(hello)) => self.greet(hello, host)?,
                 (Stage::Greeting { .. }, _) => return Err(Offence::NoHello),
             });
@@ -141,8 +149,12 @@ impl Conn {
             self.send(&HostMessage::Refused { versions: LINK_VERSIONS })?;
             return Err(Offence::Version);
         };
-        self.stage = Stage::Welcome;
-        self.send(&HostMessage::Welcome { version, host: host.to_owned(), group: self.group.clone() })?;
+        self.stage = Stage::Welcome { version };
+        let group = match &self.who {
+            Controller::Machine => String::new(),
+            Controller::Guest(group) => group.clone(),
+        };
+        self.send(&HostMessage::Welcome { version, host: host.to_owned(), group })?;
         let software = clip(&hello.software, MAX_SOFTWARE).to_owned();
         Ok(Said::Hello { boot_id: hello.boot_id, software, version })
     }
@@ -161,6 +173,14 @@ impl Conn {
     fn send(&mut self, message: &HostMessage) -> Result<(), Offence> {
         encode(message, &mut self.unsent).expect("names are short, and so are the host's messages");
         self.flush()
+    }
+
+    /// Says something to a controller that was welcomed. One that is too old to know of it is told nothing.
+    pub fn say(&mut self, message: &HostMessage) -> Result<(), Offence> {
+        match self.stage {
+            Stage::Welcome { version } if version >= ORDERS_SINCE => self.send(message),
+            Stage::Welcome { .. } | Stage::Greeting { .. } => Ok(()),
+        }
     }
 
     /// Sends what can be sent.
@@ -190,8 +210,8 @@ impl Conn {
                 None => Err(Offence::Mute),
             },
             Stage::Greeting { .. } => Ok(()),
-            Stage::Welcome if hush == Hush::Quiet => Ok(()),
-            Stage::Welcome => self.send(&HostMessage::Beat),
+            Stage::Welcome { .. } if hush == Hush::Quiet => Ok(()),
+            Stage::Welcome { .. } => self.send(&HostMessage::Beat),
         }
     }
 }

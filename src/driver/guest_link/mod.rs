@@ -1,4 +1,5 @@
-//! The guest link's host side: listens where guests connect, knows each by its CID or socket, and hands on what they say.
+//! The guest link's host side: listens where controllers connect, guests' and the machine's own, knows each by its CID or socket,
+//! and hands on what they say.
 //!
 //! Nothing that comes in is trusted. A peer that sends garbage, half a frame, too much, too fast or nothing is cut off;
 //! that is counted, and told once for each cause.
@@ -8,25 +9,29 @@ mod offence;
 
 use super::clock;
 use crate::config::{self, GuestLink};
-use crate::engine::keeper::Hush;
 use crate::engine::keeper::remote_agent::GuestInput;
+use crate::engine::keeper::{Controller, Hush};
 use crate::sys::socket::accept;
 pub use conn::{BURST, FRAME_WITHIN, HELLO_WITHIN, PACE};
 use conn::{Conn, Said};
 use core::time::Duration;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, VsockAddr, bind, getpeername, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, VsockAddr, bind, getpeername, getsockopt, listen,
+    socket,
 };
+use nix::unistd::geteuid;
 use offence::{Offence, Offences};
-use roost_proto::link::{BEAT, LINK_PORT, PRIVILEGED_PORTS};
+use roost_proto::link::{BEAT, HostMessage, LINK_PORT, PRIVILEGED_PORTS};
 use roost_proto::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Connections of one guest that have not been welcomed, at most: a controller makes one at a time.
+/// Connections of one controller that have not been welcomed, at most: a controller makes one at a time.
 const MAX_GREETING: usize = 4;
 /// Connections taken from one listener before others have their turn.
 const MAX_ACCEPTS: usize = 8;
@@ -36,12 +41,30 @@ const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const ANY_CID: u32 = u32::MAX;
 
 /// What the link tells the daemon.
-pub type GuestEvent = (String, GuestInput);
+pub type GuestEvent = (Controller, GuestInput);
+
+/// Where controllers connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// AF_VSOCK, for all guests.
+    Vsock,
+    /// The socket of this group's guest.
+    Hybrid(String, PathBuf),
+    /// The socket of the machine's own controller.
+    Machine(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Vsock => None,
+            Self::Hybrid(_, path) | Self::Machine(path) => Some(path),
+        }
+    }
+}
 
 struct Listener {
-    /// The group, if its guest has a socket of its own; AF_VSOCK serves them all.
-    group: Option<String>,
-    path: Option<PathBuf>,
+    place: Place,
     socket: Option<OwnedFd>,
     again: Instant,
     token: u64,
@@ -53,8 +76,8 @@ pub struct GuestLinks {
     epoll: Epoll,
     listeners: Vec<Listener>,
     conns: BTreeMap<u64, Conn>,
-    /// The welcomed connection of each group.
-    current: BTreeMap<String, u64>,
+    /// The welcomed connection of each controller.
+    current: BTreeMap<Controller, u64>,
     cids: BTreeMap<u32, String>,
     /// Groups whose guests cannot hear.
     quiet: BTreeSet<String>,
@@ -90,36 +113,38 @@ impl GuestLinks {
         &self.epoll
     }
 
-    /// Listens for the groups of `wanted`, and no longer for others. Connections of groups that stay live on.
-    pub fn listen(&mut self, wanted: &[config::Group]) {
+    /// Listens for the guests of the groups of `wanted` that are VMs, and for the machine's own controller at `machine`, and no
+    /// longer for others. Connections of those that stay live on.
+    pub fn listen(&mut self, wanted: &[config::Group], machine: &Path) {
         let mut before = core::mem::take(&mut self.listeners);
-        let mut places: Vec<(Option<String>, Option<PathBuf>)> = wanted
-            .iter()
-            .filter_map(|group| match &group.link {
-                GuestLink::Hybrid(path) => Some((Some(group.name.clone()), Some(hybrid_path(path)))),
-                GuestLink::Vsock => None,
-            })
-            .collect();
-        if wanted.iter().any(|group| group.link == GuestLink::Vsock) {
-            places.push((None, None));
+        let vms: Vec<&config::Group> = wanted.iter().filter(|group| group.app.is_none()).collect();
+        let mut places = vec![Place::Machine(machine.to_owned())];
+        places.extend(vms.iter().filter_map(|group| match &group.link {
+            GuestLink::Hybrid(path) => Some(Place::Hybrid(group.name.clone(), hybrid_path(path))),
+            GuestLink::Vsock => None,
+        }));
+        if vms.iter().any(|group| group.link == GuestLink::Vsock) {
+            places.push(Place::Vsock);
         }
-        for (group, path) in places {
-            let known = before.iter().position(|l| l.group == group && l.path == path);
+        for place in places {
+            let known = before.iter().position(|listener| listener.place == place);
             let listener = match known {
                 Some(index) => before.swap_remove(index),
-                None => Listener { group, path, socket: None, again: clock::now(), token: self.token() },
+                None => Listener { place, socket: None, again: clock::now(), token: self.token() },
             };
             self.listeners.push(listener);
         }
         for gone in before {
-            if let (Some(_), Some(path)) = (&gone.socket, &gone.path) {
+            if let (Some(_), Some(path)) = (&gone.socket, gone.place.path()) {
                 let _ = std::fs::remove_file(path); // ours; a new one may never come
             }
         }
-        let gone: Vec<u64> = (self.conns.iter())
-            .filter(|(_, conn)| !wanted.iter().any(|g| g.name == conn.group))
-            .map(|(token, _)| *token)
-            .collect();
+        let stays = |who: &Controller| match who {
+            Controller::Machine => true,
+            Controller::Guest(group) => vms.iter().any(|vm| vm.name == *group),
+        };
+        let gone: Vec<u64> =
+            self.conns.iter().filter(|(_, conn)| !stays(&conn.who)).map(|(token, _)| *token).collect();
         for token in gone {
             self.close(token, "its group is gone from the configuration");
         }
@@ -133,9 +158,13 @@ impl GuestLinks {
 
     fn open_listeners(&mut self, now: Instant) {
         for listener in self.listeners.iter_mut().filter(|l| l.socket.is_none() && now >= l.again) {
-            let opened = match &listener.path {
-                Some(path) => listen_unix(path),
-                None => listen_vsock(),
+            let opened = match &listener.place {
+                Place::Vsock => listen_vsock(),
+                Place::Hybrid(_, path) => bind_unix(path).and_then(listening),
+                Place::Machine(path) => bind_unix(path).and_then(|socket| {
+                    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+                    listening(socket)
+                }),
             };
             let opened = opened.and_then(|socket| {
                 self.epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, listener.token))?;
@@ -145,12 +174,12 @@ impl GuestLinks {
                 Ok(socket) => listener.socket = Some(socket),
                 Err(error) => {
                     if listener.again <= now {
-                        let place = match &listener.path {
+                        let place = match listener.place.path() {
                             Some(path) => format!("'{}'", path.display()),
                             None => format!("AF_VSOCK port {LINK_PORT} (is the module vhost_vsock loaded?)"),
                         };
                         self.complaints
-                            .push(format!("cannot listen for guests on {place}: {error}; trying again"));
+                            .push(format!("cannot listen for controllers on {place}: {error}; trying again"));
                     }
                     listener.again = now + LISTEN_AGAIN_AFTER;
                 }
@@ -174,10 +203,20 @@ impl GuestLinks {
         }
     }
 
-    /// Ends the connection of the group's controller.
-    pub fn drop_guest(&mut self, group: &str) {
-        if let Some(token) = self.current.get(group).copied() {
+    /// Ends the connection of a controller.
+    pub fn drop_controller(&mut self, who: &Controller) {
+        if let Some(token) = self.current.get(who).copied() {
             self.close(token, "roostd ended it");
+        }
+    }
+
+    /// Says this to a controller, if it is connected and knows of such.
+    pub fn say(&mut self, to: &Controller, message: &HostMessage) {
+        let Some(token) = self.current.get(to).copied() else { return };
+        let Some(conn) = self.conns.get_mut(&token) else { return };
+        match conn.say(message) {
+            Ok(()) => self.rearm(token),
+            Err(offence) => self.offend(token, offence, clock::now()),
         }
     }
 
@@ -215,7 +254,8 @@ impl GuestLinks {
         let tokens: Vec<u64> = self.conns.keys().copied().collect();
         for token in tokens {
             let Some(conn) = self.conns.get_mut(&token) else { continue };
-            let hush = if self.quiet.contains(&conn.group) { Hush::Quiet } else { Hush::Speak };
+            let quiet = matches!(&conn.who, Controller::Guest(group) if self.quiet.contains(group));
+            let hush = if quiet { Hush::Quiet } else { Hush::Speak };
             if let Err(offence) = conn.tick(now, hush) {
                 self.offend(token, offence, now);
             } else {
@@ -236,19 +276,19 @@ impl GuestLinks {
             let Ok(peer) = accept(socket.as_fd()) else {
                 return; // nobody is left, or gave up meanwhile, or no descriptor is free: the next round tells
             };
-            let group = match &listener.group {
-                Some(group) => group.clone(),
-                None => match self.vsock_group(&peer) {
-                    Ok(group) => group,
-                    Err(complaint) => {
-                        if self.offences.note("", Offence::Stranger, now).is_some() {
-                            self.complaints.push(complaint);
-                        }
-                        continue;
-                    }
-                },
+            let who = match &listener.place {
+                Place::Hybrid(group, _) => Ok(Controller::Guest(group.clone())),
+                Place::Machine(_) => machine(&peer),
+                Place::Vsock => self.vsock_group(&peer).map(Controller::Guest),
             };
-            self.take_in(peer, group, now);
+            match who {
+                Ok(who) => self.take_in(peer, who, now),
+                Err(complaint) => {
+                    if self.offences.note(None, Offence::Stranger, now).is_some() {
+                        self.complaints.push(complaint);
+                    }
+                }
+            }
         }
     }
 
@@ -263,15 +303,15 @@ impl GuestLinks {
         self.cids.get(&address.cid()).cloned().ok_or_else(unknown)
     }
 
-    fn take_in(&mut self, peer: OwnedFd, group: String, now: Instant) {
-        let greeting = self.conns.values().filter(|conn| conn.group == group && !conn.is_welcome()).count();
+    fn take_in(&mut self, peer: OwnedFd, who: Controller, now: Instant) {
+        let greeting = self.conns.values().filter(|conn| conn.who == who && !conn.is_welcome()).count();
         if greeting >= MAX_GREETING {
-            self.tell_offence(&group, Offence::TooMany, now);
+            self.tell_offence(&who, Offence::TooMany, now);
             return;
         }
         let token = self.token();
         if self.epoll.add(&peer, EpollEvent::new(EpollFlags::EPOLLIN, token)).is_ok() {
-            self.conns.insert(token, Conn::new(peer, group, now));
+            self.conns.insert(token, Conn::new(peer, who, now));
         }
     }
 
@@ -284,29 +324,29 @@ impl GuestLinks {
         }
         let mut said = Vec::new();
         let result = conn.read(now, &self.host, &mut said);
-        let group = conn.group.clone();
+        let who = conn.who.clone();
         for said in said {
-            self.said(token, &group, said);
+            self.said(token, &who, said);
         }
         match result {
             Ok(conn::Open::Yes) => self.rearm(token),
-            Ok(conn::Open::No) => self.close(token, "the guest closed it"),
+            Ok(conn::Open::No) => self.close(token, "the controller closed it"),
             Err(offence) => self.offend(token, offence, now),
         }
     }
 
-    fn said(&mut self, token: u64, group: &str, said: Said) {
+    fn said(&mut self, token: u64, who: &Controller, said: Said) {
         let input = match said {
             Said::Hello { boot_id, software, version } => {
-                if let Some(old) = self.current.insert(group.to_owned(), token) {
+                if let Some(old) = self.current.insert(who.clone(), token) {
                     self.forget(old); // its successor speaks
                 }
                 GuestInput::Connected { boot_id, software, version }
             }
             Said::Message(message) => GuestInput::Message(message),
         };
-        if self.current.get(group) == Some(&token) {
-            self.events.push((group.to_owned(), input));
+        if self.current.get(who) == Some(&token) {
+            self.events.push((who.clone(), input));
         }
     }
 
@@ -321,30 +361,30 @@ impl GuestLinks {
 
     fn offend(&mut self, token: u64, offence: Offence, now: Instant) {
         let Some(conn) = self.conns.get(&token) else { return };
-        let group = conn.group.clone();
-        if self.current.get(&group) == Some(&token) {
-            self.offences.note(&group, offence, now);
+        let who = conn.who.clone();
+        if self.current.get(&who) == Some(&token) {
+            self.offences.note(Some(&who), offence, now);
             self.close(token, offence.words());
         } else {
             self.forget(token);
-            self.tell_offence(&group, offence, now);
+            self.tell_offence(&who, offence, now);
         }
     }
 
-    fn tell_offence(&mut self, group: &str, offence: Offence, now: Instant) {
-        if let Some(count) = self.offences.note(group, offence, now) {
+    fn tell_offence(&mut self, who: &Controller, offence: Offence, now: Instant) {
+        if let Some(count) = self.offences.note(Some(who), offence, now) {
             let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
             let reason = format!("{}{times}", offence.words());
-            self.events.push((group.to_owned(), GuestInput::Refused { reason }));
+            self.events.push((who.clone(), GuestInput::Refused { reason }));
         }
     }
 
-    /// Ends a connection; if it was the group's, that is told.
+    /// Ends a connection; if it was the controller's, that is told.
     fn close(&mut self, token: u64, reason: &str) {
         let Some(conn) = self.forget(token) else { return };
-        if self.current.get(&conn.group) == Some(&token) {
-            self.current.remove(&conn.group);
-            self.events.push((conn.group, GuestInput::Lost { reason: reason.to_owned() }));
+        if self.current.get(&conn.who) == Some(&token) {
+            self.current.remove(&conn.who);
+            self.events.push((conn.who, GuestInput::Lost { reason: reason.to_owned() }));
         }
     }
 
@@ -357,7 +397,7 @@ impl GuestLinks {
 
 impl Drop for GuestLinks {
     fn drop(&mut self) {
-        for path in self.listeners.iter().filter(|l| l.socket.is_some()).filter_map(|l| l.path.as_ref()) {
+        for path in self.listeners.iter().filter(|l| l.socket.is_some()).filter_map(|l| l.place.path()) {
             let _ = std::fs::remove_file(path); // guests try again until the next daemon listens
         }
     }
@@ -370,7 +410,16 @@ pub fn hybrid_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
+/// Whether who connects is the machine's own controller: root's, or of whom this daemon is.
+fn machine(peer: &OwnedFd) -> Result<Controller, String> {
+    let uid = getsockopt(peer, PeerCredentials).map_err(|error| error.to_string())?.uid();
+    if uid == 0 || uid == geteuid().as_raw() {
+        return Ok(Controller::Machine);
+    }
+    Err(format!("user {uid} connected as the machine's own controller, which is root's: cut off"))
+}
+
+fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -378,8 +427,12 @@ fn listen_unix(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let listener = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     bind(listener.as_raw_fd(), &UnixAddr::new(path)?)?;
-    listen(&listener, Backlog::new(16)?)?;
     Ok(listener)
+}
+
+fn listening(socket: OwnedFd) -> io::Result<OwnedFd> {
+    listen(&socket, Backlog::new(16)?)?;
+    Ok(socket)
 }
 
 fn listen_vsock() -> io::Result<OwnedFd> {

@@ -1,10 +1,11 @@
 //! What peers are cut off for, counted, and told once for each cause.
 
+use crate::engine::keeper::Controller;
 use core::time::Duration;
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
 
-/// The same cause of the same guest is told again after this long, with its count.
+/// The same cause of the same controller is told again after this long, with its count.
 const TELL_AGAIN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Why a peer was cut off.
@@ -52,14 +53,14 @@ impl Offence {
 
 /// The counts.
 #[derive(Debug, Default)]
-pub struct Offences(BTreeMap<(String, Offence), (u64, Instant)>);
+pub struct Offences(BTreeMap<(Option<Controller>, Offence), (u64, Instant)>);
 
 impl Offences {
-    /// Counts one; returns the count when it is to be told.
-    pub fn note(&mut self, group: &str, offence: Offence, now: Instant) -> Option<u64> {
-        match self.0.get_mut(&(group.to_owned(), offence)) {
+    /// Counts one of a controller, or of nobody's; returns the count when it is to be told.
+    pub fn note(&mut self, who: Option<&Controller>, offence: Offence, now: Instant) -> Option<u64> {
+        match self.0.get_mut(&(who.cloned(), offence)) {
             None => {
-                self.0.insert((group.to_owned(), offence), (1, now));
+                self.0.insert((who.cloned(), offence), (1, now));
                 Some(1)
             }
             Some((count, told)) => {
@@ -82,10 +83,11 @@ mod tests {
     fn each_cause_is_told_once_an_hour() {
         let mut offences = Offences::default();
         let start = Instant::from_nanos(0);
-        assert_eq!(offences.note("a", Offence::Garbage, start), Some(1));
-        assert_eq!(offences.note("a", Offence::Garbage, start), None);
-        assert_eq!(offences.note("b", Offence::Garbage, start), Some(1));
-        assert_eq!(offences.note("a", Offence::Mute, start), Some(1));
-        assert_eq!(offences.note("a", Offence::Garbage, start + TELL_AGAIN_AFTER), Some(3));
+        let (a, b) = (Some(Controller::Machine), Some(Controller::Guest("b".to_owned())));
+        assert_eq!(offences.note(a.as_ref(), Offence::Garbage, start), Some(1));
+        assert_eq!(offences.note(a.as_ref(), Offence::Garbage, start), None);
+        assert_eq!(offences.note(b.as_ref(), Offence::Garbage, start), Some(1));
+        assert_eq!(offences.note(a.as_ref(), Offence::Mute, start), Some(1));
+        assert_eq!(offences.note(a.as_ref(), Offence::Garbage, start + TELL_AGAIN_AFTER), Some(3));
     }
 }

@@ -21,7 +21,7 @@ impl Engine {
     /// Why a host of the configuration is as it is, as far as this host knows.
     pub(in crate::engine) fn explain_host(&self, now: Instant, host: &Host) -> Explanation {
         let id = HostId::of(&host.name);
-        let status = self.host_status(now, &host.name, &self.owned_by_host());
+        let status = self.host_status(now, &host.name);
         let proof = match self.ledger.standing(id) {
             Standing::In(member) | Standing::Evicted(member) => member.proof,
             Standing::Out => Proof::None,
@@ -117,12 +117,7 @@ impl Engine {
                 format!("not heard for {} s; before that it said {said}", silence.age.as_secs())
             });
         }
-        let owned: Vec<&str> = self
-            .ledger
-            .groups()
-            .filter(|(_, record)| record.owner == Some(id))
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let owned: Vec<&str> = self.ledger.owned(id).iter().map(String::as_str).collect();
         let more = owned.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         why.push(match owned.len() {

@@ -24,6 +24,11 @@ impl Engine {
         look(&self.view(now, &own, &caught_up))
     }
 
+    /// A group that this host, if it leads, would decide something about, and does not look at. There is none: that is for tests.
+    pub fn overlooked(&self, now: Instant) -> Option<String> {
+        self.looks(now, |view| self.leader.as_ref()?.overlooked(view))
+    }
+
     /// What hosts reported, if this host leads.
     fn reports_here(&self) -> Option<&Reports> {
         self.leader.as_ref().filter(|_| self.whom_to_ask() == Some(self.me)).map(Leader::reports)
@@ -51,7 +56,7 @@ impl Engine {
         let unguarded = |id: &&HostId| {
             let host = self.config.hosts.iter().find(|host| HostId::of(&host.name) == **id);
             let Standing::In(member) = self.ledger.standing(**id) else { return false };
-            self.ledger.owns_any(**id)
+            !self.ledger.owned(**id).is_empty()
                 && host.is_some_and(|host| fencing(host, member.proof) == FencingBy::None)
         };
         let unfenced = without.iter().filter(unguarded).map(|host| self.name(*host)).collect();

@@ -4,8 +4,10 @@
 //! [`Keeper::poll_timeout`] when to call [`Keeper::handle_timeout`]. An operator's order holds once it is on disk, and
 //! is answered only then.
 
+pub mod app;
 pub mod group;
 pub mod ladder;
+pub mod own;
 pub mod remote_agent;
 pub mod right;
 #[cfg(test)]
@@ -13,10 +15,13 @@ mod tests;
 pub mod vm;
 pub mod vm_agent;
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Role};
+use app::seat::Around;
+use app::{App, Force};
 use core::cell::Cell;
 use core::time::Duration;
 use group::Group;
+use own::Own;
 use remote_agent::GuestInput;
 use right::{Hold, Right};
 use roost_proto::cluster::{GroupOrder, GroupReport, HostId, Room};
@@ -220,7 +225,11 @@ enum Storing {
 pub struct Keeper {
     cluster: String,
     host: String,
+    /// The groups of VMs.
     groups: BTreeMap<String, Group>,
+    /// The groups of applications.
+    apps: BTreeMap<String, App>,
+    own: Own,
     /// What is saved of groups that the configuration does not name.
     others: BTreeMap<String, SavedGroup>,
     boot_id: String,
@@ -261,9 +270,11 @@ impl Keeper {
             cluster: String::new(),
             host: host.to_owned(),
             groups: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            own: Own::new(now),
             others: saved.groups,
             boot_id: boot_id.to_owned(),
-            libvirt: LibvirtStatus::Lost { reason: "not asked yet".to_owned() },
+            libvirt: LibvirtStatus::Unused,
             storing: Storing::Nothing,
             room: None,
             storage_failed: None,
@@ -276,6 +287,10 @@ impl Keeper {
             jitter: Jitter::new(seed),
         };
         engine.reload(config, now);
+        let hypervisor = config.hosts.iter().any(|own| own.name == host && own.role == Role::Hypervisor);
+        if hypervisor || !engine.groups.is_empty() {
+            engine.libvirt = LibvirtStatus::Lost { reason: "not asked yet".to_owned() };
+        }
         engine
     }
 
@@ -286,8 +301,22 @@ impl Keeper {
         self.out.save_dir.clone_from(&config.cluster.save_dir);
         let remote = |host: &config::Host| (HostId::of(&host.name), host.libvirt_remote.clone());
         self.out.remotes = config.hosts.iter().map(remote).collect();
+        self.reload_vms(config, now);
+        self.reload_apps(config, now);
+        self.guard_what_was_left_out(config, now);
+        while self.others.len() + self.groups.len() > roost_proto::state::MAX_SAVED_GROUPS {
+            if self.others.pop_first().is_none() {
+                break;
+            }
+        }
+        self.out.dirty = true;
+        self.settle(now);
+    }
+
+    fn reload_vms(&mut self, config: &Config, now: Instant) {
         let mut before = core::mem::take(&mut self.groups);
-        for wanted in config.groups.iter().filter(|g| g.on.contains(&self.host)) {
+        let here = |group: &&config::Group| group.app.is_none() && group.on.contains(&self.host);
+        for wanted in config.groups.iter().filter(here) {
             let known = before.remove(&wanted.name);
             let group = match known {
                 Some(mut group) if group.config().vm == wanted.vm => {
@@ -307,39 +336,72 @@ impl Keeper {
             };
             self.groups.insert(wanted.name.clone(), group);
         }
+        let apps: BTreeSet<&str> =
+            named_apps(config, &self.host).map(|(group, _)| group.name.as_str()).collect();
         for (name, group) in before {
-            if group.saved().epoch == 0 || self.groups.contains_key(&name) {
+            let replaced = self.groups.contains_key(&name) || apps.contains(name.as_str());
+            if group.saved().epoch == 0 || replaced {
                 self.others.insert(name, group.saved().clone());
             } else {
                 self.groups.insert(name, group);
             }
         }
-        self.guard_what_was_left_out(config, now);
-        while self.others.len() + self.groups.len() > roost_proto::state::MAX_SAVED_GROUPS {
-            if self.others.pop_first().is_none() {
-                break;
+    }
+
+    fn reload_apps(&mut self, config: &Config, now: Instant) {
+        let mut before = core::mem::take(&mut self.apps);
+        let vms: Vec<&str> = self.groups.keys().map(String::as_str).collect();
+        for (wanted, app) in named_apps(config, &self.host) {
+            let new = match before.remove(&wanted.name) {
+                Some(mut known) => {
+                    known.reload(wanted.clone(), app.clone(), &self.host, &vms);
+                    known
+                }
+                None => {
+                    // What was saved of a VM says nothing of an application.
+                    let saved = self.others.remove(&wanted.name).filter(|saved| saved.vm.is_empty());
+                    let jitter = Jitter::new(self.jitter.draw());
+                    let named = (wanted.clone(), app.clone());
+                    App::new(named, &self.host, &vms, saved.unwrap_or_default(), jitter, now)
+                }
+            };
+            self.apps.insert(wanted.name.clone(), new);
+        }
+        for (name, app) in before {
+            if app.saved().app.is_some() && !self.groups.contains_key(&name) {
+                self.apps.insert(name, app);
+            } else {
+                self.others.insert(name, SavedGroup { epoch: 0, ..app.saved().clone() });
             }
         }
-        self.out.dirty = true;
-        self.settle(now);
     }
 
     /// Groups that were this host's in this boot, and that the configuration does not have on it any more.
     fn guard_what_was_left_out(&mut self, config: &Config, now: Instant) {
         let was_here = |(name, saved): (&String, &SavedGroup)| {
-            (saved.epoch > 0 && !saved.vm.is_empty() && !self.groups.contains_key(name)).then(|| name.clone())
+            let known = self.groups.contains_key(name) || self.apps.contains_key(name);
+            let may_run = !saved.vm.is_empty() || saved.app.is_some();
+            (saved.epoch > 0 && may_run && !known).then(|| name.clone())
         };
         let names: Vec<String> = self.others.iter().filter_map(was_here).collect();
         for name in names {
             let Some(saved) = self.others.remove(&name) else { continue };
+            let jitter = Jitter::new(self.jitter.draw());
+            if let Some(app) = &saved.app {
+                let bare = App::bare(&name, app.clone(), &self.host);
+                self.apps.insert(name, App::new(bare, &self.host, &[], saved, jitter, now));
+                continue;
+            }
             let bare = config::Group::bare(name.clone(), saved.vm.clone());
-            let group = Group::new(bare, &config.cluster, saved, Jitter::new(self.jitter.draw()), now);
+            let group = Group::new(bare, &config.cluster, saved, jitter, now);
             self.groups.insert(name, group);
         }
         let here = config.groups.iter().filter(|group| group.on.contains(&self.host));
         let named: BTreeSet<&str> = here.map(|group| group.name.as_str()).collect();
         let left_out = self.groups.iter_mut().filter(|(name, _)| !named.contains(name.as_str()));
         left_out.for_each(|(_, group)| group.leave_out(&config.cluster, &mut self.out));
+        let left_out = self.apps.iter_mut().filter(|(name, _)| !named.contains(name.as_str()));
+        left_out.for_each(|(_, app)| app.leave_out(&mut self.out));
     }
 
     /// Forgets groups that were left out and are not this host's any more.
@@ -356,6 +418,14 @@ impl Keeper {
                 self.out.dirty = true;
             }
         }
+        let done = self.apps.iter().filter(|(_, app)| app.is_done_with());
+        let done: Vec<String> = done.map(|(name, _)| name.clone()).collect();
+        for name in done {
+            if let Some(app) = self.apps.remove(&name) {
+                self.others.insert(name, SavedGroup { epoch: 0, ..app.saved().clone() });
+                self.out.dirty = true;
+            }
+        }
     }
 
     /// This life was thrown out, and nothing of what it held is left or on its way: the next one has nothing to wait for, and can
@@ -364,7 +434,15 @@ impl Keeper {
         for group in self.groups.values_mut().filter(|group| group.right().hold == Hold::Lost) {
             self.out.dirty |= group.forget_epoch();
         }
+        for app in self.apps.values_mut().filter(|app| app.right().hold == Hold::Lost) {
+            self.out.dirty |= app.forget_epoch();
+        }
         self.store_next();
+    }
+
+    /// Whether this host has VMs to keep, or may have: an application server or a witness has no libvirt.
+    pub fn uses_libvirt(&self) -> bool {
+        self.libvirt != LibvirtStatus::Unused
     }
 
     /// The domains to watch.
@@ -376,16 +454,23 @@ impl Keeper {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Libvirt(input) => self.libvirt(now, input),
-            Input::Guest { group, input } => {
-                if let Some(group) = self.groups.get_mut(&group) {
+            Input::Guest { group: name, input } => {
+                if let Some(group) = self.groups.get_mut(&name) {
                     group.guest(now, input, &mut self.out);
                     group.step(now, &mut self.out);
+                    self.step_apps(now, |app| app.is_for(&name));
                     self.deadline.set(None);
                 }
                 self.store_next();
                 return; // guests speak often, and what one says concerns no other group
             }
-            Input::Machine(_) => {}
+            Input::Machine(input) => {
+                let of = |service: &str| {
+                    let app = self.apps.iter().find(|(_, app)| app.name() == service);
+                    app.map(|(name, _)| name.clone())
+                };
+                self.own.handle(now, input, of, &mut self.out);
+            }
             Input::Stored(result) => self.stored(now, result),
         }
         self.settle(now);
@@ -401,14 +486,40 @@ impl Keeper {
 
     /// When to call [`Keeper::handle_timeout`], if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadline =
-            self.deadline.get().unwrap_or_else(|| self.groups.values().filter_map(Group::deadline).min());
+        let deadline = self.deadline.get().unwrap_or_else(|| self.first_deadline());
         self.deadline.set(Some(deadline));
         deadline.into_iter().chain(self.store_again).min()
     }
 
+    fn first_deadline(&self) -> Option<Instant> {
+        let groups = self.groups.values().filter_map(Group::deadline);
+        let apps = self.apps.values().filter_map(App::deadline);
+        groups.chain(apps).chain(self.own.deadline()).min()
+    }
+
+    /// What applications look at.
+    const fn around(&self) -> Around<'_> {
+        Around { own: &self.own, vms: &self.groups }
+    }
+
+    /// Has those applications decide, and ends VMs in which one does not stop.
+    fn step_apps(&mut self, now: Instant, of: impl Fn(&App) -> bool) {
+        let around = Around { own: &self.own, vms: &self.groups };
+        let apps = self.apps.values_mut().filter(|app| of(app));
+        let forces: Vec<Force> = apps.filter_map(|app| app.step(now, &around, &mut self.out)).collect();
+        for Force { vm, why } in forces {
+            if let Some(group) = self.groups.get_mut(&vm)
+                && !group.end_by_force(now, why, &mut self.out)
+            {
+                let text = "its VM cannot be reset now, or not any more: shut it down, or wait".to_owned();
+                self.out.push(Output::Event(draft(Level::Error, EventKind::RecoveryFailed, Some(vm), text)));
+            }
+        }
+    }
+
     /// This host stood still until now.
     pub fn awoke(&mut self, now: Instant) {
+        self.own.awoke(now);
         self.groups.values_mut().for_each(|group| group.awoke(now));
         self.deadline.set(None);
     }
@@ -423,6 +534,8 @@ impl Keeper {
         for group in self.groups.values_mut() {
             group.step(now, &mut self.out);
         }
+        self.own.step(now, &mut self.out);
+        self.step_apps(now, |_| true);
         self.forget_what_is_done_with();
         self.store_next();
     }
@@ -487,6 +600,7 @@ impl Keeper {
     fn saved(&self) -> Saved {
         let mut groups = self.others.clone();
         groups.extend(self.groups.iter().map(|(name, group)| (name.clone(), group.saved().clone())));
+        groups.extend(self.apps.iter().map(|(name, app)| (name.clone(), app.saved().clone())));
         Saved { version: STATE_VERSION, boot_id: self.boot_id.clone(), groups, disarmed: self.disarmed }
     }
 
@@ -528,12 +642,22 @@ impl Keeper {
 
     /// Whether a group may run here.
     pub fn keeps(&self, group: &str) -> bool {
-        self.groups.contains_key(group)
+        self.groups.contains_key(group) || self.apps.contains_key(group)
+    }
+
+    /// Whether a group is an application.
+    pub fn is_app(&self, group: &str) -> bool {
+        self.apps.contains_key(group)
+    }
+
+    /// The applications that may run in the VM of a group, by the names of their groups.
+    pub fn apps_in<'a>(&'a self, vm: &'a str) -> impl Iterator<Item = &'a str> {
+        self.apps.iter().filter(|(_, app)| app.is_for(vm)).map(|(name, _)| name.as_str())
     }
 
     /// Whether a group was this host's since this machine booted.
     pub fn was_here(&self, group: &str) -> bool {
-        self.groups.get(group).is_some_and(Group::was_here)
+        self.groups.get(group).is_some_and(Group::was_here) || self.apps.get(group).is_some_and(App::was_here)
     }
 
     /// How much of a group's memory has gone to another host, in per cent.
@@ -541,9 +665,9 @@ impl Keeper {
         self.groups.get(group).and_then(Group::percent)
     }
 
-    /// The names of the groups that may run here.
+    /// The names of the groups that may run here: those of VMs first, for what applications may do depends on them.
     pub fn group_names(&self) -> Vec<String> {
-        self.groups.keys().cloned().collect()
+        self.groups.keys().chain(self.apps.keys()).cloned().collect()
     }
 
     /// Whether this group was this host's in this boot, and the configuration does not name it here any more.
@@ -551,24 +675,34 @@ impl Keeper {
         self.others.get(group).is_some_and(|saved| saved.epoch > 0)
     }
 
-    /// The ledger's word about a group, or the lease, changed.
+    /// The ledger's word about a group, or the lease, changed. It is to be told of all groups after it changed, in the order of
+    /// [`Keeper::group_names`].
     pub fn set_right(&mut self, now: Instant, group: &str, right: Right) {
         if let Some(group) = self.groups.get_mut(group) {
             group.set_right(now, right, &mut self.out);
             group.step(now, &mut self.out);
-            self.deadline.set(None);
         }
+        if let Some(app) = self.apps.get_mut(group) {
+            app.set_right(right, &mut self.out);
+            self.step_apps(now, |app| app.config().name == group);
+        }
+        self.deadline.set(None);
         self.store_next();
     }
 
     /// What the leader is told of one group.
     pub fn report(&self, now: Instant, group: &str) -> Option<GroupReport> {
-        self.groups.get(group).map(|group| group.report(now))
+        let app = || self.apps.get(group).map(|app| app.report(&self.around()));
+        self.groups.get(group).map(|group| group.report(now)).or_else(app)
     }
 
     /// What the leader is told of each group, by name.
     pub fn reports(&self, now: Instant) -> Vec<GroupReport> {
-        self.groups.values().map(|group| group.report(now)).collect()
+        let around = self.around();
+        let vms = self.groups.values().map(|group| group.report(now));
+        let mut reports: Vec<_> = vms.chain(self.apps.values().map(|app| app.report(&around))).collect();
+        reports.sort_by(|a, b| a.group.cmp(&b.group));
+        reports
     }
 
     /// What was done to recover, since the start.
@@ -581,30 +715,40 @@ impl Keeper {
         self.room
     }
 
-    /// Whether a VM that is, or was in this boot, this host's may run: then the watchdog is fed only under a lease.
+    /// Whether something that is, or was in this boot, this host's may run: then the watchdog is fed only under a lease.
     pub fn may_run(&self) -> bool {
-        self.groups.values().any(Group::may_run)
+        let around = self.around();
+        self.groups.values().any(Group::may_run) || self.apps.values().any(|app| app.may_run(&around))
     }
 
-    /// Whether libvirt has shown every group's VM.
+    /// Whether libvirt has shown every group's VM, and the machine's own controller its applications.
     pub fn is_seen(&self) -> bool {
+        let around = self.around();
         self.groups.values().all(|group| group.run().is_some())
+            && self.apps.values().all(|app| app.is_seen(&around))
     }
 
     /// Whether something is left here of groups that were taken from this host.
     pub fn is_left(&self) -> bool {
+        let around = self.around();
+        let left = |app: &App| app.right().hold == Hold::Lost && app.may_run(&around);
         self.groups.values().any(|group| group.right().hold == Hold::Lost && group.is_left())
+            || self.apps.values().any(left)
     }
 
     /// The state of everything, at `now`, which is `now_ms` of Unix time.
     pub fn status(&self, now: Instant, now_ms: u64) -> Status {
-        let groups: Vec<_> = self.groups.values().map(|g| g.status(now, now_ms)).collect();
+        let around = self.around();
+        let vms = self.groups.values().map(|group| group.status(now, now_ms));
+        let mut groups: Vec<_> =
+            vms.chain(self.apps.values().map(|app| app.status(now, &around, now_ms))).collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
         let mut warnings = Vec::new();
         if let Some(error) = &self.storage_failed {
             warnings.push(format!("the state cannot be stored: {error}"));
         }
         let own = match self.libvirt {
-            LibvirtStatus::Connected if warnings.is_empty() => Health::Healthy,
+            LibvirtStatus::Connected | LibvirtStatus::Unused if warnings.is_empty() => Health::Healthy,
             _ => Health::Degraded,
         };
         Status {
@@ -623,4 +767,13 @@ impl Keeper {
             unaware: Vec::new(),
         }
     }
+}
+
+/// The applications for which a host may act, with their groups.
+fn named_apps<'a>(
+    config: &'a Config,
+    host: &str,
+) -> impl Iterator<Item = (&'a config::Group, &'a config::App)> {
+    let here = config.groups.iter().filter(move |group| group.on.iter().any(|name| name == host));
+    here.filter_map(|group| group.app.as_ref().map(|app| (group, app)))
 }

@@ -5,7 +5,11 @@
 
 use core::time::Duration;
 use roost_proto::control::{AppStatus, ResourceStatus};
-use roost_proto::link::{Fault, GroupReport, GroupState, GuestMessage, MAX_GROUPS, ResourceState};
+use roost_proto::link::{
+    BadReport, Fault, GroupReport, GroupState, GuestMessage, MAX_GROUPS, MAX_REASON, ManagedReport,
+    ORDERS_SINCE, Readiness, ResourceState, Wanted,
+};
+use roost_proto::name::is_name;
 use roost_proto::text::printable;
 use roost_proto::time::Instant;
 use std::collections::BTreeMap;
@@ -63,6 +67,8 @@ pub enum News {
         outage: Option<Duration>,
         /// The resources that are not running, for people.
         trouble: String,
+        /// Whose orders it obeys.
+        kept: Kept,
     },
     /// More changed than is recorded: the rest of this minute's changes is not.
     TooMuch,
@@ -91,14 +97,42 @@ pub enum Voice {
 enum Snapshot {
     Missing,
     /// So many groups are announced, and these came.
-    Filling(usize, BTreeMap<String, GroupReport>),
+    Filling(usize, BTreeMap<String, (GroupReport, Kept)>),
     Whole,
+}
+
+/// Whose orders a group obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nobody's: its controller keeps it up by itself.
+    ByItself,
+    /// Its host's.
+    ToOrder(Obedience),
+}
+
+/// What a managed group was ordered, as its controller told: see [`ManagedReport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obedience {
+    /// What was ordered last.
+    pub wanted: Wanted,
+    /// The greatest epoch of an order.
+    pub epoch: u64,
+    /// The number of the newest order on this connection that it obeys.
+    pub obeys: Option<u32>,
 }
 
 #[derive(Debug)]
 struct App {
     report: GroupReport,
+    kept: Kept,
     unwell_since: Option<Instant>,
+}
+
+impl App {
+    /// Whether what becomes of it is its guest's matter, and so its VM's.
+    const fn is_the_guests(&self) -> bool {
+        matches!(self.kept, Kept::ByItself)
+    }
 }
 
 /// What is known of one guest's controller.
@@ -112,6 +146,12 @@ pub struct RemoteAgent {
     condemned: Option<([u8; 16], Instant)>,
     apps: BTreeMap<String, App>,
     snapshot: Snapshot,
+    /// Connections so far: what is ordered is ordered anew on each.
+    connections: u64,
+    /// The version of the link that both speak on this one.
+    version: u16,
+    /// The newest answer of each managed group to whether it is ready, with the question's number.
+    answers: BTreeMap<String, (u32, Readiness)>,
     minute: (Instant, u32),
 }
 
@@ -125,6 +165,9 @@ impl RemoteAgent {
             condemned: None,
             apps: BTreeMap::new(),
             snapshot: Snapshot::Missing,
+            connections: 0,
+            version: 0,
+            answers: BTreeMap::new(),
             minute: (now, 0),
         }
     }
@@ -153,7 +196,9 @@ impl RemoteAgent {
     /// Takes in what the link says; an error is a breach of the protocol, for which the guest is cut off.
     pub fn handle(&mut self, now: Instant, input: GuestInput) -> Result<Vec<News>, String> {
         match input {
-            GuestInput::Connected { boot_id, software, .. } => Ok(self.connected(now, boot_id, software)),
+            GuestInput::Connected { boot_id, software, version } => {
+                Ok(self.connected(now, boot_id, software, version))
+            }
             GuestInput::Lost { reason } | GuestInput::Refused { reason }
                 if self.voice == Voice::Connected =>
             {
@@ -170,7 +215,7 @@ impl RemoteAgent {
         }
     }
 
-    fn connected(&mut self, now: Instant, boot_id: [u8; 16], software: String) -> Vec<News> {
+    fn connected(&mut self, now: Instant, boot_id: [u8; 16], software: String, version: u16) -> Vec<News> {
         if self.condemned.is_some_and(|(boot, until)| boot == boot_id && now < until) {
             return vec![News::Past];
         }
@@ -181,6 +226,9 @@ impl RemoteAgent {
         }
         self.boot = Some(boot_id);
         self.snapshot = Snapshot::Missing;
+        self.connections += 1;
+        self.version = version;
+        self.answers.clear();
         self.heard = now;
         self.voice = Voice::Connected;
         vec![News::Connected { software: printable(&software), rebooted }]
@@ -197,29 +245,42 @@ impl RemoteAgent {
                 self.snapshot = Snapshot::Filling(usize::from(groups), BTreeMap::new());
                 Ok(self.end_snapshot(now))
             }
-            GuestMessage::Group(report) => {
-                report.check().map_err(|error| error.to_string())?;
-                self.group(now, report)
+            GuestMessage::Group(report) => self.group(now, report, Kept::ByItself),
+            GuestMessage::Managed(_) | GuestMessage::Ready { .. } if !self.takes_orders() => {
+                Err("a message of a newer version than was agreed upon".to_owned())
             }
-            GuestMessage::Managed(managed) => {
-                managed.report.check().map_err(|error| error.to_string())?;
-                self.group(now, managed.report)
+            GuestMessage::Managed(ManagedReport { report, wanted, epoch, obeys }) => {
+                self.group(now, report, Kept::ToOrder(Obedience { wanted, epoch, obeys }))
             }
-            GuestMessage::Ready { .. } => Ok(Vec::new()),
+            GuestMessage::Ready { group, number, readiness } => self.answered(group, number, readiness),
         }
     }
 
-    fn group(&mut self, now: Instant, report: GroupReport) -> Result<Vec<News>, String> {
+    fn answered(&mut self, group: String, number: u32, readiness: Readiness) -> Result<Vec<News>, String> {
+        if !is_name(&group) {
+            return Err(BadReport::Name.to_string());
+        }
+        if matches!(&readiness, Readiness::NotReady { reason } if reason.len() > MAX_REASON) {
+            return Err(BadReport::Limit.to_string());
+        }
+        if self.managed(&group).is_some() {
+            self.answers.insert(group, (number, readiness));
+        }
+        Ok(Vec::new())
+    }
+
+    fn group(&mut self, now: Instant, report: GroupReport, kept: Kept) -> Result<Vec<News>, String> {
+        report.check().map_err(|error| error.to_string())?;
         match &mut self.snapshot {
             Snapshot::Filling(_, seen) if seen.contains_key(&report.name) => {
                 Err("a snapshot that names a group twice".to_owned())
             }
             Snapshot::Filling(_, seen) => {
-                seen.insert(report.name.clone(), report);
+                seen.insert(report.name.clone(), (report, kept));
                 Ok(self.end_snapshot(now))
             }
             Snapshot::Whole if self.apps.contains_key(&report.name) => {
-                Ok(self.change(now, report).into_iter().collect())
+                Ok(self.change(now, report, kept).into_iter().collect())
             }
             Snapshot::Whole | Snapshot::Missing => Err("a group that no snapshot announced".to_owned()),
         }
@@ -233,11 +294,13 @@ impl RemoteAgent {
         let seen = core::mem::take(seen);
         self.snapshot = Snapshot::Whole;
         self.apps.retain(|name, _| seen.contains_key(name));
-        seen.into_values().filter_map(|report| self.change(now, report)).collect()
+        self.answers.retain(|name, _| seen.contains_key(name));
+        seen.into_values().filter_map(|(report, kept)| self.change(now, report, kept)).collect()
     }
 
-    fn change(&mut self, now: Instant, report: GroupReport) -> Option<News> {
+    fn change(&mut self, now: Instant, report: GroupReport, kept: Kept) -> Option<News> {
         let well = matches!(report.state, GroupState::Online | GroupState::Degraded);
+        let idle = matches!(kept, Kept::ToOrder(_)) && report.state == GroupState::Offline;
         let before = self.apps.remove(&report.name);
         let unwell_since = before.as_ref().and_then(|app| app.unwell_since);
         let changed = before.as_ref().is_none_or(|app| app.report.state != report.state);
@@ -246,9 +309,10 @@ impl RemoteAgent {
             state: report.state.clone(),
             outage: unwell_since.filter(|_| well).map(|since| now.since(since)),
             trouble: trouble(&report),
+            kept,
         });
-        let unwell_since = if well { None } else { unwell_since.or(Some(now)) };
-        self.apps.insert(report.name.clone(), App { report, unwell_since });
+        let unwell_since = if well || idle { None } else { unwell_since.or(Some(now)) };
+        self.apps.insert(report.name.clone(), App { report, kept, unwell_since });
         news.and_then(|news| self.ration(now, news))
     }
 
@@ -274,9 +338,34 @@ impl RemoteAgent {
         self.heard
     }
 
-    /// The first of the groups that `counts` which was given up on, with its fault.
+    /// Which connection this is, counted from the first.
+    pub const fn connection(&self) -> u64 {
+        self.connections
+    }
+
+    /// Whether the controller knows of managed groups.
+    pub const fn takes_orders(&self) -> bool {
+        self.version >= ORDERS_SINCE
+    }
+
+    /// A managed group of a controller that is connected and has told of all its groups.
+    pub fn managed(&self, name: &str) -> Option<(&GroupReport, Obedience)> {
+        let app = self.apps.get(name).filter(|_| self.is_told())?;
+        match app.kept {
+            Kept::ByItself => None,
+            Kept::ToOrder(obedience) => Some((&app.report, obedience)),
+        }
+    }
+
+    /// What a managed group answered to the question with this number, if it has.
+    pub fn answer(&self, name: &str, number: u32) -> Option<&Readiness> {
+        self.answers.get(name).filter(|(answered, _)| *answered == number).map(|(_, readiness)| readiness)
+    }
+
+    /// The first of the groups that `counts` which was given up on, with its fault. Managed groups are their own applications'
+    /// matter, here as in what follows.
     pub fn fault(&self, counts: impl Fn(&str) -> bool) -> Option<(&str, &Fault)> {
-        self.apps.iter().filter(|(name, app)| counts(name) && !app.report.frozen).find_map(|(name, app)| {
+        self.its_own(counts).filter(|(_, app)| !app.report.frozen).find_map(|(name, app)| {
             match &app.report.state {
                 GroupState::Faulted(fault) => Some((name.as_str(), fault)),
                 _ => None,
@@ -286,16 +375,19 @@ impl RemoteAgent {
 
     /// The first of the groups that `counts` which is not wholly online, and what it is doing.
     pub fn unwell(&self, counts: impl Fn(&str) -> bool) -> Option<(&str, String)> {
-        self.apps
-            .iter()
-            .find(|(name, app)| counts(name) && app.report.state != GroupState::Online)
+        self.its_own(counts)
+            .find(|(_, app)| app.report.state != GroupState::Online)
             .map(|(name, app)| (name.as_str(), describe(&app.report.state, &trouble(&app.report))))
     }
 
     /// Whether all groups that `count` run.
     pub fn is_up(&self, counts: impl Fn(&str) -> bool) -> bool {
-        let mut apps = self.apps.iter().filter(|(name, _)| counts(name));
+        let mut apps = self.its_own(counts);
         apps.all(|(_, app)| matches!(app.report.state, GroupState::Online | GroupState::Degraded))
+    }
+
+    fn its_own(&self, counts: impl Fn(&str) -> bool) -> impl Iterator<Item = (&String, &App)> {
+        self.apps.iter().filter(move |(name, app)| app.is_the_guests() && counts(name))
     }
 
     /// Whether the guest has told of all its groups, and this one is among them.
@@ -312,14 +404,19 @@ impl RemoteAgent {
     pub fn apps(&self, counts: impl Fn(&str) -> bool) -> Vec<AppStatus> {
         self.apps
             .values()
-            .map(|app| AppStatus {
-                name: app.report.name.clone(),
-                counts: counts(&app.report.name),
-                frozen: app.report.frozen,
-                state: clean(&app.report.state),
-                not_running: not_running(&app.report),
-            })
+            .map(|app| app_status(&app.report, app.is_the_guests() && counts(&app.report.name)))
             .collect()
+    }
+}
+
+/// A group inside, for people.
+pub fn app_status(report: &GroupReport, counts: bool) -> AppStatus {
+    AppStatus {
+        name: report.name.clone(),
+        counts,
+        frozen: report.frozen,
+        state: clean(&report.state),
+        not_running: not_running(report),
     }
 }
 
@@ -339,7 +436,8 @@ pub fn describe(state: &GroupState, trouble: &str) -> String {
     if trouble.is_empty() { word.to_owned() } else { format!("{word} ({trouble})") }
 }
 
-fn trouble(report: &GroupReport) -> String {
+/// What is not running, in words.
+pub fn trouble(report: &GroupReport) -> String {
     let first = not_running(report).into_iter().find(|r| !r.detail.is_empty());
     first.map(|r| format!("{}: {}", r.name, r.detail)).unwrap_or_default()
 }

@@ -220,22 +220,74 @@ fn vm_of(app: &App, target: Option<HostId>) -> Option<&str> {
     })
 }
 
-impl Leader {
-    /// The targets of a free application, the better before the worse.
-    fn by_preference<'a>(
-        view: &View<'_>,
-        reports: &Reports,
-        plan: &Plan<'_>,
-        group: &'a config::Group,
-        app: &'a App,
-    ) -> Judged<'a> {
-        let record = view.ledger.group(&group.name);
-        let judged = judge_targets(view, reports, plan, group, app);
-        let mut ranked: Vec<_> = judged.into_iter().enumerate().collect();
-        ranked.sort_by_key(|(rank, (target, _))| preference(record, target, *rank));
-        ranked.into_iter().map(|(_, judged)| judged).collect()
-    }
+/// The targets of a free application, the better before the worse.
+fn by_preference<'a>(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Plan<'_>,
+    group: &'a config::Group,
+    app: &'a App,
+) -> Judged<'a> {
+    let record = view.ledger.group(&group.name);
+    let judged = judge_targets(view, reports, plan, group, app);
+    let mut ranked: Vec<_> = judged.into_iter().enumerate().collect();
+    ranked.sort_by_key(|(rank, (target, _))| preference(record, target, *rank));
+    ranked.into_iter().map(|(_, judged)| judged).collect()
+}
 
+/// The cold standby VMs that are to be on.
+pub(super) fn demand<'a>(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Lazy<'_>,
+    groups: impl Iterator<Item = &'a config::Group>,
+) -> Demand {
+    let mut demand = Demand::new();
+    for group in groups {
+        let Some(app) = &group.app else { continue };
+        for vm in demanded(view, reports, plan, group, app) {
+            let priority = demand.entry(vm).or_insert(0);
+            *priority = group.priority.max(*priority);
+        }
+    }
+    demand
+}
+
+/// Those that one application needs.
+fn demanded(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Lazy<'_>,
+    group: &config::Group,
+    app: &App,
+) -> Vec<String> {
+    let record = view.ledger.group(&group.name);
+    let preparing = view.ledger.preparing(&group.name).map(|preparing| preparing.to);
+    let goes = record.recalled.and_then(|recall| recall.to);
+    let mut vms: Vec<&str> = view.ledger.inside(&group.name).into_iter().collect();
+    vms.extend(vm_of(app, preparing));
+    vms.extend(vm_of(app, goes));
+    let well = record.owner.is_some_and(|owner| *reports.state(owner, &group.name) == GroupState::Well);
+    let mut judged = Vec::new();
+    if is_wanted(record) && !well {
+        // It may have to go back to where it came from: that stays on, if it is.
+        vms.extend(vm_of(app, record.last).filter(|vm| view.ledger.group(vm).owner.is_some()));
+    }
+    // While its host is being fenced its standby boots already.
+    let lost = record.owner.is_none_or(|owner| !matches!(view.ledger.standing(owner), Standing::In(_)));
+    if is_wanted(record) && lost {
+        judged = by_preference(view, reports, plan.get(), group, app);
+    }
+    let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
+    let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
+    let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
+    if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
+        vms.push(vm);
+    }
+    vms.into_iter().map(str::to_owned).collect()
+}
+
+impl Leader {
     /// What a free application waits for, or its place.
     pub(super) fn place_app<'a>(
         &mut self,
@@ -245,7 +297,7 @@ impl Leader {
         group: &'a config::Group,
         app: &'a App,
     ) -> Result<(&'a Target, Seat), Why> {
-        let judged = Self::by_preference(view, reports, plan, group, app);
+        let judged = by_preference(view, reports, plan, group, app);
         let since = self.waiting.get(&group.name).map_or(view.now, |waiting| waiting.since);
         let patient = view.now < since + SETTLES_WITHIN;
         for (target, able) in &judged {
@@ -267,54 +319,6 @@ impl Leader {
             None => judged.iter().filter_map(|(_, able)| able.words()).collect(),
         };
         Err(Why::Other(why.join("; ")))
-    }
-
-    /// The cold standby VMs that are to be on.
-    pub(super) fn demand(&self, view: &View<'_>, reports: &Reports, plan: &Lazy<'_>) -> Demand {
-        let mut demand = Demand::new();
-        for group in &view.config.groups {
-            let Some(app) = &group.app else { continue };
-            for vm in self.demanded(view, reports, plan, group, app) {
-                let priority = demand.entry(vm).or_insert(0);
-                *priority = group.priority.max(*priority);
-            }
-        }
-        demand
-    }
-
-    /// Those that one application needs.
-    fn demanded(
-        &self,
-        view: &View<'_>,
-        reports: &Reports,
-        plan: &Lazy<'_>,
-        group: &config::Group,
-        app: &App,
-    ) -> Vec<String> {
-        let record = view.ledger.group(&group.name);
-        let preparing = view.ledger.preparing(&group.name).map(|preparing| preparing.to);
-        let goes = record.recalled.and_then(|recall| recall.to);
-        let mut vms: Vec<&str> = view.ledger.inside(&group.name).into_iter().collect();
-        vms.extend(vm_of(app, preparing));
-        vms.extend(vm_of(app, goes));
-        let well = record.owner.is_some_and(|owner| *reports.state(owner, &group.name) == GroupState::Well);
-        let mut judged = Vec::new();
-        if is_wanted(record) && !well {
-            // It may have to go back to where it came from: that stays on, if it is.
-            vms.extend(vm_of(app, record.last).filter(|vm| view.ledger.group(vm).owner.is_some()));
-        }
-        // While its host is being fenced its standby boots already.
-        let lost = record.owner.is_none_or(|owner| !matches!(view.ledger.standing(owner), Standing::In(_)));
-        if is_wanted(record) && lost {
-            judged = Self::by_preference(view, reports, plan.get(), group, app);
-        }
-        let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
-        let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
-        let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
-        if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
-            vms.push(vm);
-        }
-        vms.into_iter().map(str::to_owned).collect()
     }
 
     /// What is decided of an application that somebody owns and that is wanted, by what its owner says.

@@ -2,13 +2,14 @@
 
 use super::super::ledger::Preparing;
 use super::super::ledger::{GroupRecord, Standing};
-use super::apps::{Demand, Seat, is_unneeded};
+use super::apps::{Demand, Seat, demand, is_unneeded};
 use super::kept::stays;
 use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
 use super::reports::Reports;
+use super::rounds::Round;
 use super::{Act, Leader, View, Waiting};
-use crate::config;
+use crate::config::{self, Standby};
 use core::cell::OnceCell;
 use core::time::Duration;
 use roost_proto::cluster::decision::{Decision, HostMode, MoveOutcome, RecallReason};
@@ -52,23 +53,39 @@ pub(super) enum Owned {
 impl Leader {
     pub(super) fn settle_groups(&mut self, view: &View<'_>, acts: &mut Vec<Act>) {
         let reports = core::mem::take(&mut self.reports);
-        let demand = self.demand(view, &reports, &Lazy::new(view, &reports));
-        self.settle_owned(view, &reports, &demand, acts);
-        self.give_out(view, &reports, &demand, acts);
+        let mut rounds = core::mem::take(&mut self.rounds);
+        let round = rounds.begin(view, &reports);
+        let demand = demand(view, &reports, &Lazy::new(view, &reports), rounds.apps(view));
+        let busy = self.settle_owned(view, &reports, (&round, &demand), acts);
+        rounds.end(round, &busy);
+        self.give_out(view, &reports, (rounds.free(view), &demand), acts);
+        self.rounds = rounds;
         self.reports = reports;
     }
 
-    fn settle_owned(&mut self, view: &View<'_>, reports: &Reports, demand: &Demand, acts: &mut Vec<Act>) {
+    /// Decides about what is owned, and tells whose groups are to be looked at again, come what may.
+    fn settle_owned(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        (round, demand): (&Round<'_>, &Demand),
+        acts: &mut Vec<Act>,
+    ) -> BTreeSet<HostId> {
         let plan = Lazy::new(view, reports);
+        let mut busy = BTreeSet::new();
         let mut recalled: Vec<(&str, HostId)> = Vec::new();
         let mut drained: Vec<Drained<'_>> = Vec::new();
         let mut travels = false;
-        for group in &view.config.groups {
+        for group in &round.groups {
             let record = view.ledger.group(&group.name);
             let Some(owner) = record.owner else { continue };
             travels |= record.moving.is_some();
             let (name, epoch) = (group.name.clone(), record.epoch);
-            match self.owned(view, reports, &plan, demand, (group, owner)) {
+            let owned = self.owned(view, reports, &plan, demand, (group, owner));
+            if !is_still(group, record, &owned) {
+                busy.insert(owner);
+            }
+            match owned {
                 Owned::Nothing => {}
                 Owned::Drain(state) => drained.push(Drained { group, owner, state }),
                 Owned::MoveEnd(begun, outcome) => {
@@ -115,22 +132,26 @@ impl Leader {
         if !recalled.is_empty() {
             self.recall_mates(view, plan.get(), &recalled, acts);
         }
-        self.settle_left_out(view, reports, acts);
+        self.settle_left_out(view, reports, &round.left_out, &mut busy, acts);
+        busy
     }
 
     /// Groups that somebody owns and the configuration does not name any more: they are left as they are, but given back once
     /// they are off, and sooner if their host leaves.
-    fn settle_left_out(&self, view: &View<'_>, reports: &Reports, acts: &mut Vec<Act>) {
-        let owned = |name: &&config::Group| view.ledger.group(&name.name).owner.is_some();
-        let all = || view.ledger.groups().filter(|(_, record)| record.owner.is_some());
-        if all().count() == view.config.groups.iter().filter(owned).count() {
-            return;
-        }
-        let named: BTreeSet<&str> = view.config.groups.iter().map(|group| group.name.as_str()).collect();
-        for (name, record) in all().filter(|(name, _)| !named.contains(name.as_str())) {
+    fn settle_left_out(
+        &self,
+        view: &View<'_>,
+        reports: &Reports,
+        left_out: &[&str],
+        busy: &mut BTreeSet<HostId>,
+        acts: &mut Vec<Act>,
+    ) {
+        for name in left_out {
+            let record = view.ledger.group(name);
             let Some(owner) = record.owner else { continue };
+            busy.insert(owner);
             let told = reports.group(owner, name).filter(|told| told.changed == record.changed);
-            let (group, epoch) = (name.clone(), record.epoch);
+            let (group, epoch) = ((*name).to_owned(), record.epoch);
             match told.map(|told| &told.state) {
                 Some(GroupState::Down) if matches!(view.ledger.standing(owner), Standing::In(_)) => {
                     acts.push(Act::Decide(Decision::Release { group, epoch, changed: record.changed }));
@@ -207,6 +228,19 @@ impl Leader {
         }
     }
 
+    /// Whether nothing is to be decided of a group that is owned, nor will be for as long as nothing changes.
+    pub(super) fn is_still(
+        &mut self,
+        view: &View<'_>,
+        reports: &Reports,
+        group: &config::Group,
+        owner: HostId,
+    ) -> bool {
+        let demand = demand(view, reports, &Lazy::new(view, reports), view.config.groups.iter());
+        let owned = self.owned(view, reports, &Lazy::new(view, reports), &demand, (group, owner));
+        is_still(group, view.ledger.group(&group.name), &owned)
+    }
+
     /// A group cannot be kept up where it is.
     fn failed(&self, plan: &Plan<'_>, group: &config::Group, record: &GroupRecord, reason: String) -> Owned {
         if record.given_up.is_some() {
@@ -248,21 +282,21 @@ impl Leader {
     }
 
     /// Gives free groups to hosts: the most important first.
-    fn give_out(&mut self, view: &View<'_>, reports: &Reports, demand: &Demand, acts: &mut Vec<Act>) {
+    fn give_out<'a>(
+        &mut self,
+        view: &View<'a>,
+        reports: &Reports,
+        (mut free, demand): (Vec<&'a config::Group>, &'a Demand),
+        acts: &mut Vec<Act>,
+    ) {
         let strays = strays(view, reports);
-        let mut free: Vec<&config::Group> = view
-            .config
-            .groups
-            .iter()
-            .filter(|group| {
-                let record = view.ledger.group(&group.name);
-                // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
-                let wanted = record.intent == Intent::Online
-                    || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
-                let wanted = wanted && !is_unneeded(demand, group);
-                record.owner.is_none() && wanted && !record.frozen && record.given_up.is_none()
-            })
-            .collect();
+        free.retain(|group| {
+            let record = view.ledger.group(&group.name);
+            // What runs since before it was ever given is given to its host even if it is wanted offline: to be shut down.
+            let wanted = record.intent == Intent::Online
+                || (record.epoch == 0 && strays.contains_key(group.name.as_str()));
+            wanted && !is_unneeded(demand, group) && !record.frozen && record.given_up.is_none()
+        });
         let names: BTreeSet<&str> = free.iter().map(|group| group.name.as_str()).collect();
         self.waiting.retain(|name, _| names.contains(name.as_str()));
         if free.is_empty() {
@@ -275,26 +309,29 @@ impl Leader {
             entry.0 += 1;
             entry.1 = entry.1.min(*at);
         }
-        let mut plan = Plan::new(view, reports);
-        plan.raise(demand.iter().map(|(vm, priority)| (vm.as_str(), *priority)));
-        free.sort_by_key(|group| (core::cmp::Reverse(plan.priority(group)), &group.name));
+        let mut plan = Lazy::new(view, reports);
+        let priority = |group: &config::Group| {
+            demand.get(&group.name).map_or(group.priority, |raised| group.priority.max(*raised))
+        };
+        free.sort_by_key(|group| (core::cmp::Reverse(priority(group)), &group.name));
+        plan.get_mut().raise(demand.iter().map(|(vm, priority)| (vm.as_str(), *priority)));
         let mut displaced = false;
         for group in free {
             if let Some(app) = &group.app {
-                self.give_app(view, reports, &plan, (group, app), &strays, acts);
+                self.give_app(view, reports, plan.get(), (group, app), &strays, acts);
                 continue;
             }
             let found = self
                 .is_given(view, reports, group)
                 .and_then(|()| self.is_free(view, reports, group))
                 .and_then(|()| needs(view, reports, group))
-                .and_then(|()| self.whither(view, &strays, &plan, group));
+                .and_then(|()| self.whither(view, &strays, plan.get(), group));
             let host = match found {
                 Ok(host) => host,
                 Err(Why::Room(hosts)) => {
                     let going = self.going(view);
                     let may = !displaced && going != Going::InTime;
-                    let go = plan.displace(group, &hosts, going).filter(|_| may);
+                    let go = plan.get().displace(group, &hosts, going).filter(|_| may);
                     for name in go.into_iter().flatten() {
                         displaced = true;
                         self.making_room = Some((view.now, view.now));
@@ -342,8 +379,8 @@ impl Leader {
             }
             starts.0 += u32::from(!runs);
             let Standing::In(member) = view.ledger.standing(host) else { continue };
-            let need = plan.need(group);
-            plan.give(&group.name, host, need, false);
+            let need = plan.get().need(group);
+            plan.get_mut().give(&group.name, host, need, false);
             if !runs {
                 self.assigned.insert(group.name.clone(), (host, view.now));
             }
@@ -592,8 +629,8 @@ fn strays<'a>(view: &View<'_>, reports: &'a Reports) -> BTreeMap<&'a str, Vec<Ho
     let mut found: BTreeMap<&str, Vec<HostId>> = BTreeMap::new();
     for host in &view.config.hosts {
         let id = HostId::of(&host.name);
-        for report in reports.groups(id).filter(|report| report.state == GroupState::Stray) {
-            found.entry(&report.group).or_default().push(id);
+        for group in reports.strays(id) {
+            found.entry(group).or_default().push(id);
         }
     }
     found
@@ -614,6 +651,18 @@ impl<'a> Lazy<'a> {
     pub(super) fn get(&self) -> &Plan<'a> {
         self.plan.get_or_init(|| Plan::new(self.view, self.reports))
     }
+
+    fn get_mut(&mut self) -> &mut Plan<'a> {
+        self.get();
+        self.plan.get_mut().expect("it was made")
+    }
+}
+
+/// Whether, for as long as nothing changes, nothing will be decided about a group of which this is decided now.
+fn is_still(group: &config::Group, record: &GroupRecord, owned: &Owned) -> bool {
+    let waits = record.moving.is_some() || record.handover.is_some() || !record.failed_on.is_empty();
+    let depends = group.app.is_some() || group.standby == Standby::Cold; // on what other hosts say
+    matches!(owned, Owned::Nothing) && !waits && !depends
 }
 
 /// Whether all that a group needs is well.

@@ -222,7 +222,7 @@ impl Leader {
             .member
             .peer(id)
             .is_some_and(|peer| peer.state == Life::Leaving && peer.life == Some(admitted.incarnation));
-        if leaving && !view.ledger.owns_any(id) {
+        if leaving && view.ledger.owned(id).is_empty() {
             acts.push(Act::Decide(Decision::Leave { host: id, incarnation: admitted.incarnation }));
         }
     }

@@ -13,6 +13,7 @@ pub mod moves;
 pub mod placement;
 pub mod rehearse;
 pub mod reports;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use roost_proto::cluster::raft::{Index, Voters};
 use roost_proto::cluster::{Hello, HostId, Incarnation, Report, Silent};
 use roost_proto::control::{EventKind, Level, MoveMethod};
 use roost_proto::time::Instant;
+use rounds::Rounds;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a voter says of whom it does not hear counts for so many beats: after that it would have said it again.
@@ -153,6 +155,7 @@ struct Waiting {
 pub struct Leader {
     since: Instant,
     reports: Reports,
+    rounds: Rounds,
     evidence: BTreeMap<HostId, BTreeMap<HostId, Evidence>>,
     /// When voters last answered lives that were evicted, in this leader's time.
     last_answers: BTreeMap<(HostId, Incarnation), BTreeMap<HostId, Instant>>,
@@ -197,6 +200,7 @@ impl Leader {
         Self {
             since: now,
             reports: Reports::default(),
+            rounds: Rounds::default(),
             evidence: BTreeMap::new(),
             last_answers: BTreeMap::new(),
             fencing: BTreeMap::new(),

@@ -508,10 +508,11 @@ impl<'a> Plan<'a> {
 
     /// Memory that is about to be left by groups that go from a host already, in MiB.
     fn going(&self, host: HostId) -> u64 {
-        let owned = self.view.ledger.groups().filter(|(_, record)| record.owner == Some(host));
+        let ledger = self.view.ledger;
+        let owned = ledger.owned(host).iter().map(|name| ledger.group(name));
         owned
-            .filter(|(_, record)| record.recalled.is_some() || record.intent == Intent::Offline)
-            .map(|(_, record)| u64::from(record.need.memory_mib))
+            .filter(|record| record.recalled.is_some() || record.intent == Intent::Offline)
+            .map(|record| u64::from(record.need.memory_mib))
             .sum()
     }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use roost_proto::cluster::{GroupReport, GroupState, HostId, Incarnation, Report, Room};
 use roost_proto::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one life of a host has told this leader.
 #[derive(Clone, Debug)]
@@ -15,12 +15,18 @@ pub struct Account {
     newest: u64,
     room: Option<Room>,
     groups: BTreeMap<String, GroupReport>,
+    /// Those that run there without right.
+    strays: BTreeSet<String>,
+    /// The number of the last change of it.
+    changed: u64,
 }
 
 /// What all hosts have told this leader.
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
     hosts: BTreeMap<HostId, Account>,
+    /// Changes of what any host told, until now.
+    changes: u64,
 }
 
 impl Reports {
@@ -40,13 +46,18 @@ impl Reports {
             account.room = report.room;
             account.groups.extend(report.groups.into_iter().map(|group| (group.group.clone(), group)));
         }
+        self.changes += 1;
+        account.changed = self.changes;
+        account.look_for_strays();
         account.heard
     }
 
     /// Forgets what another life of the host told.
     pub fn begin(&mut self, now: Instant, host: HostId, life: Incarnation) {
         if self.hosts.get(&host).is_none_or(|account| account.life != life) {
-            self.hosts.insert(host, Account::new(life, now));
+            self.changes += 1;
+            let changed = self.changes;
+            self.hosts.insert(host, Account { changed, ..Account::new(life, now) });
         }
     }
 
@@ -71,6 +82,14 @@ impl Reports {
             room.memory_mib = u32::try_from(least).unwrap_or(0);
         }
         account.groups.insert(report.group.clone(), report);
+        self.changes += 1;
+        account.changed = self.changes;
+        account.look_for_strays();
+    }
+
+    /// The number of the last change of what a host told. It was never used before: not of what another life told either.
+    pub fn changed(&self, host: HostId) -> Option<u64> {
+        self.hosts.get(&host).map(|account| account.changed)
     }
 
     /// Whether a host has told all, or has had `wait` for it.
@@ -93,9 +112,9 @@ impl Reports {
         self.hosts.get(&host)?.groups.get(group)
     }
 
-    /// All that a host told of its groups.
-    pub fn groups(&self, host: HostId) -> impl Iterator<Item = &GroupReport> {
-        self.hosts.get(&host).into_iter().flat_map(|account| account.groups.values())
+    /// The groups that run on a host without right, as it told.
+    pub fn strays(&self, host: HostId) -> impl Iterator<Item = &String> {
+        self.hosts.get(&host).into_iter().flat_map(|account| &account.strays)
     }
 
     /// How a group is on a host; of what was not told of nothing runs.
@@ -106,7 +125,21 @@ impl Reports {
 
 impl Account {
     const fn new(life: Incarnation, since: Instant) -> Self {
-        Self { life, since, heard: 0, newest: 0, room: None, groups: BTreeMap::new() }
+        Self {
+            life,
+            since,
+            heard: 0,
+            newest: 0,
+            room: None,
+            groups: BTreeMap::new(),
+            strays: BTreeSet::new(),
+            changed: 0,
+        }
+    }
+
+    fn look_for_strays(&mut self) {
+        let strays = self.groups.values().filter(|told| told.state == GroupState::Stray);
+        self.strays = strays.map(|told| told.group.clone()).collect();
     }
 
     const fn is_whole(&self) -> bool {

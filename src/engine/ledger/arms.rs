@@ -37,7 +37,7 @@ impl Ledger {
             return Effect::Passed("it is so already");
         }
         let travels = |group: &GroupRecord| group.moving.is_some() || group.handover.is_some();
-        if arms == Arms::Disarmed && self.groups.values().any(travels) {
+        if arms == Arms::Disarmed && self.groups.iter().any(|(_, group)| travels(group)) {
             return Effect::Passed("a group is being moved: wait until it is there, as `roost status` shows");
         }
         self.arming = Arming { arms, changed: index, by: by.to_owned() };

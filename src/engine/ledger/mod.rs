@@ -5,10 +5,13 @@
 //! leaders at once can waste effort but do no harm, and a decision that arrives twice counts once.
 
 mod arms;
+mod groups;
 #[cfg(test)]
 mod tests;
 
 pub use arms::Arming;
+use groups::Groups;
+pub use groups::Row;
 use roost_proto::cluster::decision::{
     Asked, Carry, Decision, Entry, FencedBy, HostMode, MoveOutcome, Proof, RecallReason,
 };
@@ -16,7 +19,7 @@ use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupOrder, HostId, Incarnation, Need};
 use roost_proto::control::Intent;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Hosts on which one group has failed, at most: those that are tried for it are far fewer.
 pub const MAX_FAILED_ON: usize = 16;
@@ -26,7 +29,7 @@ pub const MAX_FAILED_ON: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     hosts: BTreeMap<HostId, HostRecord>,
-    groups: BTreeMap<String, GroupRecord>,
+    groups: Groups,
     /// The newest request of each host: an older one that arrives again, or late, is passed over.
     asked: BTreeMap<HostId, Asked>,
     /// Whether the cluster acts.
@@ -261,9 +264,24 @@ impl Ledger {
         self.apps.preparing.get(group).copied()
     }
 
-    /// Whether a host owns anything.
-    pub fn owns_any(&self, host: HostId) -> bool {
-        self.groups.values().any(|group| group.owner == Some(host))
+    /// The groups that a host owns, by name.
+    pub fn owned(&self, host: HostId) -> &BTreeSet<String> {
+        self.groups.owned(host)
+    }
+
+    /// The hosts that own groups, and which.
+    pub fn owners(&self) -> impl Iterator<Item = (HostId, &Row)> {
+        self.groups.owners()
+    }
+
+    /// The groups that something was decided about and that nobody owns, by name.
+    pub const fn free_groups(&self) -> &BTreeSet<String> {
+        self.groups.free()
+    }
+
+    /// Whether something was decided about a group.
+    pub fn knows(&self, group: &str) -> bool {
+        self.groups.get(group).is_some()
     }
 
     /// Takes in the entry at `index`. The same on every host.
@@ -388,7 +406,7 @@ impl Ledger {
         if !self.admits(host, incarnation) {
             return Effect::Passed("that life of it is not in the cluster");
         }
-        if self.owns_any(host) {
+        if !self.owned(host).is_empty() {
             return Effect::Passed("it still owns groups");
         }
         let record = self.hosts.get_mut(&host).expect("it is admitted");
@@ -411,16 +429,15 @@ impl Ledger {
 
     /// Everything that a host owned is nobody's.
     fn free_all(&mut self, index: Index, host: HostId) {
-        let owned = self.groups.iter().filter(|(_, group)| group.owner == Some(host));
-        let names: Vec<String> = owned.map(|(name, _)| name.clone()).collect();
-        names.iter().for_each(|name| self.free(index, name));
+        for name in self.owned(host).clone() {
+            self.free(index, &name);
+        }
     }
 
     /// A group is nobody's from here on, and what ran inside it neither: it is off.
     fn free(&mut self, index: Index, name: &str) {
-        let target = self.target(name);
-        let Some(record) = self.groups.get_mut(name) else { return };
-        let Some(target) = target else { return };
+        let Some(target) = self.target(name) else { return };
+        let Some(mut record) = self.groups.get_mut(name) else { return };
         record.owner = None;
         let recalled = record.recalled.take();
         if recalled.is_none_or(|recall| recall.why != RecallReason::Failed) {
@@ -430,6 +447,7 @@ impl Ledger {
         record.moving = None;
         record.handover = None;
         record.changed = index;
+        drop(record);
         self.apps.inside.remove(name);
         self.apps.preparing.remove(name);
         let inside: Vec<String> = self.apps_in(name).map(str::to_owned).collect();
@@ -448,7 +466,7 @@ impl Ledger {
         if !self.admits(to, life) || !active {
             return Effect::Passed("that host cannot take it");
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if record.owner.is_some() || record.epoch != epoch {
             return Effect::Passed("it is not free in that epoch");
         }
@@ -502,7 +520,7 @@ impl Ledger {
         why: RecallReason,
     ) -> Effect {
         let target = self.target(group);
-        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(mut record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
         if record.owner.is_none() || record.epoch != epoch {
             return Effect::Passed("it is not owned in that epoch");
         }
@@ -530,7 +548,7 @@ impl Ledger {
 
     fn recall(&mut self, index: Index, group: &str, epoch: u64, recall: Recall) -> Effect {
         let target = self.target(group);
-        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(mut record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
         let Some(target) = target.filter(|_| record.epoch == epoch) else {
             return Effect::Passed("it is not owned in that epoch");
         };
@@ -556,7 +574,7 @@ impl Ledger {
     }
 
     fn release(&mut self, index: Index, group: &str, epoch: u64, changed: Index) -> Effect {
-        let Some(record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
+        let Some(mut record) = self.groups.get_mut(group) else { return Effect::Passed("it is nobody's") };
         if record.owner.is_none() || record.epoch != epoch || record.changed != changed {
             return Effect::Passed("something was decided about it since");
         }
@@ -565,6 +583,7 @@ impl Ledger {
         }
         let kept = record.recalled.is_some_and(|recall| recall.why == RecallReason::Kept);
         record.kept = record.owner.filter(|_| kept);
+        drop(record);
         self.free(index, group);
         Effect::Done
     }
@@ -593,7 +612,7 @@ impl Ledger {
         if record.frozen || record.intent == Intent::Offline {
             return Effect::Passed("it is frozen, or wanted offline");
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         record.moving = Some(moving);
         if moving.carry == Carry::Suspend {
             record.left = Some(index);
@@ -643,7 +662,7 @@ impl Ledger {
                 return Effect::Passed("the host that it goes to was booted since");
             }
         }
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if let Some((to, handover)) = takes {
             let Some(next) = record.epoch.checked_add(1) else {
                 return Effect::Passed("there is no next epoch");
@@ -662,6 +681,7 @@ impl Ledger {
         }
         record.moving = None;
         record.changed = index;
+        drop(record);
         if let Some((to, _)) = takes.filter(|(to, _)| *to != owner) {
             self.take_along(index, group, to);
         }
@@ -672,7 +692,7 @@ impl Ledger {
     fn take_along(&mut self, index: Index, vm: &str, to: HostId) {
         let inside: Vec<String> = self.apps_in(vm).map(str::to_owned).collect();
         for app in inside {
-            let record = self.groups.entry(app).or_default();
+            let mut record = self.groups.entry(&app);
             record.owner = Some(to);
             record.epoch = record.epoch.saturating_add(1); // a number that no cluster lives to see
             record.changed = index;
@@ -680,7 +700,7 @@ impl Ledger {
     }
 
     fn order(&mut self, index: Index, group: &str, order: GroupOrder) -> Effect {
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         match order {
             GroupOrder::Intent(intent) => record.intent = intent,
             GroupOrder::Freeze => record.frozen = true,
@@ -698,7 +718,7 @@ impl Ledger {
     }
 
     fn give_up(&mut self, index: Index, group: &str, epoch: u64, reason: &str) -> Effect {
-        let record = self.groups.entry(group.to_owned()).or_default();
+        let mut record = self.groups.entry(group);
         if record.epoch != epoch || record.intent == Intent::Offline || record.given_up.is_some() {
             return Effect::Passed("it is not as it was");
         }
@@ -708,7 +728,7 @@ impl Ledger {
     }
 
     fn forgive(&mut self, index: Index, group: &str, epoch: u64) -> Effect {
-        let Some(record) = self.groups.get_mut(group) else {
+        let Some(mut record) = self.groups.get_mut(group) else {
             return Effect::Passed("there is nothing to forgive");
         };
         if record.epoch != epoch || record.failed_on.is_empty() {

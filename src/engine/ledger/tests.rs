@@ -428,6 +428,58 @@ proptest! {
     }
 }
 
+/// One of three groups, and a decision about it that holds if the rest does: of the epoch, the change and the move that it is in.
+fn aimed(ledger: &Ledger, decision: Decision, name: &str) -> Decision {
+    let record = ledger.group(name);
+    let (group, epoch, changed) = (name.to_owned(), record.epoch, record.changed);
+    match decision {
+        Decision::Assign { to, incarnation, need, .. } => {
+            Decision::Assign { group, epoch, to, incarnation, need }
+        }
+        Decision::Release { .. } => Decision::Release { group, epoch, changed },
+        Decision::Recall { to, .. } => match (ledger.standing(B), record.moving) {
+            (_, Some(moving)) => {
+                let outcome = MoveOutcome::Over { still_ms: 1 };
+                Decision::MoveEnd { group, epoch, begun: moving.begun, outcome }
+            }
+            (Standing::In(Member { incarnation, .. }), None) => {
+                let (carry, why) = (Carry::Live, RecallReason::Moved);
+                Decision::MoveBegin { group, epoch, to: B, incarnation, carry, why }
+            }
+            _ => Decision::Recall { group, epoch, to, why: RecallReason::Moved },
+        },
+        other => other,
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_a_host_owns_is_found_as_by_a_look_through_all_groups(
+        decisions in proptest::collection::vec((any_decision(), "web|db|mail"), 1..120),
+    ) {
+        let mut book = Book::default();
+        for (decision, name) in decisions {
+            let decision = aimed(&book.ledger, decision, &name);
+            book.decide(decision);
+            for host in [A, B] {
+                let mine = book.ledger.groups().filter(|(_, group)| group.owner == Some(host));
+                prop_assert!(mine.map(|(name, _)| name).eq(book.ledger.owned(host)));
+            }
+            for (_, row) in book.ledger.owners() {
+                let changed = row.groups.iter().map(|name| book.ledger.group(name).changed).max();
+                prop_assert!(changed.is_some_and(|changed| changed <= row.changed));
+            }
+            let free = book.ledger.groups().filter(|(_, group)| group.owner.is_none());
+            prop_assert!(free.map(|(name, _)| name).eq(book.ledger.free_groups()));
+        }
+        let snapshot = postcard::to_allocvec(&book.ledger).expect("it can be encoded");
+        let read: Ledger = postcard::from_bytes(&snapshot).expect("it is whole");
+        let rows = |ledger: &Ledger| ledger.owners().map(|(id, row)| (id, row.groups.clone())).collect::<Vec<_>>();
+        prop_assert_eq!(rows(&read), rows(&book.ledger), "it is the same when it is read again");
+        prop_assert_eq!(read.free_groups(), book.ledger.free_groups());
+    }
+}
+
 #[test]
 fn what_a_later_version_adds_at_the_end_is_passed_over() {
     let mut book = Book::default();

@@ -10,7 +10,7 @@ mod show;
 mod travel;
 
 use super::ladder::{self, Rung, Step};
-use super::remote_agent::{GuestInput, News, RemoteAgent, Voice, describe};
+use super::remote_agent::{GuestInput, Kept, News, RemoteAgent, Voice, describe};
 use super::right::{Hold, Journey, Right};
 use super::vm::{DomainView, Happened, Off, Paused, Run, Ticket};
 use super::vm_agent::VmAgent;
@@ -293,6 +293,36 @@ impl Group {
         self.vm.run()
     }
 
+    /// Whether it is seen to be off.
+    pub fn is_off(&self) -> bool {
+        matches!(self.vm.run(), Some(Run::Off(_) | Run::Undefined))
+    }
+
+    /// What its guest's controller says.
+    pub const fn remote(&self) -> &RemoteAgent {
+        &self.remote
+    }
+
+    /// Whether its guest can be told something, and this host is the one to do it.
+    pub fn is_heard_inside(&self) -> bool {
+        let ours = matches!(self.right.hold, Hold::Owned | Hold::Recalled);
+        ours && self.hush == Hush::Speak && self.vm.run() == Some(Run::Running)
+    }
+
+    /// Something in the guest does not stop, and must not go on: this life of the VM ends. Whether that was begun.
+    pub fn end_by_force(&mut self, now: Instant, text: String, out: &mut Outbox) -> bool {
+        let free = matches!(self.phase, Phase::Idle | Phase::Settling { .. }) && self.order.is_none();
+        let Some(run) = self.vm.run().filter(|_| free && self.may_recover()) else { return false };
+        let failure = Failure::new(Rung::Reset, EventKind::RecoveryFailed, text);
+        match ladder::next(&self.config.recovery, &self.saved, Rung::Reset, now, &mut self.jitter) {
+            Step::Take(rung, _) => {
+                self.take_rung(now, rung, run, Count::Due, failure, out);
+                true
+            }
+            Step::GiveUp => false,
+        }
+    }
+
     /// What it may do.
     pub const fn right(&self) -> &Right {
         &self.right
@@ -527,8 +557,9 @@ impl Group {
                 event.output = roost_proto::text::printable(&fault.output);
                 out.push(Output::Event(event));
             }
-            News::App { name, state, outage, trouble } => {
-                let level = if state == GroupState::Online { Level::Info } else { Level::Warning };
+            News::App { name, state, outage, trouble, kept } => {
+                let ordered = matches!(kept, Kept::ToOrder(_)) && state == GroupState::Offline;
+                let level = if ordered || state == GroupState::Online { Level::Info } else { Level::Warning };
                 let after = outage.map(|time| format!(" after {} ms", time.as_millis())).unwrap_or_default();
                 let text = format!("'{name}' in the guest is {}{after}", describe(&state, &trouble));
                 self.event(out, level, EventKind::App, text);

@@ -26,6 +26,9 @@ impl Group {
             recoveries: ladder::count(&self.config.recovery, &self.saved, now),
             dangers: self.dangers.clone(),
             moving: None,
+            target: None,
+            home: None,
+            targets: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a host does with its groups, against a libvirt and a guest that the test plays.
 
+mod app;
 mod guest;
 mod ladder;
 mod operator;

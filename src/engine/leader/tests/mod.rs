@@ -194,7 +194,11 @@ impl Office {
 
     /// One decision of the leader, and what it decides is applied.
     fn step(&mut self) -> usize {
-        let acts = self.with_leader(Leader::step);
+        let acts = self.with_leader(|leader, view| {
+            let acts = leader.step(view);
+            assert_eq!(leader.overlooked(view), None, "it is to be looked at");
+            acts
+        });
         let mut decided = 0;
         for act in acts {
             match act {

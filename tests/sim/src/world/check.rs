@@ -199,6 +199,11 @@ impl World {
         self.check.hands_off[host] = self.is_hands_off(host);
         self.check_stands_still(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
+        if let Some(group) = daemon.engine.overlooked(self.hosts[host].clock.show(self.now)) {
+            let text = format!("overlooked: {} leads, and does not look at {group}", self.hosts[host].name);
+            self.violated(text);
+            return;
+        }
         let applied = daemon.engine.applied();
         if applied == self.check.applied[host] {
             return;

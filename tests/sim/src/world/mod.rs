@@ -642,20 +642,22 @@ impl World {
         self.push(after + Duration::from_millis(1), Event::Poll { host, life });
     }
 
-    /// Every host has this ledger on its disk, from a life before.
+    /// Every host has this ledger on its disk, and its daemon, whose first life is admitted in it, starts.
     pub fn preload(&mut self, ledger: &Ledger, index: Index) {
         let data: Arc<[u8]> = postcard::to_allocvec(ledger).expect("a ledger can be encoded").into();
         let storage = |nth: usize| StorageId(u32::try_from(nth).expect("few hosts") + 1);
         let voting = self.config.hosts.iter().enumerate().filter(|(_, host)| host.votes);
         let voters: Voters = voting.map(|(nth, _)| (self.hosts[nth].id, storage(nth))).collect();
         for (nth, host) in self.hosts.iter_mut().enumerate() {
-            host.start = 1;
             let snapshot =
                 Snapshot { ledger: LedgerId(1), index, term: 1, voters: voters.clone(), data: data.clone() };
             let records =
                 vec![Record::Vote { term: 1, voted_for: None }, Record::Snapshot { snapshot, keep: false }];
             let (mut store, _) = Store::open(host.disk.clone(), storage(nth)).expect("an empty disk");
             store.write(&raft::Write { number: 1, records }).expect("a disk that works");
+        }
+        for host in 0..self.hosts.len() {
+            self.start(host);
         }
     }
 
