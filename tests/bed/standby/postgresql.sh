@@ -8,16 +8,17 @@ PG_PORT=5432
 
 pg_install() { bed_packages postgresql util-linux; }
 
-# pg_server DIR NAME ADDRESS PEER PEER_ADDRESS: what is on the disk of a server before it has a database. GROUP is its managed group.
+# pg_server DIR NAME ADDRESS PEER PEER_ADDRESS: what is on the disk of a server before it has a database. PG_AT is where DIR will be,
+# PG_RUN what a boot clears.
 pg_server() {
-    local dir=$1
-    mkdir -p "$dir"/{conf.d,sockets,state}
+    local dir=${PG_AT:-$1}
+    mkdir -p "$1"/{conf.d,sockets,state}
     sed "s|^NAME=.*|NAME=$2|; s|^PEER=.*|PEER=$4|; s|^PEER_HOST=.*|PEER_HOST=$5|
         s|^DATA=.*|DATA=$dir/main|; s|^CONFIG=.*|CONFIG=$dir/postgresql.conf|; s|^SETTINGS=.*|SETTINGS=$dir/conf.d/roost.conf|
         s|^SOCKETS=.*|SOCKETS=$dir/sockets|; s|^LOG=.*|LOG=$dir/log|; s|^STATE=.*|STATE=$dir/state|; s|^RUN=.*|RUN=${PG_RUN:-/run/roost-postgres}|" \
-        "$PG_EXAMPLE/postgres.conf" >"$dir/postgres.conf"
-    sed "s|^listen_addresses.*|listen_addresses = '$3'|" "$PG_EXAMPLE/postgresql.conf" >"$dir/conf.d/standby.conf"
-    cat >"$dir/postgresql.conf" <<END
+        "$PG_EXAMPLE/postgres.conf" >"$1/postgres.conf"
+    sed "s|^listen_addresses.*|listen_addresses = '$3'|" "$PG_EXAMPLE/postgresql.conf" >"$1/conf.d/standby.conf"
+    cat >"$1/postgresql.conf" <<END
 data_directory = '$dir/main'
 hba_file = '$dir/pg_hba.conf'
 ident_file = '$dir/pg_ident.conf'
@@ -26,9 +27,9 @@ shared_buffers = '16MB'
 jit = off
 include_dir = 'conf.d'
 END
-    printf 'local all all trust\nhost all all all trust\nhost replication all all trust\n' >"$dir/pg_hba.conf"
-    touch "$dir/pg_ident.conf" "$dir/log"
-    chown -R postgres:postgres "$dir"
+    printf 'local all all trust\nhost all all all trust\nhost replication all all trust\n' >"$1/pg_hba.conf"
+    touch "$1/pg_ident.conf" "$1/log"
+    chown -R postgres:postgres "$1"
 }
 
 # pg_database DIR: a new database, with the role of the example and a table for the client. It is down afterwards.
@@ -65,4 +66,27 @@ pg_lost() {
         -d "host=$1 port=$PG_PORT user=postgres dbname=postgres target_session_attrs=read-write connect_timeout=5" \
         -c 'select n from told' | sort >"$2.there"
     comm -23 "$2.told" "$2.there" | wc -l
+}
+
+# pg_root TREE: the root of a small machine that has PostgreSQL and the example's script, from what Debian installed here.
+pg_root() {
+    local tree=$1 program
+    mkdir -p "$tree"/{bin,dev,etc/roost,lib,lib64,proc,run,srv,sys,tmp,root,usr/{bin,sbin,lib/postgresql/15,share}}
+    chmod 1777 "$tree/tmp"
+    for program in dash:/bin/sh mawk:/usr/bin/awk busybox:/bin/busybox sed:/bin/sed flock:/usr/bin/flock setpriv:/usr/bin/setpriv \
+        install:/usr/bin/install sync:/bin/sync id:/usr/bin/id; do
+        cp "$(command -v "${program%%:*}")" "$tree${program#*:}"
+    done
+    cp -r /usr/lib/postgresql/15/{bin,lib} "$tree/usr/lib/postgresql/15/"
+    rm -rf "$tree"/usr/lib/postgresql/15/lib/{bitcode,llvmjit*}
+    cp -r /usr/share/zoneinfo "$tree/usr/share/"
+    mkdir "$tree/usr/share/postgresql"
+    cp -r /usr/share/postgresql/15 "$tree/usr/share/postgresql/"
+    # The libraries, where the programs look for them.
+    find "$tree/bin" "$tree/usr/bin" "$tree/usr/lib/postgresql" -type f -exec ldd {} + 2>/dev/null |
+        awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' | sort -u |
+        while read -r program; do cp -L --parents "$program" "$tree/"; done
+    printf 'root:x:0:0:root:/root:/bin/sh\npostgres:x:%s:%s::/tmp:/bin/sh\n' "$(id -u postgres)" "$(id -g postgres)" >"$tree/etc/passwd"
+    printf 'root:x:0:\npostgres:x:%s:\n' "$(id -g postgres)" >"$tree/etc/group"
+    install -m 755 "$PG_EXAMPLE/roost-postgres" "$tree/usr/sbin/"
 }
