@@ -279,7 +279,13 @@ fn demanded(
         judged = by_preference(view, reports, plan.get(), group, app);
     }
     let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
-    let starting = || judged.iter().find(|(_, able)| matches!(able, Able::Starting(_)));
+    // A VM that is up before its controller has spoken goes on with what it was started for.
+    let starts = |(target, able): &&(&Target, Able)| match able {
+        Able::Starting(_) => true,
+        Able::Settling(_) => matches!(target, Target::Vm(_)),
+        Able::Now(_) | Able::NoRoom(_) | Able::Failed(_) | Able::No(_) => false,
+    };
+    let starting = || judged.iter().find(starts);
     let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
     if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
         vms.push(vm);

@@ -36,7 +36,7 @@ END
 pg_database() {
     local su=(setpriv --reuid postgres --regid postgres --init-groups --)
     "${su[@]}" "$PG_BIN/initdb" -D "$1/main" -E UTF8 --locale C -N >/dev/null
-    "${su[@]}" "$PG_BIN/pg_ctl" -s -w -D "$1/main" -l "$1/log" -o "-c config_file=$1/postgresql.conf" start
+    "${su[@]}" "$PG_BIN/pg_ctl" -s -w -D "$1/main" -l "$1/log" -o "-c config_file=$1/postgresql.conf -c listen_addresses=" start
     "${su[@]}" "$PG_BIN/psql" -qAtX -h "$1/sockets" -p "$PG_PORT" -d postgres -f "$PG_EXAMPLE/role.sql" \
         -c "create table told (n bigint primary key)"
     "${su[@]}" "$PG_BIN/pg_ctl" -s -w -m fast -D "$1/main" stop
