@@ -170,6 +170,8 @@ pub struct Daemon {
     next_seq: u64,
     ended: Option<Ended>,
     next_watchdog: Option<Instant>,
+    /// When the next minute begins.
+    next_minute: Instant,
     measure: Measure,
 }
 
@@ -259,6 +261,7 @@ impl Daemon {
             next_seq,
             ended: None,
             next_watchdog,
+            next_minute: clock::now(),
             measure,
         };
         daemon.listen().map_err(system("cannot watch a descriptor"))?;
@@ -332,6 +335,7 @@ impl Daemon {
             self.engine.poll_timeout(),
             Some(self.guests.poll_timeout()),
             self.next_watchdog,
+            Some(self.next_minute).filter(|_| self.config.has_hours()),
             asking,
             metrics,
         ];
@@ -428,6 +432,11 @@ impl Daemon {
         }
         if matches!(self.way, Way::Asking { until } if now >= until) {
             self.systemd_says(Ending::Daemon);
+        }
+        if now >= self.next_minute && self.config.has_hours() {
+            let (minute, left) = clock::minute_of_week();
+            self.next_minute = now + left;
+            self.engine.handle(now, Input::Minute(minute));
         }
         self.engine.handle_timeout(now);
         self.life.keep_lease(self.engine.lease_until());

@@ -7,7 +7,7 @@ use roost_proto::control::{
 };
 use roost_proto::insight::{
     Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
-    Quorum, QuorumState, Stuck, Subject, Verdict,
+    Quorum, QuorumState, Stuck, Subject, Trial, Verdict,
 };
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -162,6 +162,8 @@ fn group(name: &str, condition: Condition, reason: &str) -> GroupStatus {
         target: None,
         home: None,
         targets: vec![],
+        preparing: None,
+        standby: false,
     }
 }
 
@@ -881,6 +883,8 @@ fn case() -> PlanCase {
         to: to.into(),
         step,
         memory_mib: 2048,
+        host: None,
+        needed_by: vec![],
     };
     PlanCase {
         without: vec!["hv1".into()],
@@ -897,10 +901,12 @@ fn case() -> PlanCase {
     }
 }
 
+fn verdict(host: &str, verdict: Verdict, reason: &str) -> HostVerdict {
+    HostVerdict { host: host.into(), verdict, reason: reason.into(), switch: None }
+}
+
 #[test]
 fn a_group_is_explained() {
-    let verdict =
-        |host: &str, verdict, reason: &str| HostVerdict { host: host.into(), verdict, reason: reason.into() };
     let mut group = GroupExplained {
         name: "web".into(),
         vm: "web1".into(),
@@ -915,6 +921,10 @@ fn a_group_is_explained() {
             verdict("hv3", Verdict::Next, "it has room: 4096 MiB are left"),
         ],
         next: vec!["if its VM stops or crashes: restart the VM on 'hv1' (0 of 3 within 1h made)".into()],
+        app: None,
+        target: None,
+        switch: None,
+        failback: None,
     };
     let tell = |group: &GroupExplained, json: bool| {
         let daemon = Daemon::answering(Reply::Explanation(explained(Subject::Group(group.clone()))));
@@ -1179,7 +1189,7 @@ fn a_bad_configuration_is_refused_with_file_and_line() {
     assert_eq!(
         err,
         format!(
-            "{at}:5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"\n{at}:7: unknown key 'wm' (did you mean 'vm'?)\n"
+            "{at}:5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"; or, of an application, app = \"postgres\"\n{at}:7: unknown key 'wm' (did you mean 'vm'?)\n"
         )
     );
     let (exit, _, err) = check(&folder.0.join("none.toml"));
@@ -1193,5 +1203,222 @@ fn a_bad_configuration_is_refused_with_file_and_line() {
     assert!(
         exit == 78 && err.contains("/dev/zero:1: the file has 8388609 bytes, and may have 8388608"),
         "{exit} {err}"
+    );
+}
+
+/// An application whose home is `db1`, with a VM of `hv1` and `hv2` as its standby.
+fn application(condition: Condition, target: Option<&str>) -> GroupStatus {
+    let mut orders = group("orders", condition, "");
+    orders.vm = String::new();
+    orders.target = target.map(str::to_owned);
+    orders.owner = target.map(|target| if target.starts_with("vm:") { "hv1" } else { target }.to_owned());
+    orders.home = Some("db1".to_owned());
+    orders.targets = vec!["db1".to_owned(), "vm:db1-standby".to_owned()];
+    orders
+}
+
+fn cold_standby() -> GroupStatus {
+    let mut vm = group("db1-standby", Condition::Offline, "");
+    (vm.standby, vm.since_ms) = (true, 0);
+    vm
+}
+
+/// Where its columns are, a cluster of three hosts has these groups.
+fn cluster(groups: Vec<GroupStatus>) -> Status {
+    let mut status = status(Health::Healthy, groups);
+    let host = |name: &str| HostStatus {
+        name: name.into(),
+        state: HostState::Up,
+        leads: name == "hv1",
+        votes: true,
+        reason: String::new(),
+        groups: 1,
+    };
+    status.hosts = ["db1", "hv1", "hv2"].map(host).into();
+    status.leader = Some("hv1".into());
+    status
+}
+
+#[test]
+fn an_application_is_shown_on_its_target_and_a_cold_standby_without_a_mark() {
+    let lines = |groups| {
+        let daemon = Daemon::answering(Reply::Status(cluster(groups)));
+        let (exit, out, _) = run(daemon.roost(&["status"]));
+        assert_eq!(exit, 0);
+        out.lines().skip(5).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines(vec![cold_standby(), application(Condition::Online, Some("db1"))]),
+        [
+            "  GROUP        HOST  CONDITION    SINCE  WHY",
+            "  db1-standby  -     standby          -",
+            "  orders       db1   online       3m20s",
+        ]
+    );
+    let mut away = application(Condition::Online, Some("vm:db1-standby"));
+    assert_eq!(
+        lines(vec![away.clone()])[1],
+        "  orders  vm:db1-standby (hv1)  online       3m20s  home db1",
+        "its host is named where there is room"
+    );
+    away.preparing = Some("db1".to_owned());
+    assert!(lines(vec![away.clone()])[1].ends_with("  home db1; goes to db1, which is made ready"));
+    (away.target, away.owner) = (Some("vm:a-standby-with-a-long-name".to_owned()), Some("hv1".to_owned()));
+    assert!(lines(vec![away])[1].starts_with("  orders  vm:a-standby-with-a-long-name  online"));
+}
+
+#[test]
+fn twenty_groups_with_applications_fit_a_screen() {
+    let mut groups: Vec<GroupStatus> =
+        (0..19).map(|n| group(&format!("group-{n:02}"), Condition::Online, "")).collect();
+    groups.push(application(Condition::Online, Some("vm:db1-standby")));
+    let daemon = Daemon::answering(Reply::Status(cluster(groups)));
+    let screen = on_terminal(&daemon, "status", &[("NO_COLOR", "1")]);
+    assert!(screen.lines().count() <= 27, "three hosts, a line for each group, and no more:\n{screen}");
+    assert!(screen.lines().all(|line| line.chars().count() <= 80), "too wide:\n{screen}");
+}
+
+#[test]
+fn waiting_for_a_cold_standby_to_be_online_ends_though_it_is_off() {
+    let (exit, out, _) =
+        run(obeying(cold_standby(), cold_standby()).roost(&["online", "db1-standby", "--wait"]));
+    assert_eq!(exit, 0);
+    assert!(out.ends_with("db1-standby is a standby: it is online while an application needs it\n"), "{out}");
+}
+
+/// A daemon that begins to move an application, which is shown like each of these in turn, and like the last from then on.
+fn moving(shown: Vec<GroupStatus>) -> Daemon {
+    let next = Mutex::new(0);
+    Daemon::start(move |ask, stream| match ask {
+        Ask::Failback { .. } | Ask::Switch { .. } => say(stream, &Reply::Done { text: "it is so".into() }),
+        Ask::Events { follow: false, .. } => say(stream, &Reply::End),
+        Ask::Events { .. } => {
+            let mut about = event(6, "it is to go");
+            (about.group, about.kind) = (Some("orders".into()), EventKind::MoveBegun);
+            for _ in 0..4 {
+                say(stream, &Reply::Event(about.clone()));
+                thread::sleep(std::time::Duration::from_millis(50)); // each is a reason to look
+            }
+            let _ = stream.read(&mut [0]);
+        }
+        Ask::Cluster => {
+            let mut next = next.lock().expect("ours");
+            say(stream, &Reply::Status(cluster(vec![shown[*next].clone()])));
+            *next = (*next + 1).min(shown.len() - 1);
+        }
+        other => panic!("nobody asks {other:?}"),
+    })
+}
+
+#[test]
+fn an_application_that_goes_home_is_followed_until_it_is_online_there() {
+    let away = application(Condition::Online, Some("vm:db1-standby"));
+    let mut readied = away.clone();
+    readied.preparing = Some("db1".to_owned());
+    let stops = application(Condition::Stopping, Some("vm:db1-standby"));
+    let comes = application(Condition::Starting, Some("db1"));
+    let home = application(Condition::Online, Some("db1"));
+    let daemon = moving(vec![away, readied, stops, comes, home]);
+    let (exit, out, err) = run(daemon.roost(&["failback", "orders", "--wait"]));
+    assert_eq!((exit, err.as_str()), (0, ""), "{out}");
+    let told: Vec<&str> = out.lines().filter(|line| line.starts_with("orders")).collect();
+    assert_eq!(
+        told,
+        [
+            "orders: it is so",
+            "orders: 'db1' is made ready",
+            "orders: goes offline on 'vm:db1-standby'",
+            "orders: goes online on 'db1'",
+            "orders is on 'db1'"
+        ]
+    );
+}
+
+#[test]
+fn an_application_whose_new_target_does_not_get_ready_stays_and_the_waiting_ends() {
+    let away = application(Condition::Online, Some("vm:db1-standby"));
+    let mut readied = away.clone();
+    readied.preparing = Some("db1".to_owned());
+    let daemon = moving(vec![away.clone(), readied, away]);
+    let (exit, out, _) = run(daemon.roost(&["switch", "orders", "--to", "db1", "--wait"]));
+    assert_eq!(exit, 1, "{out}");
+    assert!(out.contains("orders stays on 'vm:db1-standby'"), "{out}");
+    assert_eq!(
+        daemon.asked().into_iter().find(|ask| matches!(ask, Ask::Switch { .. })),
+        Some(Ask::Switch { group: "orders".into(), to: Some("db1".into()), method: None })
+    );
+}
+
+#[test]
+fn a_dry_run_tells_the_steps_and_orders_nothing() {
+    let done = |to: &str| Trial::Done { to: to.into(), steps: vec!["the one".into(), "the other".into()] };
+    let mut home = verdict("db1", Verdict::Next, "it can take it now");
+    home.switch = Some(done("db1"));
+    let mut standby = verdict("vm:db1-standby", Verdict::Owner, "it is there");
+    standby.switch = Some(Trial::Refused { reason: "it is on 'vm:db1-standby' already".into() });
+    let group = GroupExplained {
+        name: "orders".into(),
+        vm: String::new(),
+        intent: Intent::Online,
+        condition: Condition::Online,
+        owner: Some("hv1".into()),
+        why: vec![],
+        problems: vec![],
+        hosts: vec![home, standby],
+        next: vec![],
+        app: Some("postgres".into()),
+        target: Some("vm:db1-standby".into()),
+        switch: Some(done("elsewhere")),
+        failback: Some(done("db1")),
+    };
+    let daemon = Daemon::answering(Reply::Explanation(explained(Subject::Group(group))));
+    let steps = |to: &str| format!("orders would go to '{to}':\n  1. the one\n  2. the other\n");
+    let told = |arguments: &[&str]| {
+        let (exit, out, err) = run(daemon.roost(arguments));
+        (exit, out + &err)
+    };
+    assert_eq!(told(&["failback", "orders", "--dry-run"]), (0, steps("db1")));
+    assert_eq!(told(&["switch", "orders", "--dry-run"]), (0, steps("elsewhere")));
+    assert_eq!(told(&["switch", "orders", "--to", "db1", "--dry-run"]), (0, steps("db1")));
+    let already = "roost: it is on 'vm:db1-standby' already\n".to_owned();
+    assert_eq!(told(&["switch", "orders", "--to", "vm:db1-standby", "--dry-run"]), (75, already));
+    let unknown = "roost: 'orders' cannot be on 'hv9': its 'on' names 'db1', 'vm:db1-standby'\n".to_owned();
+    assert_eq!(told(&["switch", "orders", "--to", "hv9", "--dry-run"]), (65, unknown));
+    assert!(daemon.asked().iter().all(|ask| matches!(ask, Ask::Explain { .. })), "{:?}", daemon.asked());
+    let (exit, out) = told(&["explain", "orders"]);
+    assert!(
+        out.starts_with("group orders, application postgres: online on vm:db1-standby, "),
+        "{exit}: {out}"
+    );
+    assert!(out.contains("\nits targets\n  db1             next "), "{out}");
+}
+
+#[test]
+fn a_plan_names_targets_and_what_is_started_for_whom() {
+    let mut case = case();
+    case.stuck.clear();
+    case.without = vec!["db1".into()];
+    let moved = |group: &str, from: Option<&str>, to: &str, step| PlannedMove {
+        group: group.into(),
+        from: from.map(str::to_owned),
+        to: to.into(),
+        step,
+        memory_mib: 0,
+        host: None,
+        needed_by: vec![],
+    };
+    let mut vm = moved("db1-standby", None, "hv1", 1);
+    (vm.memory_mib, vm.needed_by) = (4096, vec!["orders".into()]);
+    let mut orders = moved("orders", Some("db1"), "vm:db1-standby", 2);
+    orders.host = Some("hv1".into());
+    case.moves = vec![vm, orders];
+    let report = PlanReport { version: CONTROL_VERSION, leader: "hv3".into(), fits: true, cases: vec![case] };
+    let (exit, out, _) = run(Daemon::answering(Reply::Plan(report)).roost(&["plan", "--without", "db1"]));
+    assert_eq!(exit, 0);
+    assert_eq!(
+        out,
+        "without db1, as of hv3, the leader: 2 groups move, everything fits\n  \
+           step  1  db1-standby  nowhere -> hv1  4096 MiB  for orders\n  \
+           step  2  orders       db1 -> vm:db1-standby (hv1)\n"
     );
 }

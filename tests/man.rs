@@ -263,7 +263,7 @@ fn the_examples_of_the_configurations_are_good() {
             .unwrap_or_else(|error| panic!("{error}\n{example}"));
     }
     let guests = examples("roost-guest.toml.5");
-    assert_eq!(guests.len(), 2);
+    assert_eq!(guests.len(), 3);
     for example in guests {
         roost_guest::config::parse(&example).unwrap_or_else(|error| panic!("{error}\n{example}"));
     }
@@ -353,8 +353,18 @@ fn defaults_in_the_page_are_those_of_the_parser() {
     let least = "[[group]]\nname = \"g\"\n[[group.resource]]\nname = \"r\"\nkind = \"process\"\ncommand = [\"/bin/true\"]\n";
     let group = roost_guest::config::parse(least).expect("good").groups.remove(0);
     let resource = &group.resources[0];
+    let managed = least.replacen("[[group]]", "[[group]]\nmanaged = true", 1);
+    let managed =
+        roost_guest::config::parse(&managed).expect("good").groups.remove(0).managed.expect("managed");
+    let on_lost_host = match managed.on_lost_host {
+        roost_guest::config::OnLostHost::Stop => "\"stop\"",
+        roost_guest::config::OnLostHost::Keep => "\"keep\"",
+    };
     let guest = [
         ("restarts", group.restarts.to_string()),
+        ("managed", group.managed.is_some().to_string()),
+        ("on_lost_host", on_lost_host.to_owned()),
+        ("hook_timeout", span(managed.hook_timeout)),
         ("window", span(group.window)),
         ("window", span(resource.window)),
         ("interval", span(resource.interval)),

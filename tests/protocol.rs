@@ -247,6 +247,7 @@ fn the_numbers_are_the_constants() {
         ("MAX_GROUPS", link::MAX_GROUPS.to_string()),
         ("MAX_RESOURCES", link::MAX_RESOURCES.to_string()),
         ("MAX_NAME", MAX_NAME.to_string()),
+        ("MAX_TARGET", link::MAX_TARGET.to_string()),
         ("MAX_SOFTWARE", link::MAX_SOFTWARE.to_string()),
         ("MAX_DETAIL", link::MAX_DETAIL.to_string()),
         ("MAX_FAULT_REASON", link::MAX_REASON.to_string()),

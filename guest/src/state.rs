@@ -107,6 +107,10 @@ impl StateFile {
                         ),
                     );
                 }
+                // Who orders managed groups was told what the file does not say: none at all is better, for then they are offline.
+                if self.runtime.groups.iter().any(|group| group.managed.is_some()) {
+                    let _ = fs::remove_file(&self.path); // a full file system does not prevent that
+                }
                 self.trouble = Trouble::Told;
                 self.stage = Stage::Changed; // tried again with the next change or turn
             }
@@ -146,7 +150,8 @@ fn write(path: &Path, runtime: &Runtime) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::config::parse;
-    use roost_proto::local::{GroupRuntime, ResourceRuntime};
+    use roost_proto::link::{Cause, Circumstances, Wanted};
+    use roost_proto::local::{GroupRuntime, ManagedRuntime, Progress, ResourceRuntime};
 
     const LOG_BOOT: [u8; 16] = [7; 16];
 
@@ -197,6 +202,33 @@ mod tests {
         let foreign = Runtime { version: RUNTIME_VERSION + 1, boot_id: LOG_BOOT, ..runtime() };
         fs::write(dir.join("state"), postcard::to_allocvec(&foreign).expect("encoded")).expect("written");
         assert_eq!(StateFile::open(&dir, LOG_BOOT, Log::new()).runtime().groups, []);
+        fs::remove_dir_all(&dir).expect("removed");
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_is_not_left_to_mislead_about_managed_groups() {
+        let dir = directory("stale");
+        let mut managed = runtime();
+        managed.groups[0].managed = Some(ManagedRuntime {
+            wanted: Wanted::Online,
+            epoch: 7,
+            lease_ms: None,
+            circumstances: Circumstances {
+                target: String::new(),
+                previous: String::new(),
+                reason: Cause::Start,
+            },
+            progress: Progress::Online,
+        });
+        for (runtime, left) in [(runtime(), true), (managed, false)] {
+            let mut file = StateFile::open(&dir, LOG_BOOT, Log::new());
+            file.store(&config(), &BTreeMap::new(), Log::new());
+            fs::create_dir(dir.join("state.new")).expect("nothing can be written over it");
+            file.keep(runtime);
+            file.store(&config(), &BTreeMap::new(), Log::new());
+            assert_eq!(dir.join("state").exists(), left);
+            fs::remove_dir(dir.join("state.new")).expect("removed");
+        }
         fs::remove_dir_all(&dir).expect("removed");
     }
 

@@ -4,6 +4,8 @@
 mod failure;
 #[path = "subcluster/freeze.rs"]
 mod freeze;
+#[path = "subcluster/host.rs"]
+mod host;
 #[path = "subcluster/managed.rs"]
 mod managed;
 #[path = "subcluster/order.rs"]

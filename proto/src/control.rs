@@ -366,6 +366,12 @@ pub struct GroupStatus {
     /// Of an application: where it may be, home first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// Of an application: the target that is made ready for it, while it runs where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preparing: Option<String>,
+    /// Its VM is a cold standby that no application needs now: it is offline until one does.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub standby: bool,
 }
 
 /// What a group is doing.

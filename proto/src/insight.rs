@@ -71,7 +71,7 @@ pub enum Subject {
 pub struct GroupExplained {
     /// Its name.
     pub name: String,
-    /// Its VM.
+    /// Its VM; empty for an application.
     pub vm: String,
     /// What is wanted.
     pub intent: Intent,
@@ -85,22 +85,55 @@ pub struct GroupExplained {
     /// What keeps it from running, or from being protected, for people.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// Each host that may run it, in the order of the file.
+    /// Each host that may run it, or each target of an application, in the order of the file.
     pub hosts: Vec<HostVerdict>,
     /// What the next failures would do, in order, for people.
     #[serde(default)]
     pub next: Vec<String>,
+    /// Of an application: the service group's name in the `roost-guest` of each target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Of an application: where it is, if anywhere: a host, or `vm:` and the group of the VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What it would mean to move it to the best place but its own now; none when only a leader could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Trial>,
+    /// What it would mean to move it home now; none when only a leader could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failback: Option<Trial>,
+}
+
+/// What would be done if somebody asked for it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "trial", rename_all = "kebab-case")]
+pub enum Trial {
+    /// This.
+    Done {
+        /// Where it would go: a host, or a target of an application.
+        to: String,
+        /// What would be done, in order, for people.
+        steps: Vec<String>,
+    },
+    /// Nothing.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
 }
 
 /// What is to be said of a group on one of its hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostVerdict {
-    /// The host.
+    /// The host; of an application the target.
     pub host: String,
     /// In one word.
     pub verdict: Verdict,
     /// Why, for people.
     pub reason: String,
+    /// What it would mean to move it there now; none when only a leader could tell, and of very many not told of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Trial>,
 }
 
 /// Whether a group is, or could be, on a host.
@@ -186,15 +219,21 @@ pub struct PlanCase {
 pub struct PlannedMove {
     /// The group.
     pub group: String,
-    /// From where, if it is anybody's.
+    /// From where, if it is anybody's: a host, or of an application a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Where to.
+    /// Where to: a host, or of an application a target.
     pub to: String,
     /// The moves of one step are made together; the next step waits for them.
     pub step: u32,
-    /// What it takes there, in MiB.
+    /// What it takes there, in MiB; 0 for an application.
     pub memory_mib: u32,
+    /// Of an application that goes into a VM: where that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Of a cold standby: the applications for which it is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needed_by: Vec<String>,
 }
 
 /// A group that would run nowhere.

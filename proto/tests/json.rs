@@ -8,7 +8,7 @@ use roost_proto::control::{
 };
 use roost_proto::insight::{
     Explanation, FencingBy, GroupExplained, HostExplained, HostVerdict, PlanCase, PlanReport, PlannedMove,
-    Quorum, QuorumState, Stuck, Subject, Verdict,
+    Quorum, QuorumState, Stuck, Subject, Trial, Verdict,
 };
 use roost_proto::link::{Exit, Fault, GroupState, ResourceState};
 use roost_proto::retry::Attempts;
@@ -116,6 +116,8 @@ fn case() -> PlanCase {
             to: "hv2".into(),
             step: 1,
             memory_mib: 512,
+            host: None,
+            needed_by: vec![],
         }],
         stuck: vec![Stuck { group: "db".into(), from: None, reason: "no room".into() }],
         unfenced: vec!["hv1".into()],
@@ -128,7 +130,8 @@ fn explanations() {
         || Quorum { state: QuorumState::Held, silent: vec![], means: vec![], remedy: vec![], ..quorum() };
     let held =
         r#""quorum":{"state":"held","voters":3,"heard":1,"needed":2,"silent":[],"means":[],"remedy":[]}"#;
-    let verdict = |host: &str, verdict| HostVerdict { host: host.into(), verdict, reason: "r".into() };
+    let verdict =
+        |host: &str, verdict| HostVerdict { host: host.into(), verdict, reason: "r".into(), switch: None };
     let group = GroupExplained {
         name: "web".into(),
         vm: "web1".into(),
@@ -139,6 +142,10 @@ fn explanations() {
         problems: vec![],
         hosts: vec![verdict("hv1", Verdict::Owner), verdict("hv2", Verdict::Next)],
         next: vec!["n".into()],
+        app: None,
+        target: None,
+        switch: None,
+        failback: None,
     };
     let explanation = |subject| Explanation {
         version: CONTROL_VERSION,
@@ -168,6 +175,57 @@ fn explanations() {
     );
     let text = text.replace("QUORUM", held).replace("CASE", CASE);
     frozen(&Reply::Explanation(explanation(Subject::Host(host))), &text);
+}
+
+/// What is said of applications alone.
+#[test]
+fn applications() {
+    let trial = Trial::Done { to: "db1".into(), steps: vec!["s".into()] };
+    frozen(&trial, r#"{"trial":"done","to":"db1","steps":["s"]}"#);
+    frozen(&Trial::Refused { reason: "r".into() }, r#"{"trial":"refused","reason":"r"}"#);
+    let verdict =
+        HostVerdict { host: "db1".into(), verdict: Verdict::Next, reason: "r".into(), switch: Some(trial) };
+    let switch = r#""switch":{"trial":"done","to":"db1","steps":["s"]}"#;
+    frozen(&verdict, &format!(r#"{{"host":"db1","verdict":"next","reason":"r",{switch}}}"#));
+    let moved = PlannedMove {
+        group: "orders".into(),
+        from: Some("db1".into()),
+        to: "vm:s".into(),
+        step: 2,
+        memory_mib: 0,
+        host: Some("hv1".into()),
+        needed_by: vec!["a".into()],
+    };
+    let text = r#"{"group":"orders","from":"db1","to":"vm:s","step":2,"memory_mib":0,"host":"hv1","needed_by":["a"]}"#;
+    frozen(&moved, text);
+    let group = GroupStatus {
+        name: "orders".into(),
+        vm: String::new(),
+        owner: Some("hv1".into()),
+        intent: Intent::Online,
+        frozen: false,
+        condition: Condition::Offline,
+        reason: String::new(),
+        since_ms: 5,
+        controller: ControllerStatus::Connected,
+        apps: vec![],
+        recoveries: Recoveries::default(),
+        dangers: vec![],
+        moving: None,
+        target: Some("vm:s".into()),
+        home: Some("db1".into()),
+        targets: vec!["db1".into(), "vm:s".into()],
+        preparing: Some("db1".into()),
+        standby: true,
+    };
+    frozen(
+        &group,
+        concat!(
+            r#"{"name":"orders","vm":"","owner":"hv1","intent":"online","frozen":false,"condition":"offline","reason":"","#,
+            r#""since_ms":5,"controller":"connected","apps":[],"recoveries":{"reboot":0,"reset":0,"restart":0},"dangers":[],"#,
+            r#""target":"vm:s","home":"db1","targets":["db1","vm:s"],"preparing":"db1","standby":true}"#
+        ),
+    );
 }
 
 const CASE: &str = concat!(
@@ -215,6 +273,8 @@ fn status() {
         target: None,
         home: None,
         targets: vec![],
+        preparing: None,
+        standby: false,
     };
     let status = Status {
         version: CONTROL_VERSION,

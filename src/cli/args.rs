@@ -71,19 +71,10 @@ pub enum Command {
         /// The group
         group: String,
     },
-    /// Move a group to another host
+    /// Move a group to another host, or an application to another target
     Switch(Switch),
-    /// Move a group home: to the first host of its `on` that can take it
-    Failback {
-        /// The group
-        group: String,
-        /// How.
-        #[command(flatten)]
-        method: Method,
-        /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
-        #[arg(long)]
-        wait: bool,
-    },
+    /// Move a group home: to the first host, or target, of its `on` that can take it
+    Failback(Failback),
     /// Practise: treat a group as failed where it is, so that it is stopped there and started elsewhere
     Fail {
         /// The group
@@ -177,8 +168,8 @@ pub struct Events {
 pub struct Switch {
     /// The group
     pub group: String,
-    /// The host that it goes to; the best but its own if left out
-    #[arg(long, value_name = "HOST")]
+    /// The host that it goes to, or the target of an application (HOST, or vm:GROUP); the best but its own if left out
+    #[arg(long, value_name = "TARGET")]
     pub to: Option<String>,
     /// How.
     #[command(flatten)]
@@ -186,6 +177,25 @@ pub struct Switch {
     /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
     #[arg(long)]
     pub wait: bool,
+    /// Only tell what would be done, step by step, or why it cannot be
+    #[arg(long, conflicts_with_all = ["live", "suspend", "cold", "wait"])]
+    pub dry_run: bool,
+}
+
+/// Which group goes home, and how.
+#[derive(Debug, Args)]
+pub struct Failback {
+    /// The group
+    pub group: String,
+    /// How.
+    #[command(flatten)]
+    pub method: Method,
+    /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
+    #[arg(long)]
+    pub wait: bool,
+    /// Only tell what would be done, step by step, or why it cannot be
+    #[arg(long, conflicts_with_all = ["live", "suspend", "cold", "wait"])]
+    pub dry_run: bool,
 }
 
 /// How a group is moved; the first of its own `moves` if none is asked for.

@@ -15,6 +15,7 @@ use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
 use core::time::Duration;
 use roost_proto::control::{Ask, Reply};
 use roost_proto::exit::Exit;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
@@ -71,6 +72,10 @@ fn named(arg: Arg) -> Arg {
     let candidates = match arg.get_value_names().and_then(|names| names.first()).map(|name| name.as_str()) {
         Some("GROUP") => ArgValueCandidates::new(|| candidates(Names::here().groups)),
         Some("HOST") => ArgValueCandidates::new(|| candidates(Names::here().hosts)),
+        Some("TARGET") => ArgValueCandidates::new(|| {
+            let names = Names::here();
+            candidates(names.hosts.into_iter().chain(names.targets).collect())
+        }),
         Some("GROUP|HOST") => ArgValueCandidates::new(|| {
             let names = Names::here();
             candidates(names.groups.into_iter().chain(names.hosts).collect())
@@ -89,6 +94,8 @@ fn candidates(names: Vec<String>) -> Vec<CompletionCandidate> {
 struct Names {
     groups: Vec<String>,
     hosts: Vec<String>,
+    /// VMs where applications may be, as `vm:` and the group.
+    targets: Vec<String>,
 }
 
 impl Names {
@@ -101,7 +108,9 @@ impl Names {
         let mut client = Client::ask(socket, Ask::Status).ok()?;
         client.wait_for(Some(PATIENCE)).ok()?;
         let Reply::Status(status) = client.poll().ok()?? else { return None };
+        let targets = status.groups.iter().flat_map(|group| group.targets.iter().cloned());
         Some(Self {
+            targets: inside(targets),
             groups: status.groups.into_iter().map(|group| group.name).collect(),
             hosts: status.hosts.into_iter().map(|host| host.name).collect(),
         })
@@ -109,11 +118,20 @@ impl Names {
 
     fn of_file(file: &Path) -> Option<Self> {
         let config = load(file).ok()?;
+        let apps = config.groups.iter().filter_map(|group| group.app.as_ref());
+        let targets = apps.flat_map(|app| app.targets.iter().map(ToString::to_string));
         Some(Self {
+            targets: inside(targets),
             groups: config.groups.into_iter().map(|group| group.name).collect(),
             hosts: config.hosts.into_iter().map(|host| host.name).collect(),
         })
     }
+}
+
+/// The targets that are no hosts, each once.
+fn inside(targets: impl Iterator<Item = String>) -> Vec<String> {
+    let vms: BTreeSet<String> = targets.filter(|target| target.starts_with("vm:")).collect();
+    vms.into_iter().collect()
 }
 
 #[cfg(test)]

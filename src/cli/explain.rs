@@ -44,23 +44,29 @@ pub fn render(explanation: &Explanation, look: Look) -> String {
 
 fn render_group(group: &GroupExplained, whose: &str, look: Look) -> String {
     let (word, ink) = super::status::condition(group.condition);
-    let on = group.owner.as_ref().map(|owner| format!(" on {owner}")).unwrap_or_default();
+    let on = group.target.as_ref().or(group.owner.as_ref());
+    let on = on.map(|on| format!(" on {on}")).unwrap_or_default();
+    let (kind, what) = match &group.app {
+        Some(app) => ("application", app),
+        None => ("VM", &group.vm),
+    };
     let mut text = format!(
-        "group {}, VM {}: {}{}, {whose}\n",
+        "group {}, {kind} {}: {}{}, {whose}\n",
         printable(&group.name),
-        printable(&group.vm),
+        printable(what),
         look.paint(ink, word),
         printable(&on)
     );
     text += &list("why", &group.why, Ink::Plain, look);
     text += &list("problems", &group.problems, Ink::Bad, look);
-    text += &render_hosts(&group.hosts, look);
+    let title = if group.app.is_some() { "its targets" } else { "its hosts" };
+    text += &render_hosts(title, &group.hosts, look);
     text += &list("what the next failure would do", &group.next, Ink::Plain, look);
     text
 }
 
-fn render_hosts(hosts: &[HostVerdict], look: Look) -> String {
-    let mut text = head("its hosts", look);
+fn render_hosts(title: &str, hosts: &[HostVerdict], look: Look) -> String {
+    let mut text = head(title, look);
     let name = hosts.iter().map(|host| host.host.chars().count()).max().unwrap_or(0);
     for host in hosts {
         let (word, ink) = match host.verdict {

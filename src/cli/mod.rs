@@ -85,7 +85,7 @@ fn run(cli: &Cli) -> Result<Exit, Error> {
         }
         Command::Thaw { group } => order::run(socket, Ask::Thaw { group: group.clone() }, Some(group), out),
         Command::Switch(wanted) => travel::switch(socket, wanted, out),
-        Command::Failback { group, method, wait } => travel::failback(socket, group, method, *wait, out),
+        Command::Failback(wanted) => travel::failback(socket, wanted, out),
         Command::Fail { group, wait } => travel::fail(socket, group, *wait, out),
         Command::Maintenance { host, state } => travel::maintenance(socket, host, *state == OnOff::On, out),
         Command::Disarm => order::arm(socket, Ask::Disarm, out),

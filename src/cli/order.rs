@@ -119,6 +119,9 @@ fn verdict(group: &GroupStatus, intent: Intent) -> Option<(Exit, String)> {
     }
     match (intent, group.condition) {
         (Intent::Online, Condition::Online) => Some((Exit::Ok, format!("{name} is online"))),
+        (Intent::Online, Condition::Offline) if group.standby => {
+            Some((Exit::Ok, format!("{name} is a standby: it is online while an application needs it")))
+        }
         (Intent::Offline, Condition::Offline) => Some((Exit::Ok, format!("{name} is offline"))),
         (_, Condition::GivenUp) => Some((Exit::Broken, format!("{name} is given up on{because}"))),
         (_, Condition::LeftAlone) => Some((Exit::Degraded, format!("{name} is left alone{because}"))),

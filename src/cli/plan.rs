@@ -53,9 +53,13 @@ pub fn render_case(case: &PlanCase, look: Look) -> String {
     let name = case.moves.iter().map(|one| one.group.chars().count()).max().unwrap_or(0);
     for one in &case.moves {
         let from = one.from.as_deref().unwrap_or("nowhere");
+        let host = one.host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
+        let memory = if one.memory_mib > 0 { format!("  {} MiB", one.memory_mib) } else { String::new() };
+        let needed = one.needed_by.join(", ");
+        let needed = if needed.is_empty() { needed } else { format!("  for {needed}") };
         let line = format!(
-            "  step {:>2}  {:<name$}  {from} -> {}  {} MiB",
-            one.step, one.group, one.to, one.memory_mib
+            "  step {:>2}  {:<name$}  {from} -> {}{host}{memory}{needed}",
+            one.step, one.group, one.to
         );
         text += &(printable(&line) + "\n");
     }

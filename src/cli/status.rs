@@ -13,6 +13,7 @@ use roost_proto::exit::Exit;
 use roost_proto::insight::{Quorum, QuorumState};
 use roost_proto::link::{Exit as Ended, Fault, GroupState, ResourceState};
 use roost_proto::text::printable;
+use std::borrow::Cow;
 
 /// Columns of the names of groups and VMs, at most; a longer name is shown whole, out of line.
 const NAME_COLUMNS: usize = 20;
@@ -164,6 +165,23 @@ enum Place {
     Host,
 }
 
+impl Place {
+    /// Where a group is. An application is at its target, and inside a VM on a host besides, if there is room to say so.
+    fn of(self, group: &GroupStatus) -> Cow<'_, str> {
+        let Some(target) = &group.target else {
+            let owner = group.owner.as_deref().filter(|_| self == Self::Host);
+            let vm = Some(group.vm.as_str()).filter(|vm| self == Self::Vm && !vm.is_empty());
+            return owner.or(vm).unwrap_or("-").into();
+        };
+        let host = group.owner.as_ref().filter(|owner| *owner != target && self == Self::Host);
+        let whole = host.map(|host| format!("{target} ({host})"));
+        match whole.filter(|whole| whole.chars().count() <= NAME_COLUMNS) {
+            Some(whole) => whole.into(),
+            None => target.into(),
+        }
+    }
+}
+
 /// Widths of the columns of names.
 struct Columns {
     group: usize,
@@ -179,18 +197,8 @@ impl Columns {
         };
         Self {
             group: widest(&|group| group.name.chars().count(), 5),
-            second: match place {
-                Place::Vm => widest(&|group| group.vm.chars().count(), 2),
-                Place::Host => widest(&|group| group.owner.as_deref().unwrap_or("-").chars().count(), 4),
-            },
+            second: widest(&|group| place.of(group).chars().count(), if place == Place::Vm { 2 } else { 4 }),
             place,
-        }
-    }
-
-    fn second<'a>(&self, group: &'a GroupStatus) -> &'a str {
-        match self.place {
-            Place::Vm => &group.vm,
-            Place::Host => group.owner.as_deref().unwrap_or("-"),
         }
     }
 
@@ -206,10 +214,11 @@ impl Columns {
 
 fn render_group(group: &GroupStatus, columns: &Columns, clock: &Clock, look: Look) -> String {
     let (word, ink) = condition(group.condition);
+    let word = if group.standby { "standby" } else { word };
     let why = why(group, columns.place);
     let mark = if health(group) == Health::Healthy { MARKS.1 } else { MARKS.0 };
     let since = if group.since_ms == 0 { "-".to_owned() } else { clock.ago(group.since_ms) };
-    let (name, second) = (printable(&group.name), printable(columns.second(group)));
+    let (name, second) = (printable(&group.name), printable(&columns.place.of(group)));
     let start = columns.line(mark, &name, &second, word, &since, "");
     let room = look.width.unwrap_or(usize::MAX).saturating_sub(start.chars().count());
     // The word is unique in the line from the column where it stands, which is after two names of any kind.
@@ -249,7 +258,9 @@ pub const fn condition(condition: Condition) -> (&'static str, Ink) {
 fn why(group: &GroupStatus, place: Place) -> String {
     let frozen = if group.frozen { "frozen" } else { "" };
     let unwatched = match (group.controller, group.condition, group.reason.as_str()) {
-        (ControllerStatus::Never, Condition::Online, "") => "no controller: only the VM is watched",
+        (ControllerStatus::Never, Condition::Online, "") if group.home.is_none() => {
+            "no controller: only the VM is watched"
+        }
         _ => "",
     };
     let recovered = if group.intent == Intent::Online { recoveries(group.recoveries) } else { String::new() };
@@ -259,7 +270,11 @@ fn why(group: &GroupStatus, place: Place) -> String {
         _ => String::new(),
     };
     let moving = group.moving.as_ref().map(moving).unwrap_or_default();
-    let parts = [frozen, &on, &moving, &printable(&group.reason), unwatched, &recovered];
+    let away = group.home.as_ref().filter(|home| group.target.as_ref().is_some_and(|at| at != *home));
+    let away = away.map(|home| format!("home {}", printable(home))).unwrap_or_default();
+    let goes = group.preparing.as_ref().map(|to| format!("goes to {}, which is made ready", printable(to)));
+    let goes = goes.unwrap_or_default();
+    let parts = [frozen, &on, &away, &goes, &moving, &printable(&group.reason), unwatched, &recovered];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 

@@ -633,6 +633,12 @@ impl Config {
         self.hosts.iter().filter(|host| host.votes)
     }
 
+    /// Whether it matters what time of the week it is: an application goes home by itself at certain hours.
+    pub fn has_hours(&self) -> bool {
+        let hours = |app: &App| matches!(app.failback, Failback::Auto { window: Some(_), .. });
+        self.groups.iter().any(|group| group.app.as_ref().is_some_and(hours))
+    }
+
     /// What changes when `after` is read in place of this one, in words; nothing if nothing does.
     pub fn changes(&self, after: &Self) -> Vec<String> {
         compare::changes(self, after)

@@ -62,9 +62,9 @@ impl Engine {
                 };
                 let had = tally::owned(&self.ledger, &entry.decision);
                 let before = match &entry.decision {
-                    Decision::MoveBegin { group, .. } | Decision::MoveEnd { group, .. } => {
-                        Some(self.ledger.group(group).clone())
-                    }
+                    Decision::MoveBegin { group, .. }
+                    | Decision::MoveEnd { group, .. }
+                    | Decision::Prepare { group, to: Some(_), .. } => Some(self.ledger.group(group).clone()),
                     _ => None,
                 };
                 // What runs inside a VM goes, and becomes free, with it.

@@ -4,9 +4,9 @@ use super::leader::moves::method;
 use super::ledger::GroupRecord;
 use super::{Engine, leader};
 use core::time::Duration;
-use roost_proto::cluster::MoveAsk;
 use roost_proto::cluster::decision::{Asked, Decision, Entry, MoveOutcome, RecallReason};
 use roost_proto::cluster::raft::Index;
+use roost_proto::cluster::{HostId, MoveAsk};
 use roost_proto::control::{EventKind, Level, MovingStatus, Refusal};
 use roost_proto::time::{Instant, Span};
 
@@ -54,6 +54,12 @@ impl Engine {
             Decision::Recall { to: Some(to), why: RecallReason::Moved, .. } => {
                 Some(format!("it is stopped where it is, and started on '{}' (cold)", self.name(*to)))
             }
+            Decision::Prepare { group, to: Some(to), .. } => {
+                let to = self.place_name(group, *to);
+                Some(format!(
+                    "'{to}' is made ready for it; then it is taken offline where it is, and brought online there"
+                ))
+            }
             Decision::Recall { why: RecallReason::Failed, .. } => {
                 Some("it counts as failed where it is: it is stopped there, and started elsewhere".to_owned())
             }
@@ -90,6 +96,16 @@ impl Engine {
                 let travel = self.travels.get(group).copied().filter(|travel| travel.begun == *begun);
                 let Some(told) = self.travel_words(now, group, travel, before, outcome) else { return };
                 (group, told)
+            }
+            Decision::Prepare { group, to: Some(to), why, by, .. } => {
+                let to = self.place_name(group, *to);
+                let why = match why {
+                    RecallReason::Home => "it is to go home",
+                    RecallReason::Emptied => "its host is to be emptied, and it is to go",
+                    _ => "it is to go",
+                };
+                let text = format!("{why} to '{to}', which is made ready while it runs on ({by})");
+                (group, (Level::Info, EventKind::MoveBegun, text))
             }
             _ => return,
         };
@@ -161,6 +177,12 @@ impl Engine {
         }
     }
 
+    /// The name of where a group goes, for people.
+    fn place_name(&self, group: &str, place: HostId) -> String {
+        let config = self.config.group(group);
+        config.map_or_else(|| self.name(place), |config| self.target_name(config, place))
+    }
+
     /// The move of a group that is under way, for people.
     pub(super) fn moving_status(&self, group: &str) -> Option<MovingStatus> {
         let record = self.ledger.group(group);
@@ -168,9 +190,9 @@ impl Engine {
         match (record.moving, record.handover, record.recalled) {
             (Some(moving), ..) => Some(status(moving.to, moving.carry, self.keeper.percent(group))),
             (_, Some(handover), _) => Some(status(record.owner?, handover.carry, Some(100))),
-            (.., Some(recall)) if recall.why == RecallReason::Moved => {
+            (.., Some(recall)) if recall.why != RecallReason::Kept => {
                 let method = roost_proto::control::MoveMethod::Cold;
-                Some(MovingStatus { to: self.name(recall.to?), method, percent: None })
+                Some(MovingStatus { to: self.place_name(group, recall.to?), method, percent: None })
             }
             _ => None,
         }

@@ -4,8 +4,8 @@ use super::answers::overall;
 use super::leader::Leader;
 use super::ledger::{HostRecord, Standing};
 use super::{Engine, Stand};
-use crate::config::{Group, OnQuorumLoss, Role};
-use roost_proto::cluster::decision::{Arms, HostMode, Proof};
+use crate::config::{Group, OnQuorumLoss, Role, Standby};
+use roost_proto::cluster::decision::{Arms, HostMode, Proof, RecallReason};
 use roost_proto::cluster::raft::Index;
 use roost_proto::cluster::{GroupState, HostId, LedgerId};
 use roost_proto::control::{
@@ -21,13 +21,19 @@ impl Engine {
     /// The state of everything as this host sees it, at `now`, which is `now_ms` of Unix time.
     pub fn status(&self, now: Instant, now_ms: u64) -> Status {
         let mut status = self.keeper.status(now, now_ms);
+        let known = self.config.groups.iter();
+        let special: BTreeMap<&str, &Group> = known
+            .filter(|group| group.app.is_some() || group.standby == Standby::Cold)
+            .map(|group| (group.name.as_str(), group))
+            .collect();
         for group in &mut status.groups {
             group.owner = self.ledger.group(&group.name).owner.map(|host| self.name(host));
             group.moving = self.moving_status(&group.name);
             let owner = self.ledger.group(&group.name).owner;
             match owner.map(|owner| self.ledger.standing(owner)) {
                 None if group.condition == Condition::Elsewhere => {
-                    (group.condition, group.reason) = self.free(&group.name);
+                    let cold = special.get(group.name.as_str()).is_some_and(|config| config.app.is_none());
+                    (group.condition, group.reason) = self.free(&group.name, cold);
                 }
                 Some(Standing::Evicted(_)) if group.condition == Condition::Elsewhere => {
                     group.condition = Condition::Waiting;
@@ -35,6 +41,9 @@ impl Engine {
                         "blocked: its host was evicted, and is not known to run nothing".to_owned();
                 }
                 _ => {}
+            }
+            if let Some(config) = special.get(group.name.as_str()) {
+                self.show_target(config, group);
             }
         }
         let hosts = self.config.hosts.iter();
@@ -54,6 +63,27 @@ impl Engine {
         status
     }
 
+    /// Where an application is and is going, and whether a cold standby is needed.
+    fn show_target(&self, config: &Group, group: &mut GroupStatus) {
+        let Some(app) = &config.app else {
+            let off = group.condition == Condition::Offline && group.intent == Intent::Online;
+            group.standby = off && config.standby == Standby::Cold;
+            return;
+        };
+        let name = |target| self.target_name(config, target);
+        group.target = self.ledger.target(&config.name).map(name);
+        group.preparing = self.ledger.preparing(&config.name).map(|preparing| name(preparing.to));
+        group.targets = app.targets.iter().map(ToString::to_string).collect();
+        group.home = group.targets.first().cloned();
+    }
+
+    /// A target's name for people: a host's, or of an application `vm:` and the group of the VM.
+    pub(super) fn target_name(&self, group: &Group, target: HostId) -> String {
+        let mut targets = group.app.iter().flat_map(|app| &app.targets);
+        let known = targets.find(|known| known.id() == target);
+        known.map_or_else(|| self.name(target), ToString::to_string)
+    }
+
     /// The state of every group of the configuration, as far as this host knows: its own, and if it leads what the others
     /// reported.
     pub fn cluster_status(&self, now: Instant, now_ms: u64) -> Status {
@@ -70,7 +100,7 @@ impl Engine {
             if own && shown.contains_key(&group.name) {
                 continue;
             }
-            let (condition, reason) = self.condition_of(now, &group.name);
+            let (condition, reason) = self.condition_of(now, group);
             let known = shown.remove(&group.name);
             // A VM that runs here without right is a danger that only this host sees.
             if let Some(known) = known.filter(|known| known.condition == Condition::Degraded) {
@@ -93,7 +123,7 @@ impl Engine {
     /// A group of which only the leader's view, or the ledger's, is known.
     fn seen_from_afar(&self, group: &Group, condition: Condition, reason: String) -> GroupStatus {
         let record = self.ledger.group(&group.name);
-        GroupStatus {
+        let mut status = GroupStatus {
             name: group.name.clone(),
             vm: group.vm.clone(),
             owner: record.owner.map(|host| self.name(host)),
@@ -103,20 +133,27 @@ impl Engine {
             reason,
             since_ms: 0,
             moving: self.moving_status(&group.name),
+            target: None,
+            home: None,
+            targets: Vec::new(),
+            preparing: None,
+            standby: false,
             controller: ControllerStatus::Unknown,
             apps: Vec::new(),
             recoveries: Recoveries::default(),
             dangers: Vec::new(),
-            target: None,
-            home: None,
-            targets: Vec::new(),
-        }
+        };
+        self.show_target(group, &mut status);
+        status
     }
 
     /// The condition of a group, by what its owner reported, if this host leads, and by the ledger.
-    pub(super) fn condition_of(&self, now: Instant, group: &str) -> (Condition, String) {
+    pub(super) fn condition_of(&self, now: Instant, config: &Group) -> (Condition, String) {
+        let group = config.name.as_str();
         let record = self.ledger.group(group);
-        let Some(owner) = record.owner else { return self.free(group) };
+        let Some(owner) = record.owner else {
+            return self.free(group, config.standby == Standby::Cold);
+        };
         let name = self.name(owner);
         if matches!(self.ledger.standing(owner), Standing::Evicted(_)) {
             let reason = "blocked: its host was evicted, and is not known to run nothing".to_owned();
@@ -132,7 +169,14 @@ impl Engine {
             return (Condition::Unknown, format!("'{name}' has not reported yet"));
         };
         let wanted = record.intent == Intent::Online && record.recalled.is_none();
-        let going = if record.recalled.is_some() { "it is to go elsewhere" } else { "" };
+        let going = match record.recalled.map(|recall| recall.why) {
+            Some(RecallReason::Unneeded) => "no application needs it",
+            Some(_) => "it is to go elsewhere",
+            None => "",
+        };
+        if let Some(told) = self.app_condition(config, &told.state) {
+            return told;
+        }
         match &told.state {
             GroupState::Unknown => (Condition::Unknown, format!("libvirt on '{name}' does not tell")),
             GroupState::Down if record.frozen => (Condition::LeftAlone, "off, and frozen".to_owned()),
@@ -165,6 +209,26 @@ impl Engine {
         }
     }
 
+    /// What is said of applications in other words than of VMs.
+    fn app_condition(&self, group: &Group, state: &GroupState) -> Option<(Condition, String)> {
+        let app = group.app.as_ref()?;
+        let target = self.ledger.target(&group.name).map(|target| self.target_name(group, target))?;
+        match state {
+            GroupState::Unknown => {
+                Some((Condition::Unknown, format!("the roost-guest of '{target}' does not tell")))
+            }
+            GroupState::Undefined => {
+                let text = format!(
+                    "the roost-guest of '{target}' has no group '{}' with 'managed = true'",
+                    app.name
+                );
+                Some((Condition::GivenUp, text))
+            }
+            GroupState::Stray => Some((Condition::Degraded, format!("it runs on '{target}' without right"))),
+            _ => None,
+        }
+    }
+
     /// Whether the cluster acts, and who does not know.
     fn show_arming(&self, status: &mut Status) {
         let arming = self.ledger.arming();
@@ -192,8 +256,8 @@ impl Engine {
         members.map(|(id, _)| self.name(id)).collect()
     }
 
-    /// The condition of a group that nobody owns, and why it is so.
-    fn free(&self, group: &str) -> (Condition, String) {
+    /// The condition of a group that nobody owns, and why it is so. A cold standby that waits for nothing is not needed.
+    fn free(&self, group: &str, cold: bool) -> (Condition, String) {
         let record = self.ledger.group(group);
         let waits = self.leader.as_ref().and_then(|leader| leader.waiting(group));
         match (record.intent, &record.given_up) {
@@ -203,6 +267,7 @@ impl Engine {
             (Intent::Online, None) if self.ledger.is_disarmed() => {
                 (Condition::Waiting, "the cluster is disarmed".to_owned())
             }
+            (Intent::Online, None) if waits.is_none() && cold => (Condition::Offline, String::new()),
             (Intent::Online, None) if waits.is_none() && record.kept.is_some() => {
                 let host = record.kept.map(|host| self.name(host)).unwrap_or_default();
                 (Condition::Waiting, format!("kept for '{host}', which was shut down"))

@@ -1,7 +1,8 @@
 //! What the other hosts know: in an upgrade, host by host, nothing is decided that one of them could not read.
 //!
 //! A host that was not heard in this life is taken for one of the oldest version that is understood. One that is out of the
-//! cluster, and so runs nothing, is not asked: it has to be upgraded before it comes back.
+//! cluster, and so runs nothing, is not asked: it has to be upgraded before it comes back. So is a voter that is out, and was
+//! not heard: else a host that stays dead would keep from the others what came with its own version.
 
 use super::Engine;
 use super::ledger::Standing;
@@ -16,6 +17,11 @@ impl Known {
     /// A host shows which version it knows.
     pub fn shows(&mut self, host: HostId, newest: u16) {
         self.0.insert(host, newest);
+    }
+
+    /// Whether a host has shown anything.
+    fn has(&self, host: HostId) -> bool {
+        self.0.contains_key(&host)
     }
 
     /// Whether a host knows what came with version `since`.
@@ -38,7 +44,8 @@ impl Engine {
     /// A host that keeps the ledger and does not know what came with version `since`.
     pub(super) fn lacking(&self, since: u16) -> Option<HostId> {
         let members = self.ledger.hosts().filter(|(_, host)| host.standing != Standing::Out);
-        let hosts = self.voters.keys().copied().chain(members.map(|(host, _)| host));
+        let there = |host: &HostId| self.ledger.standing(*host) != Standing::Out || self.known.has(*host);
+        let hosts = self.voters.keys().copied().filter(there).chain(members.map(|(host, _)| host));
         self.known.lacking(since, hosts.filter(|host| *host != self.me && !self.watched.contains(host)))
     }
 }

@@ -22,8 +22,8 @@ impl Controller {
                     self.machine.heard(heard);
                 }
             }
-        } else if let Some(op) = self.jobs.iter().find_map(|(&op, job)| job.owns(key).then_some(op)) {
-            self.job_ready(op, key, interest);
+        } else if let Some(index) = self.jobs.iter().position(|job| job.owns(key)) {
+            self.job_ready(index, key, interest);
         } else if key == self.signals_key.key() {
             self.read_signals();
         } else if self.mounts.as_ref().is_some_and(|mounts| mounts.key() == key) {
@@ -124,7 +124,7 @@ impl Controller {
         debug_assert_eq!(self.role, Role::Init, "a service waits for its own children alone");
         while let Some((pid, status)) = sys::reap(-1) {
             let units = self.units.values_mut().flat_map(super::unit::Unit::children);
-            let jobs = self.jobs.values_mut().map(super::hook::Job::child);
+            let jobs = self.jobs.iter_mut().map(super::hook::Job::child);
             let mut children = units.chain(jobs).chain(self.dying.iter_mut().map(crate::agent::Agent::child));
             if let Some(child) = children.find(|child| child.id().pid == pid) {
                 child.was_reaped(status);

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 /// A command under way.
 #[derive(Debug)]
 pub(super) struct Job {
+    op: OpId,
     spec: Spec,
     limit: Duration,
     pub(super) deadline: Instant,
@@ -86,8 +87,8 @@ impl Controller {
                     Level::Info,
                     format_args!("{label}: waiting for the end of process {pid} before it"),
                 );
-                let job = Job { spec, limit, deadline: self.now + limit, stage: Stage::Predecessor(child) };
-                self.jobs.insert(op, job);
+                let stage = Stage::Predecessor(child);
+                self.jobs.push(Job { op, spec, limit, deadline: self.now + limit, stage });
             }
             None => self.start_job(op, spec, limit),
         }
@@ -105,8 +106,8 @@ impl Controller {
     fn start_job(&mut self, op: OpId, spec: Spec, limit: Duration) {
         match Agent::start(&mut self.reactor, &self.origin, &spec) {
             Ok(agent) => {
-                let job = Job { spec, limit, deadline: self.now + limit, stage: Stage::Running(agent) };
-                self.jobs.insert(op, job);
+                let stage = Stage::Running(agent);
+                self.jobs.push(Job { op, spec, limit, deadline: self.now + limit, stage });
             }
             Err(SpawnError::Misconfigured(reason) | SpawnError::Failed(reason)) => {
                 self.machine.handle(self.now, Input::HookDone { op, result: Err(words(reason)) });
@@ -114,66 +115,71 @@ impl Controller {
         }
     }
 
-    /// A descriptor of job `op` has news.
-    pub(super) fn job_ready(&mut self, op: OpId, key: Key, interest: Interest) {
-        let Some(job) = self.jobs.get_mut(&op) else { return };
-        match &mut job.stage {
+    /// A descriptor of the job at `index` has news.
+    pub(super) fn job_ready(&mut self, index: usize, key: Key, interest: Interest) {
+        match &mut self.jobs[index].stage {
             Stage::Running(agent) | Stage::Killed(agent) if agent.writes_to(key) => {
                 agent.read(interest.contains(Interest::EPOLLHUP));
             }
-            Stage::Predecessor(_) | Stage::Running(_) | Stage::Killed(_) => self.end_job(op),
+            Stage::Predecessor(_) | Stage::Running(_) | Stage::Killed(_) => self.end_job(index),
         }
     }
 
-    /// What job `op` waited for has ended.
-    fn end_job(&mut self, op: OpId) {
-        let Some(job) = self.jobs.remove(&op) else { return };
+    /// What the job at `index` waited for has ended.
+    fn end_job(&mut self, index: usize) {
+        let job = self.jobs.swap_remove(index);
         let result = match job.stage {
             Stage::Predecessor(child) => {
                 let _ = child.end(); // whose it was is not known
-                self.start_job(op, job.spec, job.limit);
+                self.start_job(job.op, job.spec, job.limit);
                 return;
             }
             Stage::Running(agent) => result(agent.end()),
             Stage::Killed(agent) => Err(late(job.limit, agent.end().output)),
         };
-        self.machine.handle(self.now, Input::HookDone { op, result });
+        self.machine.handle(self.now, Input::HookDone { op: job.op, result });
     }
 
-    /// The time of job `op` is over.
-    pub(super) fn job_is_due(&mut self, op: OpId) {
-        let Some(mut job) = self.jobs.remove(&op) else { return };
+    /// Ends the waits that are over.
+    pub(super) fn jobs_are_due(&mut self) {
+        while let Some(index) = self.jobs.iter().position(|job| job.deadline <= self.now) {
+            let job = self.jobs.swap_remove(index);
+            self.job_is_due(job);
+        }
+    }
+
+    fn job_is_due(&mut self, mut job: Job) {
         match job.stage {
             Stage::Predecessor(child) => {
                 let _ = child.signal(libc::SIGKILL); // gone is what it should be
-                self.start_job(op, job.spec, job.limit);
+                self.start_job(job.op, job.spec, job.limit);
             }
             Stage::Running(agent) => {
                 agent.kill();
                 job.stage = Stage::Killed(agent);
                 job.deadline = self.now + KILL_PATIENCE;
-                self.jobs.insert(op, job);
+                self.jobs.push(job);
             }
             Stage::Killed(agent) => {
                 let result = Err(late(job.limit, agent.output()));
                 self.dying.push(agent);
-                self.machine.handle(self.now, Input::HookDone { op, result });
+                self.machine.handle(self.now, Input::HookDone { op: job.op, result });
             }
         }
     }
 
     /// Ends job `op`, without an answer.
     pub(super) fn drop_job(&mut self, op: OpId) {
-        match self.jobs.remove(&op).map(|job| job.stage) {
-            Some(Stage::Running(agent)) => {
+        let Some(index) = self.jobs.iter().position(|job| job.op == op) else { return };
+        match self.jobs.swap_remove(index).stage {
+            Stage::Running(agent) => {
                 agent.kill();
                 self.dying.push(agent);
             }
-            Some(Stage::Killed(agent)) => self.dying.push(agent),
-            Some(Stage::Predecessor(child)) => {
+            Stage::Killed(agent) => self.dying.push(agent),
+            Stage::Predecessor(child) => {
                 let _ = child.signal(libc::SIGKILL); // gone is what it should be
             }
-            None => {}
         }
     }
 }

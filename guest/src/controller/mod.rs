@@ -23,7 +23,7 @@ use crate::log::{Level, Log};
 use crate::reactor::{Interest, Key, Reactor, Watched};
 use crate::spawn::Origin;
 use crate::state::StateFile;
-use crate::subcluster::{OpId, Output, Report, ResourceId, SubCluster};
+use crate::subcluster::{Output, Report, ResourceId, SubCluster};
 use core::time::Duration;
 use ending::Ending;
 use hook::Job;
@@ -67,7 +67,7 @@ pub struct Controller {
     machine: SubCluster,
     units: BTreeMap<ResourceId, Unit>,
     /// The commands of managed groups that are under way.
-    jobs: BTreeMap<OpId, Job>,
+    jobs: Vec<Job>,
     /// Agents that were killed and are no longer waited for, until they are reaped.
     dying: Vec<Agent>,
     state: StateFile,
@@ -192,7 +192,7 @@ impl Controller {
             self.control.as_ref().and_then(Control::poll_timeout),
             self.ending.as_ref().and_then(Ending::poll_timeout),
         ];
-        let jobs = self.jobs.values().map(|job| job.deadline);
+        let jobs = self.jobs.iter().map(|job| job.deadline);
         units.chain(jobs).chain(others.into_iter().flatten()).min()
     }
 
@@ -206,11 +206,7 @@ impl Controller {
         for id in due {
             self.is_due(id);
         }
-        let due: Vec<OpId> =
-            self.jobs.iter().filter(|(_, job)| job.deadline <= self.now).map(|(&op, _)| op).collect();
-        for op in due {
-            self.job_is_due(op);
-        }
+        self.jobs_are_due();
         if self.machine.poll_timeout().is_some_and(|due| due <= self.now) {
             self.machine.handle_timeout(self.now);
         }

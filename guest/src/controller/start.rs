@@ -86,7 +86,7 @@ impl Controller {
             next: None,
             machine,
             units: BTreeMap::new(),
-            jobs: BTreeMap::new(),
+            jobs: Vec::new(),
             dying: Vec::new(),
             state,
             hello,

@@ -311,7 +311,7 @@ fn is_sane(circumstances: &Circumstances) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roost_proto::link::Versions;
+    use roost_proto::link::{Cause, Versions, Wanted};
 
     fn ms(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -323,7 +323,77 @@ mod tests {
     }
 
     fn welcome() -> Event {
-        Event::Heard(HostMessage::Welcome { version: 1, host: "hv1".to_owned(), group: "web".to_owned() })
+        welcome_in(1)
+    }
+
+    fn welcome_in(version: u16) -> Event {
+        Event::Heard(HostMessage::Welcome { version, host: "hv1".to_owned(), group: "web".to_owned() })
+    }
+
+    /// Greeted, and welcomed in `version`; what is done next.
+    fn met_in(version: u16) -> (Machine, Vec<Command>) {
+        let mut machine = Machine::new(1, ms(0));
+        machine.handle_timeout(ms(0));
+        machine.handle(ms(0), Event::Connected);
+        drain(&mut machine);
+        machine.handle(ms(0), welcome_in(version));
+        let commands = drain(&mut machine);
+        (machine, commands)
+    }
+
+    fn order(group: &str, target: &str) -> Order {
+        Order {
+            group: group.to_owned(),
+            number: 1,
+            epoch: 7,
+            wanted: Wanted::Online,
+            lease_ms: 30_000,
+            circumstances: Circumstances {
+                target: target.to_owned(),
+                previous: String::new(),
+                reason: Cause::Start,
+            },
+        }
+    }
+
+    #[test]
+    fn orders_and_questions_are_taken_in_the_version_that_has_them() {
+        let (mut machine, commands) = met_in(2);
+        assert_eq!(commands, [Command::Snapshot { version: 2 }]);
+        assert_eq!(machine.heard(), Some(ms(0)));
+        let good = order("db", "vm:db1-standby");
+        machine.handle(ms(5), Event::Heard(HostMessage::Order(good.clone())));
+        assert_eq!(drain(&mut machine), [Command::Order(good.clone())]);
+        assert_eq!(machine.heard(), Some(ms(5)));
+        let Order { group, number, circumstances, .. } = good.clone();
+        let (group, circumstances) = (group.clone(), circumstances.clone());
+        let ask =
+            HostMessage::AskReady { group: group.clone(), number, circumstances: circumstances.clone() };
+        machine.handle(ms(9), Event::Heard(ask.clone()));
+        assert_eq!(drain(&mut machine), [Command::AskReady { group, number, circumstances }]);
+        assert_eq!(machine.heard(), Some(ms(9)));
+
+        for message in [HostMessage::Order(good), ask] {
+            let (mut machine, _) = met_in(1);
+            machine.handle(ms(1), Event::Heard(message));
+            assert_eq!(drain(&mut machine), [Command::Disconnect]);
+            assert_eq!(machine.heard(), None);
+        }
+    }
+
+    #[test]
+    fn what_could_not_stand_in_an_environment_or_an_answer_is_refused() {
+        let long = "x".repeat(MAX_TARGET + 1);
+        for bad in [order("no name", "a"), order("", "a"), order("db", &long), order("db", "a\0b")] {
+            let (mut machine, _) = met_in(2);
+            let (group, circumstances) = (bad.group.clone(), bad.circumstances.clone());
+            machine.handle(ms(1), Event::Heard(HostMessage::Order(bad)));
+            assert_eq!(drain(&mut machine), [Command::Disconnect]);
+            let (mut machine, _) = met_in(2);
+            machine.handle(ms(1), Event::Heard(HostMessage::AskReady { group, number: 1, circumstances }));
+            assert_eq!(drain(&mut machine), [Command::Disconnect]);
+        }
+        assert_eq!(met_in(LINK_VERSIONS.newest + 1).1, [Command::Disconnect], "nobody offered that version");
     }
 
     fn up(now: Instant) -> Machine {

@@ -146,6 +146,13 @@ impl Group {
                 self.sink(turn, r);
             }
         }
+        if self.goal == Goal::Leaving(Descent::UnderWay) && self.is_all_down() {
+            self.pursue(turn); // some of it had nothing to be stopped
+            if self.is_unseen() {
+                self.look(turn);
+                return;
+            }
+        }
         if self.course == Course::Sweeping {
             if self.resources.iter().any(|resource| resource.wish == Wish::Down) {
                 return;

@@ -177,7 +177,7 @@ impl Group {
         if let Some(managed) = &mut self.managed {
             managed.obeys = None;
             managed.next = None;
-            self.stale = true;
+            self.told = Some(self.report(turn.plan, turn.now)); // by the snapshot that follows
         }
     }
 
@@ -283,6 +283,7 @@ impl Group {
         }
         self.set_goal(turn, Goal::Offline);
         turn.desk.log(format!("group '{}' is offline", turn.plan.name));
+        self.pursue(turn); // it may be wanted again by now
     }
 
     /// The way down failed, at `what`.
@@ -371,20 +372,10 @@ impl Group {
 
     /// The host asks whether it could be brought online.
     pub(super) fn ask_ready(&mut self, turn: &mut Turn<'_>, number: u32, circumstances: Circumstances) {
-        let reason = if self.managed.is_none() {
-            "it is not managed"
-        } else if self.care == Care::Frozen {
-            "it is frozen"
-        } else if self.goal == Goal::Down {
-            "the machine is being shut down"
-        } else {
-            ""
-        };
-        if !reason.is_empty() {
-            put_ready(turn, number, not_ready(reason));
+        let Some(managed) = &mut self.managed else {
+            put_ready(turn, number, not_ready("it is not managed"));
             return;
-        }
-        let Some(managed) = &mut self.managed else { return };
+        };
         // Each question is answered, and the newest last.
         if let Some(before) = managed.next.replace(Question { number, circumstances }) {
             put_ready(turn, before.number, not_ready("it was asked again meanwhile"));
@@ -393,13 +384,21 @@ impl Group {
     }
 
     /// Begins with the next question, if none is under way.
-    pub(super) fn take_question(&mut self, turn: &mut Turn<'_>) {
+    fn take_question(&mut self, turn: &mut Turn<'_>) {
         let Some(managed) = self.managed.as_mut().filter(|managed| managed.asked.is_none()) else { return };
         let Some(Question { number, circumstances }) = managed.next.take() else { return };
-        match begin_hook(turn, Hook::Ready, circumstances, managed.epoch) {
-            Some(op) => managed.asked = Some((op, number)),
-            None => put_ready(turn, number, Readiness::Ready),
-        }
+        let readiness = match (self.care, self.goal) {
+            (Care::Frozen, _) => not_ready("it is frozen"),
+            (_, Goal::Down) => not_ready("the machine is being shut down"),
+            _ => match begin_hook(turn, Hook::Ready, circumstances, managed.epoch) {
+                Some(op) => {
+                    managed.asked = Some((op, number));
+                    return;
+                }
+                None => Readiness::Ready,
+            },
+        };
+        put_ready(turn, number, readiness);
     }
 
     /// The configuration changes under the questions that wait, so they are answered before.

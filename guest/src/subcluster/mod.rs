@@ -111,7 +111,7 @@ pub enum Input {
         /// Its index.
         group: usize,
     },
-    /// The connection to the host is a new one.
+    /// The connection to the host is a new one. All groups are told on it as [`SubCluster::reports`] has them next.
     Met,
     /// The host orders a managed group online or offline. What is not configured, or not managed, is ignored.
     Order(Order),

@@ -2,7 +2,7 @@
 
 use super::world::{SECOND, World, exec, failed, process, site, tcp};
 use core::time::Duration;
-use roost_guest::subcluster::{Cause, Input, Outcome};
+use roost_guest::subcluster::{Cause, Input, Outcome, Report};
 use roost_proto::link::{
     self, Circumstances, Exit, GroupState, ManagedReport, Order, Readiness, ResourceState, Wanted,
 };
@@ -194,9 +194,12 @@ fn an_order_of_an_older_epoch_is_refused_and_answered() {
 #[test]
 fn an_order_counts_on_its_connection_only() {
     let mut world = World::managed(&plain());
+    let told = world.managed.len();
     world.meet();
-    assert_eq!(world.obeyed(), (Wanted::Online, 7, None));
     world.began(&[]);
+    assert_eq!(world.managed.len(), told, "a snapshot tells it");
+    let Report::Managed(report) = world.machine.reports().remove(0) else { panic!("it is managed") };
+    assert_eq!((report.wanted, report.epoch, report.obeys), (Wanted::Online, 7, None));
 }
 
 #[test]

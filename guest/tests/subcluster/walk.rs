@@ -3,9 +3,10 @@
 //! The shell keeps its own truth about what is alive and believes nothing of the machine's. A failure prints the seed;
 //! `ROOST_WALK_SEED=N` walks that one alone, and `ROOST_WALKS=N` sets how many are walked.
 
+use super::host::{Host, LEASE, draw_managed};
 use core::time::Duration;
-use roost_guest::config::{self, Config, Kind};
-use roost_guest::subcluster::{Action, Cause, Input, OpId, Outcome, Output, ResourceId, SubCluster};
+use roost_guest::config::{self, Config, Hook, Kind};
+use roost_guest::subcluster::{Action, Cause, Input, OpId, Outcome, Output, Report, ResourceId, SubCluster};
 use roost_proto::link::{Exit, GroupReport, GroupState};
 use roost_proto::local::Runtime;
 use roost_proto::retry::Jitter;
@@ -31,7 +32,7 @@ const PEACE: Duration = Duration::from_secs(60);
 const TRACE: usize = 120;
 
 /// A resource, by the names of its group and its own.
-type Key = (String, String);
+pub type Key = (String, String);
 
 #[derive(Debug)]
 struct Flight {
@@ -43,6 +44,14 @@ struct Flight {
     ends: Instant,
 }
 
+/// A command of a managed group under way.
+#[derive(Debug)]
+struct HookFlight {
+    group: String,
+    hook: Hook,
+    ends: Instant,
+}
+
 struct Shell {
     random: Jitter,
     machine: SubCluster,
@@ -51,6 +60,9 @@ struct Shell {
     next: Option<Arc<Config>>,
     now: Instant,
     flights: BTreeMap<OpId, Flight>,
+    hooks: BTreeMap<OpId, HookFlight>,
+    /// What orders managed groups about.
+    host: Host,
     /// What is alive, whatever anybody believes, and the fingerprint that it was started with; 0 if nobody can know.
     alive: BTreeMap<Key, u64>,
     /// What the machine was told last to run, and has not touched since.
@@ -97,6 +109,7 @@ fn draw(random: &mut Jitter) -> Arc<Config> {
     let groups = 1 + below(3);
     for group in 0..groups {
         text += &format!("[[group]]\nname = \"g{group}\"\nrestarts = {}\nwindow = \"300d\"\n", below(3));
+        text += &draw_managed(&mut below);
         let count = 1 + below(5);
         for resource in 0..count {
             let kind = match below(12) {
@@ -145,6 +158,8 @@ impl Shell {
             next: None,
             now,
             flights: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            host: Host::new(now),
             alive: BTreeMap::new(),
             told_up: BTreeSet::new(),
             newcomers: BTreeSet::new(),
@@ -161,6 +176,7 @@ impl Shell {
             trace: VecDeque::new(),
         };
         shell.excuse_all();
+        shell.host.boot(&shell.config);
         for key in shell.keys() {
             if shell.below(4) == 0 {
                 shell.alive.insert(key.clone(), 0); // enabled in the guest's own init
@@ -237,12 +253,16 @@ impl Shell {
             match output {
                 Output::Run { op, id, action, limit } => self.run(op, id, action, limit),
                 Output::Cancel { op } => self.cancel(op),
-                Output::Report(report) => self.report(report.group().clone()),
+                Output::Report(report) => self.report(report),
                 Output::Persist(kept) => {
                     assert_eq!(kept.groups.len(), self.config.groups.len());
                     self.kept = kept;
                 }
-                Output::Hook { .. } | Output::Ready { .. } => unreachable!("nothing is managed"),
+                Output::Hook { op, group, hook, limit, .. } => self.run_hook(op, group, hook, limit),
+                Output::Ready { group, number, .. } => {
+                    self.note(format!("{group} answers {number}"));
+                    self.host.answered(&group, number);
+                }
                 Output::Switch => self.switch(),
                 Output::Log(text) => {
                     self.note(format!("log: {text}"));
@@ -254,7 +274,11 @@ impl Shell {
             let report = report.group();
             assert_eq!(report.name, group.name);
             assert_eq!(Some(&report.state), self.reports.get(&report.name).map(|told| &told.state), "untold");
-            let is_well = matches!(report.state, GroupState::Online | GroupState::Degraded);
+            let is_well = match report.state {
+                GroupState::Online | GroupState::Degraded => self.host.wants_up(&report.name),
+                GroupState::Offline => !self.host.wants_up(&report.name),
+                _ => false,
+            };
             let is_quiet =
                 self.flights.values().all(|f| f.key.0 != report.name || f.action == Action::Monitor);
             if is_well && is_quiet {
@@ -298,12 +322,14 @@ impl Shell {
         self.touched += 1;
         assert!(!self.plan(id).kind.is_probe(), "{key:?} is a probe");
         assert!(!self.frozen.contains(&key.0), "{key:?} is frozen");
-        assert!(!self.faulted.contains(&key.0), "{key:?} is faulted");
+        let is_faulted = self.faulted.contains(&key.0) && !self.host.manages(&key.0);
+        assert!(!is_faulted, "{key:?} is faulted");
         assert!(self.excused.contains(&key.0), "{key:?} is touched, and nothing failed");
     }
 
     fn check_start(&mut self, id: ResourceId, key: &Key) {
         self.check_touch(id, key);
+        self.host.check_start(&self.config.groups[id.group]);
         assert!(!self.alive.contains_key(key), "a second copy of {key:?}");
         for &need in &self.plan(id).needs {
             let need = (key.0.clone(), self.config.groups[id.group].resources[need].name.clone());
@@ -331,6 +357,10 @@ impl Shell {
 
     fn cancel(&mut self, op: OpId) {
         self.note(format!("cancel {op:?}"));
+        if let Some(flight) = self.hooks.remove(&op) {
+            self.host.hook_cancelled(&flight.group, flight.hook);
+            return;
+        }
         let flight = self.flights.remove(&op).expect("what is cancelled is under way");
         if flight.action == Action::Start && self.below(2) == 0 {
             self.live(flight.key);
@@ -344,12 +374,41 @@ impl Shell {
         self.alive.insert(key, fingerprint);
     }
 
-    fn report(&mut self, report: GroupReport) {
+    fn report(&mut self, report: Report) {
+        let report = match report {
+            Report::Group(report) => {
+                assert!(!self.host.manages(&report.name));
+                report
+            }
+            Report::Managed(managed) => {
+                self.note(format!(
+                    "{}: {:?}, obeys {:?}",
+                    managed.report.name, managed.wanted, managed.obeys
+                ));
+                let name = managed.report.name.clone();
+                if self.host.told(self.now, &self.config, &managed) {
+                    self.excused.insert(name.clone());
+                }
+                if managed.report.state == GroupState::Offline {
+                    assert_eq!(
+                        self.strangers(&name),
+                        Vec::<Key>::new(),
+                        "it runs, and is said to be offline"
+                    );
+                }
+                if self.reports.get(&name) == Some(&managed.report) {
+                    return; // an order changed, or was refused
+                }
+                managed.report
+            }
+        };
         self.note(format!("{}: {:?}", report.name, report.state));
         assert_eq!(report.check(), Ok(()));
         assert_ne!(self.reports.get(&report.name), Some(&report), "told twice");
         assert_eq!(report.frozen, self.frozen.contains(&report.name));
-        if matches!(report.state, GroupState::Faulted(_)) {
+        if self.host.manages(&report.name) {
+            // Its faults end by orders, and on the way down they are no reason to leave it alone.
+        } else if matches!(report.state, GroupState::Faulted(_)) {
             self.faulted.insert(report.name.clone());
         } else {
             assert!(!self.faulted.contains(&report.name), "a fault stays");
@@ -360,8 +419,13 @@ impl Shell {
     fn switch(&mut self) {
         self.note("switch".to_owned());
         assert!(self.flights.is_empty(), "a switch with something under way: {:?}", self.flights);
+        assert!(self.hooks.is_empty(), "a switch with a command under way: {:?}", self.hooks);
         let before = self.fingerprints();
-        self.config = self.next.take().expect("a reload waits");
+        let next = self.next.take().expect("a reload waits");
+        let managed = self.host.groups();
+        self.host.switch(&self.config, &next);
+        self.config = next;
+        self.reports.retain(|name, _| managed.contains(name) == self.host.manages(name)); // told in another way
         let names: BTreeSet<String> = self.config.groups.iter().map(|group| group.name.clone()).collect();
         self.frozen.retain(|name| names.contains(name));
         self.faulted.retain(|name| names.contains(name));
@@ -447,6 +511,9 @@ impl Shell {
         {
             self.told_up.insert(flight.key.clone());
             self.newcomers.remove(&flight.key);
+            if !self.host.wants_up(&flight.key.0) {
+                self.excused.insert(flight.key.0.clone()); // it is stopped
+            }
         } else if !is_good && !is_void {
             self.told_up.remove(&flight.key);
             self.excused.insert(flight.key.0.clone());
@@ -510,25 +577,125 @@ impl Shell {
 
     /// Time passes until the next thing happens.
     fn advance(&mut self, longest: Duration) {
-        let first = self.flights.iter().map(|(&op, flight)| (flight.ends, op)).min();
+        let flights = self.flights.iter().map(|(&op, flight)| (flight.ends, op));
+        let first = flights.chain(self.hooks.iter().map(|(&op, hook)| (hook.ends, op))).min();
+        let longest = if self.host.speaks() { longest.min(LEASE / 2) } else { longest };
         let wake = self.machine.poll_timeout();
         let end = self.now + longest;
         match (first, wake) {
             (Some((ends, op)), wake) if ends <= end && wake.is_none_or(|wake| ends <= wake) => {
                 self.now = self.now.max(ends);
-                self.finish(op);
+                self.hear();
+                match self.hooks.contains_key(&op) {
+                    true => self.finish_hook(op),
+                    false => self.finish(op),
+                }
             }
             (_, Some(wake)) if wake <= end => {
                 self.now = self.now.max(wake);
+                self.hear();
                 self.wake();
             }
-            _ => self.now = end,
+            _ => {
+                self.now = end;
+                self.hear();
+            }
         }
     }
 
-    fn wake(&mut self) {
-        self.machine.handle_timeout(self.now);
+    /// The host says something, unless it is silent.
+    fn hear(&mut self) {
+        if self.host.speaks() {
+            self.host.heard = self.now;
+            self.machine.heard(self.now);
+        }
+    }
+
+    /// What of a managed group is alive and could be known to be.
+    fn strangers(&self, group: &str) -> Vec<Key> {
+        let is_known = |key: &&Key| {
+            let is_its = |id: ResourceId| !self.plan(id).kind.is_probe();
+            key.0 == group && self.id(key).is_some_and(is_its) && !self.host.strays.contains(*key)
+        };
+        self.alive.keys().filter(is_known).cloned().collect()
+    }
+
+    fn run_hook(&mut self, op: OpId, group: usize, hook: Hook, limit: Duration) {
+        let plan = &self.config.groups[group];
+        let name = plan.name.clone();
+        assert_eq!(Some(limit), plan.managed.as_ref().map(|managed| managed.hook_timeout));
+        assert!(!self.frozen.contains(&name), "{name} is frozen, and {hook:?} is run");
+        self.host.hook_begun(&name, hook);
+        if hook == Hook::AfterOffline {
+            assert_eq!(self.strangers(&name), Vec::<Key>::new(), "it is not down");
+        }
+        let is_again =
+            |other: &HookFlight| other.group == name && (other.hook == Hook::Ready) == (hook == Hook::Ready);
+        assert!(!self.hooks.values().any(is_again), "two commands of {name}");
+        self.note(format!("{name} runs {hook:?} {op:?}"));
+        let part = u32::try_from(self.below(100)).expect("small");
+        let time = if self.wild { limit * part / 100 } else { limit / 50 };
+        self.hooks.insert(op, HookFlight { group: name, hook, ends: self.now + time });
+    }
+
+    fn finish_hook(&mut self, op: OpId) {
+        let flight = self.hooks.remove(&op).expect("it is under way");
+        let result = if self.chance(25) { Err(cause("it failed")) } else { Ok(()) };
+        self.note(format!("ended {op:?}: {result:?}"));
+        self.host.hook_ended(&flight.group, flight.hook, result.is_ok());
+        if flight.hook != Hook::Ready {
+            self.excused.insert(flight.group);
+        }
+        self.machine.handle(self.now, Input::HookDone { op, result });
         self.drain();
+    }
+
+    /// The host orders, asks, falls silent or speaks again, or connects anew.
+    fn host(&mut self) {
+        let draw = self.below(8);
+        let Some(name) = self.host.pick(draw) else { return };
+        let draw = self.below(1 << 20);
+        match draw % 8 {
+            0..=3 => self.order(&name, draw / 8),
+            4 => {
+                let input = self.host.ask(&name);
+                self.note(format!("{input:?}"));
+                self.machine.handle(self.now, input);
+            }
+            5 => {
+                self.note("the host connects anew".to_owned());
+                self.host.meet();
+                self.machine.handle(self.now, Input::Met);
+            }
+            _ => {
+                self.host.silent = !self.host.silent;
+                self.note(format!("silent: {}", self.host.silent));
+                self.hear();
+            }
+        }
+        self.drain();
+    }
+
+    fn order(&mut self, name: &str, draw: u64) {
+        let input = self.host.order(name, draw);
+        self.note(format!("{input:?}"));
+        self.excused.insert(name.to_owned());
+        self.starts.retain(|key, _| key.0 != name); // an order starts afresh
+        self.machine.handle(self.now, input);
+        self.drain();
+    }
+
+    fn wake(&mut self) {
+        // The end of a lease may be what a reload waited for, and then all is looked at that is new.
+        for _ in 0..2 {
+            self.excused.extend(self.host.expired(self.now));
+            self.machine.handle_timeout(self.now);
+            self.drain();
+            self.host.check_leases(self.now, &self.config);
+            if self.machine.poll_timeout().is_none_or(|next| next > self.now) {
+                break;
+            }
+        }
         let next = self.machine.poll_timeout();
         assert!(next.is_none_or(|next| next > self.now), "the machine would never sleep again");
         self.wakes.push_back(self.now);
@@ -554,6 +721,7 @@ impl Shell {
                 self.note("stands still".to_owned());
                 self.now = self.now + Duration::from_secs(1 + self.below(7200));
             }
+            12..=15 => self.host(),
             _ => {}
         }
     }
@@ -578,7 +746,8 @@ impl Shell {
                 if by_hand && self.flights.values().all(|flight| flight.key != key) {
                     self.note(format!("by hand: {key:?}"));
                     if self.alive.remove(&key).is_none() {
-                        self.alive.insert(key, 0);
+                        self.alive.insert(key.clone(), 0);
+                        self.host.strays.insert(key);
                     }
                 }
             }
@@ -592,6 +761,7 @@ impl Shell {
         self.note(format!("thaw {name}"));
         self.frozen.remove(&name);
         self.faulted.remove(&name);
+        self.host.strays.retain(|key| key.0 != name); // it is looked at anew
         self.starts.retain(|key, _| key.0 != name); // its counts begin anew, so no less do these
         self.excused.insert(name);
         self.machine.handle(self.now, Input::Thaw { group });
@@ -621,6 +791,7 @@ impl Shell {
                 self.live(flight.key);
             }
         }
+        let old = Arc::clone(&self.config);
         if let Some(next) = self.next.take() {
             self.config = next;
         }
@@ -630,6 +801,7 @@ impl Shell {
         self.reports.clear();
         self.starts.clear(); // how often a controller is restarted is not its own doing
         self.excuse_all();
+        self.hooks.clear();
         if self.below(10) == 0 {
             self.kept = Runtime::default(); // the disk was full
             self.alive.values_mut().for_each(|fingerprint| *fingerprint = 0);
@@ -640,6 +812,7 @@ impl Shell {
         self.frozen.retain(|name| names.contains(name.as_str()));
         self.faulted.retain(|name| names.contains(name.as_str()));
         self.kept.groups.retain(|group| names.contains(group.name.as_str()));
+        self.host.crash(self.now, &old, &self.config, &self.kept);
         let seed = self.random.draw();
         self.machine = SubCluster::new(Arc::clone(&self.config), &self.kept, seed, self.now);
         self.forget_lost_faults();
@@ -652,24 +825,36 @@ impl Shell {
         self.note("from here on nothing fails".to_owned());
         self.wild = false;
         self.cursed = None;
+        self.host.silent = false;
+        self.hear();
         for group in 0..self.config.groups.len() {
             if self.frozen.contains(&self.config.groups[group].name) {
                 self.thaw(group);
             }
         }
-        let is_settled = |state: &GroupState| matches!(state, GroupState::Online | GroupState::Faulted(_));
-        self.wait_for("settled", |shell| shell.next.is_none() && shell.all(is_settled));
+        let is_settled = |shell: &Self| shell.all(|state| matches!(state, GroupState::Faulted(_)));
+        self.wait_for("settled", |shell| shell.next.is_none() && is_settled(shell));
         self.pass(PEACE); // what died unseen is noticed
-        self.wait_for("settled again", |shell| shell.all(is_settled));
+        self.wait_for("settled again", is_settled);
+        for name in self.host.groups() {
+            let draw = self.below(1 << 20) | 7; // a new order, that is not refused
+            self.order(&name, draw);
+        }
         for group in 0..self.config.groups.len() {
             if self.faulted.contains(&self.config.groups[group].name) {
                 self.thaw(group);
             }
         }
-        let is_online = |shell: &Self| shell.all(|state| *state == GroupState::Online);
-        self.wait_for("online", is_online);
+        self.wait_for("where they are wanted", |shell| shell.all(|_| false));
+        self.pass(PEACE); // what somebody started is noticed
+        self.wait_for("where they are wanted", |shell| shell.all(|_| false));
+        self.host.check_answers();
         for key in self.keys() {
             let id = self.id(&key).expect("it is configured");
+            if !self.host.wants_up(&key.0) {
+                assert!(self.plan(id).kind.is_probe() || !self.alive.contains_key(&key), "{key:?} runs");
+                continue;
+            }
             assert!(self.truth(id), "{key:?} is said to run");
             let started = self.alive.get(&key).copied().unwrap_or_default();
             let is_right = started == 0 || started == self.plan(id).fingerprint();
@@ -687,8 +872,14 @@ impl Shell {
         }
     }
 
-    fn all(&self, is_so: impl Fn(&GroupState) -> bool) -> bool {
-        self.machine.reports().iter().all(|report| is_so(&report.group().state))
+    /// Whether every group is where it is wanted, or else as is fine too.
+    fn all(&self, is_fine: impl Fn(&GroupState) -> bool) -> bool {
+        self.machine.reports().iter().all(|report| {
+            let report = report.group();
+            let up = self.host.wants_up(&report.name);
+            let wanted = if up { GroupState::Online } else { GroupState::Offline };
+            report.state == wanted || is_fine(&report.state)
+        })
     }
 
     fn wait_for(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {

@@ -1,19 +1,21 @@
 use super::super::keys::Key;
 use super::*;
 use proptest::prelude::{any, proptest};
-use roost_proto::cluster::{Beat, DATAGRAM_VERSIONS, LedgerId, Life, Message, Stamp};
+use roost_proto::cluster::{Beat, LedgerId, Life, Message, Stamp};
 
 const A: HostId = HostId(0xa);
 const B: HostId = HostId(0xb);
 const C: HostId = HostId(0xc);
+/// Hosts that know format 1 alone, whatever is the newest today.
+const FIRST: Versions = Versions { oldest: 1, newest: 1 };
 
 fn keys(bytes: &[u8]) -> Keys {
     Keys::new(bytes.iter().map(|byte| Key::new([*byte; 32])).collect()).expect("some")
 }
 
-/// The host `me` in the life `start`, which knows A, B and C.
+/// The host `me` in the life `start`, which knows A, B and C, and format 1.
 fn host(me: HostId, start: u32, listed: &[u8]) -> Seal {
-    versioned(me, start, listed, DATAGRAM_VERSIONS)
+    versioned(me, start, listed, FIRST)
 }
 
 fn versioned(me: HostId, start: u32, listed: &[u8], versions: Versions) -> Seal {
@@ -76,7 +78,7 @@ fn what_is_not_the_clusters_is_told_apart() {
     let mut b = host(B, 6, &[1]);
     let bytes = host(A, 5, &[2]).seal(B, &said(1));
     assert_eq!(b.open(&bytes), Err(Refused::NoKey(A)));
-    let mut other = Seal::new(A, Incarnation { start: 5, boot: 1 }, "other", DATAGRAM_VERSIONS, keys(&[1]));
+    let mut other = Seal::new(A, Incarnation { start: 5, boot: 1 }, "other", FIRST, keys(&[1]));
     assert_eq!(b.open(&other.seal(B, &said(1))), Err(Refused::OtherCluster));
     assert_eq!(
         b.open(&host(HostId(0xd), 5, &[1]).seal(B, &said(1))),
@@ -91,7 +93,7 @@ fn what_is_not_the_clusters_is_told_apart() {
 #[test]
 fn clusters_with_one_key_and_one_mark_stay_apart() {
     let twin = (0..).map(|n| format!("lab{n}")).find(|name| mark_of(name) == mark_of("lab")).expect("soon");
-    let mut other = Seal::new(A, Incarnation { start: 5, boot: 1 }, &twin, DATAGRAM_VERSIONS, keys(&[1]));
+    let mut other = Seal::new(A, Incarnation { start: 5, boot: 1 }, &twin, FIRST, keys(&[1]));
     assert_eq!(host(B, 6, &[1]).open(&other.seal(B, &said(1))), Err(Refused::Forged(A)));
 }
 

@@ -6,23 +6,26 @@ use crate::engine::Engine;
 use crate::engine::keeper::health;
 use crate::engine::keeper::ladder::{self, Rung};
 use crate::engine::leader::placement::{Fit, Obstacle, Plan, Unusable};
-use crate::engine::leader::rehearse::{Rehearsed, has_quorum, rehearse};
+use crate::engine::leader::rehearse::{Place, Rehearsed, has_quorum, rehearse};
 use crate::engine::leader::reports::Reports;
 use crate::engine::ledger::{GroupRecord, Standing};
 use core::time::Duration;
-use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::RecallReason;
+use roost_proto::cluster::{HostId, Whither};
 use roost_proto::control::{Condition, ControllerStatus, GroupStatus, Health, Intent};
 use roost_proto::insight::{Explanation, FencingBy, GroupExplained, HostVerdict, Subject, Verdict};
 use roost_proto::link::GroupState;
 use roost_proto::time::{Instant, Span};
 use std::collections::BTreeSet;
 
+/// Of so many places where a group may go it is told what its move there would mean, at most: each takes a look at all groups.
+const MAX_TRIALS: usize = 16;
+
 impl Engine {
     /// Why a group of the configuration is as it is, as far as this host knows: a leader knows most.
     pub(in crate::engine) fn explain_group(&self, now: Instant, group: &Group) -> Explanation {
         let record = self.ledger.group(&group.name);
-        let (condition, reason) = self.condition_of(now, &group.name);
+        let (condition, reason) = self.condition_of(now, group);
         let mut explained = GroupExplained {
             name: group.name.clone(),
             vm: group.vm.clone(),
@@ -33,6 +36,12 @@ impl Engine {
             problems: self.problems_of(group, record),
             hosts: Vec::new(),
             next: Vec::new(),
+            app: group.app.as_ref().map(|app| app.name.clone()),
+            target: Place::of(&self.ledger, &group.name)
+                .filter(|_| group.app.is_some())
+                .map(|place| self.place(&place)),
+            switch: None,
+            failback: None,
         };
         let blocked = record.owner.is_some_and(|owner| self.is_evicted(owner)); // told with what to do
         if !reason.is_empty()
@@ -45,7 +54,19 @@ impl Engine {
         let reports = self.reports_here();
         self.looks(now, |view| {
             let plan = Plan::new(view, reports.unwrap_or(&none));
-            explained.hosts = self.verdicts(group, record, &plan, reports.is_some());
+            explained.hosts = match &group.app {
+                Some(app) => self.target_verdicts(view, reports, &plan, (group, app)),
+                None => self.verdicts(group, record, &plan, reports.is_some()),
+            };
+            if let Some(leader) = self.leader.as_ref().filter(|_| reports.is_some()) {
+                explained.why.extend(self.needs_of(leader, view, group));
+                explained.switch = leader.try_move(view, group, Whither::Elsewhere);
+                explained.failback = leader.try_move(view, group, Whither::Home);
+                for verdict in explained.hosts.iter_mut().take(MAX_TRIALS) {
+                    let whither = Whither::Host(self.target_id(group, &verdict.host));
+                    verdict.switch = leader.try_move(view, group, whither);
+                }
+            }
             if let Some((reports, owner)) = reports.zip(record.owner) {
                 let without = BTreeSet::from([owner]);
                 let lost = has_quorum(view, &without).then(|| rehearse(view, reports, &without));
@@ -62,7 +83,9 @@ impl Engine {
             (Intent::Online, true) => "it is wanted online, and frozen: watched, and not touched".to_owned(),
             (Intent::Offline, _) => "an operator wants it offline, until `roost online`".to_owned(),
         });
-        if let Some(owner) = record.owner {
+        if let Some(app) = &group.app {
+            why.extend(self.why_on_target(group, app, record));
+        } else if let Some(owner) = record.owner {
             let owner = self.name(owner);
             let first = group.on.first().filter(|_| group.ranked);
             if let Some(moving) = self.moving_status(&group.name) {
@@ -147,11 +170,16 @@ impl Engine {
                 RecallReason::Home => "it goes home",
                 RecallReason::Unneeded => "no application needs it",
             };
-            let to = recall.to.map(|to| format!(" to '{}'", self.name(to))).unwrap_or_default();
+            let to = recall.to.map(|to| format!(" to '{}'", self.target_name(group, to)));
+            let to = to.unwrap_or_default();
             problems.push(format!("it is stopped where it is, and goes{to}: {why}"));
         }
-        if group.on.len() < 2 && self.config.hosts.len() > 1 {
-            problems.push("'on' names one host only: it cannot go elsewhere".to_owned());
+        let (places, what) = match &group.app {
+            Some(app) => (app.targets.len(), "target"),
+            None => (group.on.len(), "host"),
+        };
+        if places < 2 && self.config.hosts.len() > 1 {
+            problems.push(format!("'on' names one {what} only: it cannot go elsewhere"));
         }
         problems
     }
@@ -186,7 +214,7 @@ impl Engine {
                 }
                 Err(obstacle) => (Verdict::Cannot, obstacle.words(name)),
             };
-            HostVerdict { host: name.to_owned(), verdict, reason }
+            HostVerdict { host: name.to_owned(), verdict, reason, switch: None }
         };
         judged.into_iter().map(verdict).collect()
     }
@@ -207,7 +235,11 @@ impl Engine {
                 let moved = lost.moved.iter().find(|one| one.group == group.name);
                 let left = lost.left.iter().find(|one| one.group == group.name);
                 match (moved, left) {
-                    (Some(moved), _) => format!("it goes to '{}'", self.name(moved.to)),
+                    (Some(moved), _) => {
+                        let on =
+                            moved.to.inside.as_ref().map(|_| format!(", on '{}'", self.name(moved.to.host)));
+                        format!("it goes to '{}'{}", self.place(&moved.to), on.unwrap_or_default())
+                    }
                     (None, Some(left)) => format!("it stays down: {}", left.reason),
                     (None, None) => "nothing is done".to_owned(),
                 }
@@ -216,6 +248,7 @@ impl Engine {
         if self.is_evicted(id) {
             return vec![format!("when '{owner}' is known to run nothing: {then}")];
         }
+        let what = if group.app.is_some() { "targets" } else { "hosts" };
         let mut next = Vec::new();
         let tries = record.failed_on.len();
         let limit = group.recovery.hosts;
@@ -231,14 +264,14 @@ impl Engine {
         let spent = match to {
             _ if tries >= limit as usize => {
                 format!(
-                    "when those are spent: it is given up, for {tries} other hosts were tried, and {limit} may be"
+                    "when those are spent: it is given up, for {tries} other {what} were tried, and {limit} may be"
                 )
             }
             Some(to) => format!(
-                "when those are spent: it goes to '{to}' ({tries} of {limit} other hosts tried within {})",
+                "when those are spent: it goes to '{to}' ({tries} of {limit} other {what} tried within {})",
                 Span(group.recovery.window)
             ),
-            None => format!("when those are spent: no other host can have it{}", cannot()),
+            None => format!("when those are spent: no other of its {what} can have it{}", cannot()),
         };
         if !record.frozen && record.intent == Intent::Online {
             next.push(spent);
@@ -268,7 +301,7 @@ impl Engine {
     ) {
         group.condition = told.condition;
         let seconds = now_ms.saturating_sub(told.since_ms) / 1000;
-        let owner = group.owner.as_deref().unwrap_or_default();
+        let owner = group.target.as_deref().or(group.owner.as_deref()).unwrap_or_default();
         let words = condition_words(told.condition);
         let unwell = health(told) != Health::Healthy && !told.reason.is_empty();
         let reason =
@@ -281,11 +314,12 @@ impl Engine {
             format!("it is {words} on '{owner}', for {}{reason}", Span(Duration::from_secs(seconds))),
         );
         let controller = match told.controller {
-            ControllerStatus::Never => {
+            ControllerStatus::Never if group.app.is_none() => {
                 Some("not protected inside: its guest never had a controller, so only the VM is watched")
             }
             ControllerStatus::Silent => Some("its guest's controller is silent"),
-            ControllerStatus::Awaited
+            ControllerStatus::Never
+            | ControllerStatus::Awaited
             | ControllerStatus::Connected
             | ControllerStatus::Off
             | ControllerStatus::Unknown => None,
@@ -294,9 +328,10 @@ impl Engine {
         group.problems.extend(told.dangers.iter().cloned());
         for app in &told.apps {
             if let GroupState::Faulted(fault) = &app.state {
+                let place = if group.app.is_some() { owner } else { "the guest" };
                 group
                     .problems
-                    .push(format!("'{}' in the guest: {}: {}", app.name, fault.resource, fault.reason));
+                    .push(format!("'{}' in {place}: {}: {}", app.name, fault.resource, fault.reason));
             }
         }
         let config = self.config.groups.iter().find(|known| known.name == group.name);
@@ -323,6 +358,9 @@ fn rungs(group: &Group, told: &GroupStatus, owner: &str) -> Vec<String> {
         }
         None => "every rung here is spent".to_owned(),
     };
+    if group.app.is_some() {
+        return vec![format!("if its roost-guest gives up on it: {}", step(Rung::Restart))];
+    }
     let mut next = vec![format!("if its VM stops or crashes: {}", step(Rung::Restart))];
     if told.controller != ControllerStatus::Never {
         next.push(format!("if its guest gives up on an application that counts: {}", step(Rung::Reboot)));

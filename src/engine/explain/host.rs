@@ -76,6 +76,15 @@ impl Engine {
         let mut why = Vec::new();
         let role = match (host.role, votes, self.whom_to_ask() == Some(id)) {
             (Role::Witness, ..) => "it votes, and runs nothing (a witness)",
+            (Role::Application, true, leads) => {
+                if leads {
+                    "it leads, votes, and runs applications"
+                } else {
+                    "it votes, and runs applications"
+                }
+            }
+            (Role::Watched, ..) => "it runs applications and no roostd: the leader watches its roost-guest",
+            (Role::Application, false, _) => "it runs applications, and does not vote",
             (_, true, true) => "it leads, and votes",
             (_, true, false) => "it votes",
             (_, false, _) => "it does not vote",
@@ -126,7 +135,8 @@ impl Engine {
             count => format!("its own are {count} groups: {}{more}", owned[..count.min(NAMED)].join(", ")),
         });
         let is_in = matches!(self.ledger.standing(id), Standing::In(_));
-        if let Some(reports) = self.reports_here().filter(|_| is_in && host.role != Role::Witness) {
+        let reports = self.reports_here().filter(|_| is_in && host.role == Role::Hypervisor);
+        if let Some(reports) = reports {
             let left = self.looks(now, |view| Plan::new(view, reports).left(host));
             why.push(match (reports.room(id), left) {
                 (Some(room), Some(left)) => format!(

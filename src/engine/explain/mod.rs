@@ -1,15 +1,16 @@
 //! Explaining: why a group or a host is as it is, and what would become of it. By the very rules that decide: see
 //! [`leader::placement`](super::leader::placement) and [`leader::rehearse`](super::leader::rehearse).
 
+mod app;
 mod group;
 mod host;
 
 use super::Engine;
-use super::leader::rehearse::{has_quorum, rehearse};
+use super::leader::rehearse::{Place, has_quorum, rehearse};
 use super::leader::reports::Reports;
 use super::leader::{Leader, View};
 use super::ledger::Standing;
-use crate::config;
+use crate::config::{self, Standby, Target};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::Proof;
 use roost_proto::control::{CONTROL_VERSION, Intent};
@@ -48,6 +49,11 @@ impl Engine {
         matches!(self.ledger.standing(host), Standing::Evicted(_))
     }
 
+    /// Where a group is, by name: a host, or `vm:` and the group of a VM.
+    fn place(&self, place: &Place) -> String {
+        place.inside.as_ref().map_or_else(|| self.name(place.host), |vm| Target::Vm(vm.clone()).to_string())
+    }
+
     /// What would become of the groups without these hosts.
     pub(super) fn plan_case(&self, now: Instant, without: &BTreeSet<HostId>) -> PlanCase {
         let none = Reports::default();
@@ -64,31 +70,36 @@ impl Engine {
             PlanCase { without: names, quorum: true, moves: Vec::new(), stuck: Vec::new(), unfenced };
         let rehearsed =
             self.looks(now, |view| has_quorum(view, without).then(|| rehearse(view, reports, without)));
-        let name = |host: Option<HostId>| host.map(|host| self.name(host));
+        let place = |place: Option<Place>| place.map(|place| self.place(&place));
         match rehearsed {
             Some(rehearsed) => {
                 let moves = rehearsed.moved.into_iter().map(|one| PlannedMove {
                     group: one.group,
-                    from: name(one.from),
-                    to: self.name(one.to),
+                    host: one.to.inside.as_ref().map(|_| self.name(one.to.host)),
+                    from: place(one.from),
+                    to: self.place(&one.to),
                     step: one.step,
                     memory_mib: one.need.memory_mib,
+                    needed_by: one.needed_by,
                 });
                 case.moves = moves.collect();
                 let stuck = rehearsed.left.into_iter();
                 case.stuck = stuck
-                    .map(|one| Stuck { group: one.group, from: name(one.from), reason: one.reason })
+                    .map(|one| Stuck { group: one.group, from: place(one.from), reason: one.reason })
                     .collect();
             }
             None => {
                 case.quorum = false;
                 let reason = "no majority of the voters would be left: nothing is decided, and hosts without a lease run nothing";
-                let wanted = self.config.groups.iter().map(|group| (group, self.ledger.group(&group.name)));
-                let wanted = wanted.filter(|(_, record)| record.intent == Intent::Online);
+                let wanted = self.config.groups.iter().filter(|group| {
+                    let record = self.ledger.group(&group.name);
+                    let off = group.standby == Standby::Cold && record.owner.is_none();
+                    record.intent == Intent::Online && !off
+                });
                 case.stuck = wanted
-                    .map(|(group, record)| Stuck {
+                    .map(|group| Stuck {
                         group: group.name.clone(),
-                        from: name(record.owner),
+                        from: place(Place::of(&self.ledger, &group.name)),
                         reason: reason.to_owned(),
                     })
                     .collect();

@@ -245,7 +245,8 @@ pub struct Keeper {
     storing_disarmed: Option<u64>,
     /// When what could not be stored is tried again.
     store_again: Option<Instant>,
-    /// The first of the groups' deadlines, once it was looked for; it is asked for far more often than it changes.
+    /// The first of the groups' deadlines, once it was looked for, or a moment before it; it is asked for far more often than it
+    /// changes.
     deadline: Cell<Option<Option<Instant>>>,
     out: Outbox,
     jitter: Jitter,
@@ -458,8 +459,13 @@ impl Keeper {
                 if let Some(group) = self.groups.get_mut(&name) {
                     group.guest(now, input, &mut self.out);
                     group.step(now, &mut self.out);
-                    self.step_apps(now, |app| app.is_for(&name));
-                    self.deadline.set(None);
+                    // A guest that beats is well for longer: for that the others are not asked, and the old deadline may be early.
+                    let next = group.deadline();
+                    self.deadline.set(self.deadline.get().map(|first| first.into_iter().chain(next).min()));
+                    if self.apps.values().any(|app| app.is_for(&name)) {
+                        self.step_apps(now, |app| app.is_for(&name));
+                        self.deadline.set(None);
+                    }
                 }
                 self.store_next();
                 return; // guests speak often, and what one says concerns no other group

@@ -221,7 +221,7 @@ fn vm_of(app: &App, target: Option<HostId>) -> Option<&str> {
 }
 
 /// The targets of a free application, the better before the worse.
-fn by_preference<'a>(
+pub fn by_preference<'a>(
     view: &View<'_>,
     reports: &Reports,
     plan: &Plan<'_>,
@@ -253,6 +253,25 @@ pub(super) fn demand<'a>(
     demand
 }
 
+/// The cold standby VMs that are to be on, with the applications that need them.
+pub fn needed(view: &View<'_>, reports: &Reports) -> BTreeMap<String, Vec<String>> {
+    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    if view.config.groups.iter().all(|group| group.standby == Standby::Warm) {
+        return needed;
+    }
+    let plan = Lazy::new(view, reports);
+    for group in &view.config.groups {
+        let Some(app) = &group.app else { continue };
+        for vm in demanded(view, reports, &plan, group, app) {
+            let apps = needed.entry(vm).or_default();
+            if !apps.contains(&group.name) {
+                apps.push(group.name.clone());
+            }
+        }
+    }
+    needed
+}
+
 /// Those that one application needs.
 fn demanded(
     view: &View<'_>,
@@ -279,13 +298,11 @@ fn demanded(
         judged = by_preference(view, reports, plan.get(), group, app);
     }
     let now = judged.iter().find(|(_, able)| matches!(able, Able::Now(_)));
-    // A VM that is up before its controller has spoken goes on with what it was started for.
-    let starts = |(target, able): &&(&Target, Able)| match able {
-        Able::Starting(_) => true,
-        Able::Settling(_) => matches!(target, Target::Vm(_)),
-        Able::Now(_) | Able::NoRoom(_) | Able::Failed(_) | Able::No(_) => false,
+    // A VM that is up may have a guest that boots still.
+    let settles = |(target, able): &(&Target, Able)| {
+        matches!((target, able), (_, Able::Starting(_)) | (Target::Vm(_), Able::Settling(_)))
     };
-    let starting = || judged.iter().find(starts);
+    let starting = || judged.iter().find(|judged| settles(judged));
     let full = || judged.iter().find(|(_, able)| matches!(able, Able::NoRoom(_)));
     if let Some((Target::Vm(vm), _)) = now.or_else(starting).or_else(full) {
         vms.push(vm);
@@ -325,6 +342,13 @@ impl Leader {
             None => judged.iter().filter_map(|(_, able)| able.words()).collect(),
         };
         Err(Why::Other(why.join("; ")))
+    }
+
+    /// No controller is waited for any more that may connect soon.
+    pub(super) fn waits_no_more(&mut self) {
+        for waiting in self.waiting.values_mut() {
+            waiting.since = waiting.since - SETTLES_WITHIN;
+        }
     }
 
     /// What is decided of an application that somebody owns and that is wanted, by what its owner says.
@@ -563,6 +587,51 @@ impl Leader {
                 Err(format!("it is as near to its home as it can be, on '{at}'{why}"))
             }
         }
+    }
+
+    /// What is done with an application that is to go to a target, in order.
+    pub(super) fn steps(
+        &self,
+        view: &View<'_>,
+        (group, app): (&config::Group, &App),
+        to: HostId,
+    ) -> Vec<String> {
+        let plan = Plan::new(view, &self.reports);
+        let Some(target) = app.targets.iter().find(|target| target.id() == to) else { return Vec::new() };
+        let record = view.ledger.group(&group.name);
+        let at = view.ledger.target(&group.name).map(|at| target_name(view, group, at)).unwrap_or_default();
+        let able = judge(view, &self.reports, &plan, group, target);
+        let mut steps = Vec::new();
+        match (target, &able) {
+            (Target::Vm(vm), Able::Starting(_)) if view.ledger.group(vm).owner.is_none() => {
+                steps.push(format!("the VM of '{vm}' is started"));
+            }
+            (_, Able::Starting(why) | Able::NoRoom(why) | Able::Settling(why)) => {
+                steps.push(format!("'{target}' is waited for: {why}"));
+            }
+            _ => {}
+        }
+        let asked = !matches!(&able, Able::Now(seat) if record.owner == Some(seat.host));
+        if asked {
+            steps.push(format!(
+                "'{target}' is asked whether it is ready, while '{}' runs on: if it is not within {}, nothing else is done",
+                group.name,
+                Span(READY_WITHIN)
+            ));
+        }
+        steps.push(format!("it is taken offline on '{at}', at most {}", Span(group.stop_timeout)));
+        steps.push(format!("it is brought online on '{target}'; if that fails, it goes on where it can"));
+        let vm = view.ledger.inside(&group.name).and_then(|vm| view.config.group(vm));
+        if let Some(vm) = vm.filter(|vm| vm.standby == Standby::Cold) {
+            let needed = needed(view, &self.reports);
+            let others = needed.get(&vm.name).into_iter().flatten().filter(|app| **app != group.name);
+            let others: Vec<String> = others.map(|app| format!("'{app}'")).collect();
+            steps.push(match others.as_slice() {
+                [] => format!("the VM of '{}' is stopped, once '{}' is well", vm.name, group.name),
+                others => format!("the VM of '{}' stays on, for {}", vm.name, others.join(", ")),
+            });
+        }
+        steps
     }
 
     /// What it means that an application's new target did not get ready.

@@ -644,7 +644,7 @@ pub(super) struct Lazy<'a> {
 }
 
 impl<'a> Lazy<'a> {
-    const fn new(view: &'a View<'a>, reports: &'a Reports) -> Self {
+    pub(super) const fn new(view: &'a View<'a>, reports: &'a Reports) -> Self {
         Self { view, reports, plan: OnceCell::new() }
     }
 

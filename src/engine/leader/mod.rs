@@ -16,6 +16,7 @@ pub mod reports;
 mod rounds;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use super::Contact;
 use super::fence::{FenceOrder, FenceResult, FenceTicket};

@@ -14,6 +14,7 @@ Usage: roost-sim [OPTIONS]
   --first S     the first seed [1]
   --hosts H     so many hosts in each [what the seed says]
   --groups G    so many groups in each [what the seed says]
+  --apps        with applications on physical hosts, and standby VMs for them, in each
   --jobs N      so many at once [the processors]
   --lines N     lines of the trace that are shown of a violation [200]
   --growth      measure what each host costs in clusters of 3 to 1,000 hosts with 20 groups each, or of --hosts, and
@@ -45,6 +46,7 @@ pub struct Args {
     pub first: u64,
     pub hosts: Option<usize>,
     pub groups: Option<usize>,
+    pub apps: bool,
     pub jobs: usize,
     pub lines: usize,
     pub replay: Option<u64>,
@@ -59,7 +61,7 @@ pub struct Args {
 impl Args {
     /// What the command line says of each world.
     pub const fn shape(&self) -> Shape {
-        Shape { hosts: self.hosts, groups: self.groups }
+        Shape { hosts: self.hosts, groups: self.groups, apps: self.apps }
     }
 
     /// What is wanted of scenarios, if anything.
@@ -73,7 +75,8 @@ impl Args {
     pub fn shape_words(&self) -> String {
         let hosts = self.hosts.map(|n| format!(" --hosts {n}")).unwrap_or_default();
         let groups = self.groups.map(|n| format!(" --groups {n}")).unwrap_or_default();
-        format!("{hosts}{groups}")
+        let apps = if self.apps { " --apps" } else { "" };
+        format!("{hosts}{groups}{apps}")
     }
 }
 
@@ -89,6 +92,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Wish, String> {
         }
         match flag.as_str() {
             "--growth" => growth = true,
+            "--apps" => args.apps = true,
             "--json" => args.json = true,
             "--trace" => args.trace = true,
             "--bless" => args.bless = true,

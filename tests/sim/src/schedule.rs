@@ -1,12 +1,16 @@
 //! A world from a seed: its machines, its groups, and what befalls them.
 
+mod applications;
+
 use crate::random::Random;
 use crate::world::World;
 use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::{Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, OnShutdown, Role, Timing};
+use roost::config::{
+    Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, OnShutdown, Role, Standby, Timing,
+};
 use roost::engine::{Command, Destination};
 use roost_proto::cluster::GroupOrder;
 use roost_proto::cluster::decision::{Arms, HostMode};
@@ -29,6 +33,8 @@ const MOVES: Duration = Duration::from_secs(8);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
 
+/// What a seed's applications are drawn from.
+const APPS: u64 = 0xa995;
 /// In one of so many worlds operators ask questions all the time.
 const CURIOUS: u64 = 3;
 /// Groups are kept so long for a host that was shut down: some are back within it, some are not.
@@ -39,6 +45,8 @@ const KEPT_FOR: Duration = Duration::from_secs(40);
 pub struct Shape {
     pub hosts: Option<usize>,
     pub groups: Option<usize>,
+    /// With applications and standby VMs.
+    pub apps: bool,
 }
 
 /// How it ended.
@@ -127,9 +135,14 @@ const KINDS: [Kind; 34] = [
 /// Runs the world of a seed.
 pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     let mut random = Random::new(seed);
-    let config = config(shape, &mut random);
+    // Drawn apart, so that the other worlds are what they are without applications.
+    let mut apps = shape.apps.then(|| Random::new(seed ^ APPS));
+    let config = config(shape, &mut random, apps.as_mut());
     let settles = config.cluster.timing.suspect_after * 4 + SETTLES;
     let mut world = World::new(config, random.draw(), trace);
+    if let Some(apps) = &mut apps {
+        applications::prepare(&mut world, apps);
+    }
     if random.once_in(4) {
         for host in &mut world.hosts {
             host.is_virtual = random.once_in(2);
@@ -147,11 +160,18 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
         world.violated(format!("recovery: {what}, {} s after all booted", settles.as_secs()));
     }
     world.check.calm_from = None;
+    world.check.forgiven.clear();
     let from = world.now;
     let over = match random.below(12) {
         0 | 1 => small_faults(&mut world, &mut random),
         2 => network_work(&mut world, &mut random),
-        _ => plan(&mut world, &mut random),
+        _ => {
+            let over = plan(&mut world, &mut random);
+            if let Some(apps) = &mut apps {
+                applications::plan(&mut world, apps, over);
+            }
+            over
+        }
     };
     if seed.is_multiple_of(CURIOUS) {
         // Drawn apart, so that the other worlds are what they are without questions.
@@ -172,6 +192,9 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
 /// All VMs run already when the cluster is founded, as where it is installed anew: it takes them over, and restarts none.
 fn run_before(world: &mut World, random: &mut Random) {
     for group in Arc::clone(&world.config).groups.iter() {
+        if group.app.is_some() || group.standby == Standby::Cold {
+            continue;
+        }
         let name = random.pick(&group.on);
         if let Some(host) = world.hosts.iter().position(|host| host.name == *name) {
             world.starts(host, &group.vm, false);
@@ -235,7 +258,7 @@ fn recovers(world: &mut World, from: Time, broken: Option<usize>) {
 }
 
 /// A cluster.
-fn config(shape: Shape, random: &mut Random) -> Config {
+fn config(shape: Shape, random: &mut Random, apps: Option<&mut Random>) -> Config {
     let voters = 1 + random.index(7);
     let more = if random.once_in(20) { random.index(57) } else { random.index(3) };
     let hosts = shape.hosts.unwrap_or(voters + more);
@@ -251,6 +274,9 @@ fn config(shape: Shape, random: &mut Random) -> Config {
         if random.once_in(3) {
             text += "apps = [\"site\"]\n";
         }
+    }
+    if let Some(apps) = apps {
+        applications::configure(&mut text, apps, hosts + 1);
     }
     let mut config = roost::config::parse(&text).expect("a good configuration");
     if random.once_in(4) {
@@ -287,13 +313,17 @@ fn config(shape: Shape, random: &mut Random) -> Config {
     for host in &mut config.hosts {
         host.on_shutdown = *random.pick(&[OnShutdown::Move, OnShutdown::Stop, OnShutdown::Stay]);
     }
-    let able: Vec<String> =
-        config.hosts.iter().filter(|host| host.role != Role::Witness).map(|host| host.name.clone()).collect();
+    let able: Vec<String> = config
+        .hosts
+        .iter()
+        .filter(|host| host.role == Role::Hypervisor)
+        .map(|host| host.name.clone())
+        .collect();
     if random.once_in(2) {
         config.cluster.save_dir = Some(PathBuf::from("/save"));
     }
     let saves = config.cluster.save_dir.is_some();
-    for group in &mut config.groups {
+    for group in config.groups.iter_mut().filter(|group| group.app.is_none()) {
         group.moves = match random.below(5) {
             0 => vec![MoveMethod::Cold],
             1 => vec![MoveMethod::Live],
@@ -309,6 +339,7 @@ fn config(shape: Shape, random: &mut Random) -> Config {
         group.recovery.backoff.first = Duration::from_secs(1);
         group.recovery.backoff.max = Duration::from_secs(8);
     }
+    applications::follow(&mut config);
     config
 }
 
@@ -316,7 +347,7 @@ fn config(shape: Shape, random: &mut Random) -> Config {
 /// daemons, and outages of the whole network.
 fn small_faults(world: &mut World, random: &mut Random) -> Time {
     world.say(|_| "--- only small faults: nothing may be started or stopped".to_owned());
-    world.check.calm_from = Some(world.now);
+    (world.check.calm_from, world.check.apps_calm) = (Some(world.now), true);
     let hosts = world.hosts.len();
     let timing = world.config.cluster.timing;
     // One voter alone is a majority, and evicts whom it does not hear.
@@ -362,7 +393,7 @@ fn network_work(world: &mut World, random: &mut Random) -> Time {
         "--- the network is worked on while the cluster is disarmed: nothing may be started or stopped"
             .to_owned()
     });
-    world.check.calm_from = Some(world.now);
+    (world.check.calm_from, world.check.apps_calm) = (Some(world.now), true);
     let hosts = world.hosts.len();
     let at = random.index(hosts);
     let deed = |arms| Event::Deed(Deed::Order(at, Command::Arm(arms)));
@@ -429,11 +460,9 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
     let host = random.index(hosts);
     let other = random.index(hosts);
     let vm = |random: &mut Random, world: &World| {
-        world
-            .config
-            .groups
-            .get(random.index(world.config.groups.len().max(1)))
-            .map_or(String::new(), |g| g.vm.clone())
+        let vms: Vec<&str> =
+            world.config.groups.iter().filter(|g| g.app.is_none()).map(|g| g.vm.as_str()).collect();
+        vms.get(random.index(vms.len().max(1))).map_or(String::new(), |vm| (*vm).to_owned())
     };
     let group = |random: &mut Random, world: &World| {
         world
@@ -608,7 +637,8 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
         Kind::Hurry => {
             // Several operators, or one who does not wait to see: orders cross what they lead to.
             let group = group(random, world);
-            let names: Vec<String> = world.hosts.iter().map(|host| host.name.clone()).collect();
+            let names: Vec<String> = (0..hosts).map(|host| destination(world, &group, host)).collect();
+            let cold = world.config.group(&group).is_some_and(|group| group.app.is_some());
             let mut at = |time: Time, deed: Deed| world.queue.push(time, Event::Deed(deed));
             let mut time = from;
             for _ in 0..3 + random.index(8) {
@@ -617,7 +647,8 @@ fn befall(world: &mut World, random: &mut Random, kind: Kind, from: Time, until:
                     1 => Command::Group { group: group.clone(), order: GroupOrder::Intent(Intent::Online) },
                     _ => {
                         let to = Destination::Host(names[random.index(hosts)].clone());
-                        Command::Move { group: group.clone(), to, method: way(random) }
+                        let method = way(random);
+                        Command::Move { group: group.clone(), to, method: method.filter(|_| !cold) }
                     }
                 };
                 at(time, Deed::Order(random.index(hosts), command));
@@ -707,9 +738,18 @@ fn move_order(world: &World, random: &mut Random, group: String, host: usize) ->
         0 => Destination::Home,
         1 => Destination::Failover,
         2 | 3 => Destination::Elsewhere,
-        _ => Destination::Host(world.hosts[host].name.clone()),
+        _ => Destination::Host(destination(world, &group, host)),
     };
-    Command::Move { group, to, method: way(random) }
+    let method = way(random);
+    let cold = world.config.group(&group).is_some_and(|group| group.app.is_some());
+    Command::Move { group, to, method: method.filter(|_| !cold) }
+}
+
+/// A host as a place for a group to go to; of an application, one of its targets.
+fn destination(world: &World, group: &str, host: usize) -> String {
+    let targets = world.config.group(group).and_then(|group| group.app.as_ref()).map(|app| &app.targets);
+    targets
+        .map_or_else(|| world.hosts[host].name.clone(), |targets| targets[host % targets.len()].to_string())
 }
 
 /// The files of all hosts, or of some, become others for a while.
@@ -723,12 +763,17 @@ fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
             file.cluster.on_quorum_loss = *random.pick(&ways[..if fenced { 3 } else { 2 }]);
         }
         0 if !file.groups.is_empty() => {
-            file.groups.remove(random.index(file.groups.len()));
+            let nth = random.index(file.groups.len());
+            if !applications::is_standby(&file, nth) {
+                file.groups.remove(nth);
+            }
         }
         1 if !file.groups.is_empty() => {
             let nth = random.index(file.groups.len());
             let on = &file.groups[nth].on;
-            file.groups[nth].on = on[..1 + random.index(on.len())].into();
+            if file.groups[nth].app.is_none() {
+                file.groups[nth].on = on[..1 + random.index(on.len())].into();
+            }
         }
         // Of fewer voters than the file had, one that loses its disk may be too many.
         2 | 3 if world.disk_lost => return,
@@ -745,6 +790,7 @@ fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
             for group in &mut file.groups {
                 group.on = group.on.iter().filter(|name| **name != gone).cloned().collect();
             }
+            applications::without(&mut file, &gone);
             file.groups.retain(|group| !group.on.is_empty());
             if !file.hosts.iter().any(|other| other.votes) {
                 file.hosts[0].votes = true;
@@ -752,6 +798,7 @@ fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
         }
         _ => return,
     }
+    applications::follow(&mut file);
     world.voters_change |= file.hosts.iter().filter(|host| host.votes).count()
         != world.config.hosts.iter().filter(|host| host.votes).count();
     file.number = u32::try_from(random.below(1 << 31)).unwrap_or(0);

@@ -42,6 +42,8 @@ impl App {
             target: self.at().map(|seat| seat.target().to_string()),
             home: targets.first().cloned(),
             targets,
+            preparing: None,
+            standby: false,
         }
     }
 

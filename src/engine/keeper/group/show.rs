@@ -29,6 +29,8 @@ impl Group {
             target: None,
             home: None,
             targets: Vec::new(),
+            preparing: None,
+            standby: false,
         }
     }
 

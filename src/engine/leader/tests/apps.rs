@@ -115,6 +115,21 @@ fn it_starts_at_home_and_goes_into_the_warm_vm_when_home_is_lost_and_fenced() {
 }
 
 #[test]
+fn a_cold_standby_stays_on_while_its_guest_boots() {
+    let mut office = world("standby = \"cold\"", "");
+    office.settle();
+    office.well("db");
+    office.lose_primary();
+    office.settle();
+    let host = office.owner("s");
+    office.tell(host, "db", GroupState::Unknown, 0, 0);
+    office.well("s");
+    office.settle();
+    assert_eq!(office.ledger.group("s").recalled, None);
+    assert_eq!(office.place(), "nowhere");
+}
+
+#[test]
 fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     let mut office = world("standby = \"cold\"", "");
     office.settle();
@@ -321,4 +336,125 @@ fn the_more_important_application_gets_the_room_of_the_standby_host() {
     office.lose_primary();
     office.settle();
     assert_eq!((office.owner("s1"), office.owner("s2")), ("nobody", B));
+}
+
+/// What a rehearsal of these losses says: who goes where, from where, and what stays.
+fn rehearsed(office: &mut Office, without: &[&str]) -> (Vec<String>, Vec<String>) {
+    use crate::engine::leader::rehearse::{Place, rehearse};
+    let without = without.iter().map(|host| id(host)).collect();
+    let rehearsed = office.with_leader(|leader, view| rehearse(view, &leader.reports, &without));
+    let name = |host: HostId| [A, B, C].into_iter().find(|known| id(known) == host).unwrap_or("?");
+    let place = |place: &Place| match &place.inside {
+        Some(vm) => format!("vm:{vm} on {}", name(place.host)),
+        None => name(place.host).to_owned(),
+    };
+    let moved = rehearsed.moved.iter().map(|one| {
+        let from = one.from.as_ref().map_or_else(|| "nowhere".to_owned(), place);
+        let needed =
+            if one.needed_by.is_empty() { String::new() } else { format!(" for {:?}", one.needed_by) };
+        format!("{} {}: {from} -> {}{needed}", one.step, one.group, place(&one.to))
+    });
+    let left = rehearsed.left.iter().map(|one| format!("{}: {}", one.group, one.reason));
+    (moved.collect(), left.collect())
+}
+
+#[test]
+fn a_rehearsal_starts_the_cold_standby_and_then_the_application_in_it() {
+    let mut office = world("standby = \"cold\"", "");
+    office.settle();
+    office.well("db");
+    office.settle();
+    let before = office.ledger.clone();
+    let (moved, left) = rehearsed(&mut office, &[C]);
+    assert_eq!(moved, ["1 s: nowhere -> a for [\"db\"]", "2 db: c -> vm:s on a"]);
+    assert!(left.is_empty() && office.ledger == before, "{left:?}");
+    let (moved, left) = rehearsed(&mut office, &[A]);
+    assert!(moved.is_empty() && left.is_empty(), "a standby that is off is not missed: {moved:?} {left:?}");
+}
+
+#[test]
+fn a_rehearsal_goes_on_without_controllers_that_are_not_heard() {
+    let mut office = inside("", "");
+    office.tell(C, "db", GroupState::Unknown, 0, 0);
+    let (moved, left) = rehearsed(&mut office, &[A]);
+    assert_eq!(moved, ["1 s: a -> b", "2 db: vm:s on a -> vm:s on b"], "its VM goes, and it with that");
+    assert_eq!(left, [""; 0]);
+    let (moved, left) = rehearsed(&mut office, &[A, B]);
+    assert!(moved.is_empty(), "{moved:?}");
+    assert!(left.iter().any(|left| left.starts_with("db: ")), "{left:?}");
+}
+
+#[test]
+fn a_rehearsal_says_which_primaries_do_not_fit_on_a_standby_host() {
+    let mut text =
+        group("s", "on = [\"a\"]\nstandby = \"cold\"") + &group("t", "on = [\"a\"]\nstandby = \"cold\"");
+    for (app, vm, more) in [("db", "s", "priority = 5"), ("shop", "t", "")] {
+        text += &format!("[[group]]\nname = \"{app}\"\napp = \"{app}\"\non = [\"c\", \"vm:{vm}\"]\n{more}\n");
+    }
+    let mut office = Office::new(config("role = \"application\"", &text));
+    for group in ["s", "t"] {
+        office.tell(A, group, GroupState::Down, 6000, 1);
+    }
+    for app in ["db", "shop"] {
+        office.down(app, &[A, C]);
+    }
+    office.settle();
+    for app in ["db", "shop"] {
+        office.well(app);
+    }
+    office.settle();
+    assert_eq!((office.owner("db"), office.owner("shop")), (C, C));
+    let (moved, left) = rehearsed(&mut office, &[C]);
+    assert_eq!(moved, ["1 s: nowhere -> a for [\"db\"]", "2 db: c -> vm:s on a"], "the more important one");
+    assert_eq!(
+        left,
+        ["shop: no host has room for 't': no room on 'a': it needs 6000 MiB, and 4000 MiB are left"],
+        "the VM is not told of by itself"
+    );
+}
+
+impl Office {
+    fn try_move(&mut self, whither: Whither) -> roost_proto::insight::Trial {
+        let group = self.config.group("db").expect("it is there").clone();
+        self.with_leader(|leader, view| leader.try_move(view, &group, whither))
+            .expect("how things are is known")
+    }
+}
+
+#[test]
+fn a_trial_tells_the_steps_of_a_failback_and_does_nothing() {
+    use roost_proto::insight::Trial;
+    let mut office = inside("standby = \"cold\"", "stop_timeout = \"90s\"");
+    let Trial::Refused { reason } = office.try_move(Whither::Home) else { panic!("home is lost") };
+    assert!(reason.contains("as near to its home as it can be, on 'vm:s'"), "{reason}");
+    office.primary_is_back();
+    let before = office.ledger.clone();
+    let Trial::Done { to, steps } = office.try_move(Whither::Home) else { panic!("home is back") };
+    assert_eq!(to, C);
+    assert_eq!(
+        steps,
+        [
+            "'c' is asked whether it is ready, while 'db' runs on: if it is not within 5m, nothing else is done",
+            "it is taken offline on 'vm:s', at most 90s",
+            "it is brought online on 'c'; if that fails, it goes on where it can",
+            "the VM of 's' is stopped, once 'db' is well",
+        ]
+    );
+    assert!(office.ledger == before && !office.is_preparing());
+    assert!(
+        matches!(office.try_move(Whither::Host(HostId::of_vm("s"))), Trial::Refused { .. }),
+        "it is there"
+    );
+}
+
+#[test]
+fn a_trial_of_a_switch_tells_of_the_vm_that_has_to_start() {
+    use roost_proto::insight::Trial;
+    let mut office = world("standby = \"cold\"", "");
+    office.settle();
+    office.well("db");
+    office.settle();
+    let Trial::Done { to, steps } = office.try_move(Whither::Elsewhere) else { panic!("the VM can take it") };
+    assert_eq!((to.as_str(), steps.len()), (VM, 4), "{steps:?}");
+    assert_eq!(steps[0], "the VM of 's' is started");
 }

@@ -1,9 +1,11 @@
 //! What a script says is done to the world.
 
-use super::action::{Action, Link, Machine, Order, Vm, Ways, Whither};
+use super::action::{Action, Application, Controlled, Link, Machine, Order, Vm, Ways, Whither, Whose};
 use super::names::Who;
 use super::play::Play;
 use super::watch::leader;
+use crate::world::apps::Place;
+use crate::world::controller::Nature;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Domain, Guest};
 use core::time::Duration;
@@ -31,6 +33,8 @@ impl Play<'_> {
                 Ok(())
             }
             Action::Vm(what, group) => self.vm(what, *group),
+            Action::Application(what, group) => self.application(what, *group),
+            Action::Controller(what, whose) => self.controller(*what, whose),
             Action::Order(order, from) => self.order(order, from.as_ref()),
             Action::Link(link, ways) => self.link(*link, ways),
             Action::MendAll => {
@@ -230,6 +234,47 @@ impl Play<'_> {
         Ok(())
     }
 
+    fn application(&mut self, what: &Application, group: usize) -> Result<(), String> {
+        let name = self.names.groups[group].name.clone();
+        let world = &mut self.world;
+        match what {
+            Application::Fault if !world.application_fails(&name) => {
+                return Err(format!("'{name}' is online nowhere at that moment"));
+            }
+            Application::Fault => {}
+            Application::AlwaysFaults(on) => {
+                world.natures_of(&name, on.as_ref(), |it| it.faulty = true);
+                let at = world.executing(&name);
+                if at.iter().any(|seat| on.as_ref().is_none_or(|on| world.target_of(seat) == *on)) {
+                    world.application_fails(&name);
+                }
+            }
+            Application::Refuses(on) => world.natures_of(&name, on.as_ref(), |it| it.refuses = true),
+            Application::Unready(on) => world.natures_of(&name, on.as_ref(), |it| it.unready = true),
+            Application::Stuck(on) => world.natures_of(&name, on.as_ref(), |it| it.stuck = true),
+            Application::Unclean(on) => world.natures_of(&name, on.as_ref(), |it| it.unclean = true),
+            Application::StartsIn(time) => world.natures_of(&name, None, |it| it.starts_in = Some(*time)),
+            Application::StopsIn(time) => world.natures_of(&name, None, |it| it.stops_in = Some(*time)),
+            Application::Works(on) => world.natures_of(&name, on.as_ref(), |it| *it = Nature::default()),
+        }
+        Ok(())
+    }
+
+    fn controller(&mut self, what: Controlled, whose: &Whose) -> Result<(), String> {
+        let place = match whose {
+            Whose::Host(who) => Place::Machine(self.judge().who(who)?),
+            Whose::Vm(group) => Place::Vm(self.names.groups[*group].vm.clone()),
+        };
+        if self.world.seat_of(&place).is_none() {
+            return Err("no controller with managed groups is there at that moment".to_owned());
+        }
+        self.world.deed(match what {
+            Controlled::Dies => Deed::ControllerDies(place),
+            Controlled::Lies(lies) => Deed::ControllerLies(place, lies),
+        });
+        Ok(())
+    }
+
     fn order(&mut self, order: &Order, from: Option<&Who>) -> Result<(), String> {
         let group = |nth: usize| self.names.groups[nth].name.clone();
         let host = |who: &Who| self.judge().who(who).map(|nth| self.names.hosts[nth].clone());
@@ -242,6 +287,7 @@ impl Play<'_> {
             Order::Move(nth, whither, method) => {
                 let to = match whither {
                     Whither::Host(who) => Destination::Host(host(who)?),
+                    Whither::Target(target) => Destination::Host(target.to_string()),
                     Whither::Elsewhere => Destination::Elsewhere,
                     Whither::Home => Destination::Home,
                     Whither::Failover => Destination::Failover,

@@ -5,12 +5,13 @@ use super::script::duration;
 use crate::world::host::{Agent, Libvirt};
 use crate::world::travel::End;
 use core::time::Duration;
+use roost::config::Target;
 use roost_proto::cluster::decision::Arms;
 use roost_proto::control::MoveMethod;
 use roost_proto::text::nearest;
 
 /// The first words of every action, for whoever mistyped one.
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 32] = [
     "at",
     "when",
     "expect",
@@ -41,6 +42,8 @@ const VERBS: [&str; 30] = [
     "agent",
     "disarm",
     "arm",
+    "failback",
+    "controller",
 ];
 
 /// What is done to a machine.
@@ -87,6 +90,35 @@ pub enum Vm {
     ResumedByHand,
 }
 
+/// What is done to an application, or what it is like on a target, or on all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Application {
+    Fault,
+    AlwaysFaults(Option<Target>),
+    Refuses(Option<Target>),
+    Unready(Option<Target>),
+    Stuck(Option<Target>),
+    Unclean(Option<Target>),
+    StartsIn(Duration),
+    StopsIn(Duration),
+    /// All of it works again.
+    Works(Option<Target>),
+}
+
+/// What is done to a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controlled {
+    Dies,
+    Lies(bool),
+}
+
+/// Whose controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Host(Who),
+    Vm(usize),
+}
+
 /// What an operator orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -104,6 +136,8 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whither {
     Host(Who),
+    /// Of an application.
+    Target(Target),
     Elsewhere,
     Home,
     Failover,
@@ -133,6 +167,8 @@ pub enum Link {
 pub enum Action {
     Machine(Machine, Vec<Who>),
     Vm(Vm, usize),
+    Application(Application, usize),
+    Controller(Controlled, Whose),
     Order(Order, Option<Who>),
     Link(Link, Ways),
     /// Every cut, loss and delay ends.
@@ -185,6 +221,14 @@ pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
         ["reload", file, "on", hosts @ ..] => Ok(Action::Reload(names.file(file)?, names.whom(hosts)?)),
         ["reload", ..] => Err("write 'reload FILE.toml', or 'reload FILE.toml on HOST'".to_owned()),
         ["vm", vm, rest @ ..] => Ok(Action::Vm(self::vm(rest, names, vm)?, names.vm(vm)?)),
+        ["failback", group, rest @ ..] => {
+            order(Order::Move(names.application(group)?, Whither::Home, None), rest, names)
+        }
+        ["app", group, rest @ ..] if *group != "of" => {
+            let nth = names.application(group)?;
+            Ok(Action::Application(application(nth, rest, names)?, nth))
+        }
+        ["controller", "of", place, rest @ ..] => controller(place, rest, names),
         ["app", "of", vm, rest @ ..] => app(vm, rest, names),
         ["agent", "of", host, rest @ ..] => agent(host, rest, names),
         ["disk", "of", host, rest @ ..] => machine(disk(rest)?, &[host]),
@@ -242,6 +286,7 @@ fn moves(group: usize, words: &[&str], names: &Names) -> Result<Action, String> 
     let whither = match words {
         [] => Whither::Elsewhere,
         ["home"] => Whither::Home,
+        ["to", to] if !names.groups[group].targets.is_empty() => Whither::Target(names.target(group, to)?),
         ["to", to @ ..] => Whither::Host(names.who(to)?),
         _ => return Err("write 'move GROUP', 'move GROUP to HOST' or 'move GROUP home', and 'live', 'suspend' or 'cold' after it".to_owned()),
     };
@@ -394,6 +439,50 @@ fn app(vm: &str, words: &[&str], names: &Names) -> Result<Action, String> {
         }
     };
     Ok(Action::Vm(what, group))
+}
+
+fn application(group: usize, words: &[&str], names: &Names) -> Result<Application, String> {
+    let (words, on) = match words {
+        [words @ .., "on", target] => (words, Some(names.target(group, target)?)),
+        words => (words, None),
+    };
+    Ok(match (words, on) {
+        (["faults"], None) => Application::Fault,
+        (["takes", time, "to", "start"], None) => Application::StartsIn(duration(time)?),
+        (["takes", time, "to", "stop"], None) => Application::StopsIn(duration(time)?),
+        (["always", "faults"], on) => Application::AlwaysFaults(on),
+        (["refuses", "to", "start"], on) => Application::Refuses(on),
+        (["is", "not", "ready"], on) => Application::Unready(on),
+        (["cannot", "be", "stopped"], on) => Application::Stuck(on),
+        (["cannot", "be", "cleaned", "up"], on) => Application::Unclean(on),
+        (["works"], on) => Application::Works(on),
+        _ => {
+            return Err(
+                "of an application write: faults, takes 5s to start, takes 5s to stop; always faults, refuses to start, is not ready,                  cannot be stopped, cannot be cleaned up, works, each also with 'on TARGET'"
+                    .to_owned(),
+            );
+        }
+    })
+}
+
+fn controller(place: &str, words: &[&str], names: &Names) -> Result<Action, String> {
+    let whose = match names.vm(place) {
+        Ok(nth) if names.groups[nth].controlled => Whose::Vm(nth),
+        Ok(_) => return Err(format!("the guest of '{place}' has no controller in this world")),
+        Err(_) => Whose::Host(names.who(&[place])?),
+    };
+    let what = match words {
+        ["dies"] => Controlled::Dies,
+        ["lies"] => Controlled::Lies(true),
+        ["is", "honest"] => Controlled::Lies(false),
+        _ => {
+            return Err(
+                "write 'controller of HOST dies' (it is started again), 'lies' or 'is honest'; also of a VM"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(Action::Controller(what, whose))
 }
 
 fn link(words: &[&str], names: &Names) -> Result<Action, String> {

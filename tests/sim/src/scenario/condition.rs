@@ -18,6 +18,10 @@ pub enum GroupIs {
     Waiting,
     LeftAlone,
     Frozen,
+    /// Its new target is made ready.
+    Preparing,
+    /// Its owner is to give it back.
+    Recalled,
     /// Some copy of it is paused, and none runs.
     Still,
 }
@@ -87,6 +91,8 @@ impl Count {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     RunsOn(usize, Vec<Who>),
+    /// An application runs inside the VM of this group.
+    RunsIn(usize, usize),
     RunsSomewhere(usize),
     RunsNowhere(usize),
     Group(usize, GroupIs),
@@ -132,7 +138,9 @@ pub fn read(words: &[&str], names: &Names) -> Result<Condition, String> {
             Ok(Condition::All(all?))
         }
         ["the", rest @ ..] => read(rest, names),
-        ["group" | "vm", name, rest @ ..] => group(names.vm(name)?, rest, names),
+        ["group" | "vm", name, rest @ ..] => {
+            group(names.vm(name).or_else(|_| names.group(name))?, rest, names)
+        }
         ["host", "of", name, rest @ ..] => host(Who::HostOf(names.group(name)?), rest),
         ["host", name, rest @ ..] => host(names.who(&[name])?, rest),
         [name, rest @ ..] => match (names.group(name).or_else(|_| names.vm(name)), names.who(&[name])) {
@@ -199,6 +207,10 @@ fn group(nth: usize, words: &[&str], names: &Names) -> Result<Condition, String>
     match words {
         ["runs", "nowhere"] => Ok(Condition::RunsNowhere(nth)),
         ["runs", "somewhere"] => Ok(Condition::RunsSomewhere(nth)),
+        ["runs", "in", vm] => Ok(Condition::RunsIn(nth, names.vm(vm)?)),
+        ["does", "not", "run", "in", vm] => {
+            Ok(Condition::Not(Box::new(Condition::RunsIn(nth, names.vm(vm)?))))
+        }
         ["runs", "on", "one", "of", hosts @ ..] | ["runs", "on", hosts @ ..] => {
             Ok(Condition::RunsOn(nth, names.whom(hosts)?))
         }
@@ -213,6 +225,8 @@ fn group(nth: usize, words: &[&str], names: &Names) -> Result<Condition, String>
         ["is", "blocked"] => is(GroupIs::Blocked),
         ["is", "left", "alone"] => is(GroupIs::LeftAlone),
         ["is", "frozen"] => is(GroupIs::Frozen),
+        ["is", "preparing"] => is(GroupIs::Preparing),
+        ["is", "recalled"] => is(GroupIs::Recalled),
         ["is", "not", rest @ ..] => {
             let words: Vec<&str> = ["is"].into_iter().chain(rest.iter().copied()).collect();
             Ok(Condition::Not(Box::new(group(nth, &words, names)?)))
@@ -237,8 +251,8 @@ fn group(nth: usize, words: &[&str], names: &Names) -> Result<Condition, String>
         }
         words => Err(format!(
             "'{}' is not understood of a group: write runs on HOST, runs on one of H1 H2, runs nowhere, runs somewhere, does not \
-             run on HOST, stands still, waits, is online, is offline, is given up, is blocked, is left alone, is frozen, belongs \
-             to HOST, belongs to nobody, was started 2 times [since TIME], was never restarted, never ran on HOST, or ran only on \
+             run on HOST, stands still, waits, is online, is offline, is given up, is blocked, is left alone, is frozen, is \
+             preparing, is recalled, runs in VM, belongs to HOST, belongs to nobody, was started 2 times [since TIME], was never restarted, never ran on HOST, or ran only on \
              HOST",
             words.join(" ")
         )),

@@ -5,8 +5,10 @@ use super::names::{Names, Who};
 use super::watch::{Mark, Watch, leader, newest};
 use crate::world::World;
 use crate::world::clock::Time;
+use crate::world::controller::Seat;
 use crate::world::host::{Domain, Guest};
 use core::time::Duration;
+use roost::config::Standby;
 use roost::engine::ledger::Standing;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::{Condition as Shown, GroupStatus, Intent};
@@ -34,7 +36,7 @@ impl Judge<'_> {
             Who::Follower => {
                 let leads = leader(self.world);
                 (0..self.world.hosts.len())
-                    .find(|nth| Some(*nth) != leads && !self.names.witnesses[*nth])
+                    .find(|nth| Some(*nth) != leads && self.names.hypervisors[*nth])
                     .ok_or_else(|| "there is no other host".to_owned())
             }
             Who::HostOf(group) => {
@@ -59,6 +61,11 @@ impl Judge<'_> {
                 let on = self.runs_on(*group);
                 let hosts = self.whom(hosts)?;
                 !on.is_empty() && on.iter().all(|host| hosts.contains(host))
+            }
+            Condition::RunsIn(group, vm) => {
+                let (name, vm) = (&self.names.groups[*group].name, &self.names.groups[*vm].vm);
+                let at = self.world.executing(name);
+                !at.is_empty() && at.iter().all(|seat| matches!(seat, Seat::Guest { vm: of, .. } if of == vm))
             }
             Condition::RunsSomewhere(group) => !self.runs_on(*group).is_empty(),
             Condition::RunsNowhere(group) => self.runs_on(*group).is_empty(),
@@ -106,6 +113,7 @@ impl Judge<'_> {
     pub fn found(&self, condition: &Condition) -> String {
         match condition {
             Condition::RunsOn(group, _)
+            | Condition::RunsIn(group, _)
             | Condition::RunsSomewhere(group)
             | Condition::RunsNowhere(group)
             | Condition::Group(group, _)
@@ -147,9 +155,14 @@ impl Judge<'_> {
         if names.is_empty() { "none".to_owned() } else { names.join(" and ") }
     }
 
-    /// Where a group's vCPUs run.
+    /// Where a group's vCPUs run; or where an application does, itself or in a VM.
     pub fn runs_on(&self, group: usize) -> Vec<usize> {
-        let vm = &self.names.groups[group].vm;
+        let it = &self.names.groups[group];
+        if !it.targets.is_empty() {
+            let at = self.world.executing(&it.name);
+            return at.iter().filter_map(|seat| self.world.host_of(seat)).collect();
+        }
+        let vm = &it.vm;
         (0..self.world.hosts.len()).filter(|host| self.world.hosts[*host].runs(vm)).collect()
     }
 
@@ -238,6 +251,10 @@ impl Judge<'_> {
                     && !matches!(self.state(group).0, "offline" | "given up" | "left alone" | "removed")
             }
             GroupIs::LeftAlone => self.state(group).0 == "left alone",
+            GroupIs::Preparing => newest(self.world)
+                .is_some_and(|ledger| ledger.preparing(&self.names.groups[group].name).is_some()),
+            GroupIs::Recalled => newest(self.world)
+                .is_some_and(|ledger| ledger.group(&self.names.groups[group].name).recalled.is_some()),
             GroupIs::Frozen => {
                 newest(self.world).is_some_and(|ledger| ledger.group(&self.names.groups[group].name).frozen)
             }
@@ -256,7 +273,10 @@ impl Judge<'_> {
             HostIs::Quarantined => record.is_some_and(|record| record.mode == HostMode::Quarantined),
             HostIs::Leading => leader(self.world) == Some(host),
             HostIs::Powered => it.powered,
-            HostIs::Idle => !it.is_awake() || !it.domains.values().any(Domain::lives),
+            HostIs::Idle => {
+                !it.is_awake()
+                    || !it.domains.values().any(Domain::lives) && self.world.on_metal(host).is_empty()
+            }
             HostIs::Leased => {
                 let until = it.daemon.as_ref().and_then(|daemon| daemon.engine.lease_until());
                 it.is_awake() && until.is_some_and(|until| it.clock.show(self.world.now) < until)
@@ -322,6 +342,7 @@ impl Judge<'_> {
             let (state, _) = self.state(group);
             let fine = match state {
                 "offline" | "left alone" => true,
+                "waiting" => self.is_spare(group),
                 "online" => self.runs_on(group).len() == 1,
                 _ => false,
             };
@@ -334,6 +355,14 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a group is a cold standby that nothing needs.
+    fn is_spare(&self, group: usize) -> bool {
+        let name = &self.names.groups[group].name;
+        let cold = self.world.config.group(name).is_some_and(|it| it.standby == Standby::Cold);
+        cold && self.owner(group).is_none()
+            && newest(self.world).is_some_and(|ledger| !self.world.is_needed(name, ledger))
     }
 
     /// Whether the configuration of any host names this one.
@@ -354,6 +383,8 @@ impl Judge<'_> {
             if on.is_empty() { "runs nowhere".to_owned() } else { format!("runs on {}", self.list(&on)) };
         let whose =
             self.owner(group).map_or("nobody's".to_owned(), |host| format!("{}'s", self.names.hosts[host]));
+        let inside = newest(self.world).and_then(|ledger| ledger.inside(&self.names.groups[group].name));
+        let whose = inside.map_or(whose.clone(), |vm| format!("{whose} in {vm}"));
         let (state, reason) = self.state(group);
         let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
         format!("{} {runs}, is {whose}, {state}{reason}", self.names.groups[group].name)

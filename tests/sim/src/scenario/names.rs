@@ -1,6 +1,6 @@
 //! Names in a script: hosts, groups, VMs, and what a script itself gave a name.
 
-use roost::config::{Apps, Config};
+use roost::config::{Apps, Config, Role, Target};
 use roost_proto::text::nearest;
 use std::collections::BTreeSet;
 
@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 const RESERVED: [&str; 12] =
     ["all", "leader", "the", "from", "to", "on", "and", "or", "every", "nothing", "nobody", "somebody"];
 
-/// A group and its VM.
+/// A group and its VM; or an application and its targets.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub name: String,
+    /// Empty for an application.
     pub vm: String,
+    /// Of an application: where it may run.
+    pub targets: Vec<Target>,
     /// Whether its guest has a controller in this world.
     pub controlled: bool,
     /// Whether a host may run it, by the host's number.
@@ -26,8 +29,8 @@ pub struct Names {
     pub groups: Vec<Group>,
     /// Hosts with a fence agent.
     pub fenced: Vec<bool>,
-    /// Hosts that only vote.
-    pub witnesses: Vec<bool>,
+    /// Hosts that run VMs.
+    pub hypervisors: Vec<bool>,
     pub aliases: BTreeSet<String>,
     /// Other configuration files in the folder.
     pub files: Vec<String>,
@@ -58,22 +61,31 @@ impl Names {
             ));
         }
         let mut vms = BTreeSet::new();
-        if let Some(group) = config.groups.iter().find(|group| !vms.insert(&group.vm)) {
+        let of_vms = config.groups.iter().filter(|group| group.app.is_none());
+        if let Some(group) = of_vms.clone().find(|group| !vms.insert(&group.vm)) {
             return Err(format!(
                 "two groups of the folder's files have the VM '{}': in a scenario each VM is one group's",
                 group.vm
             ));
         }
+        let managed: Vec<&Target> = config
+            .groups
+            .iter()
+            .filter_map(|group| group.app.as_ref())
+            .flat_map(|app| &app.targets)
+            .collect();
         let groups = config.groups.iter().map(|group| Group {
             name: group.name.clone(),
             vm: group.vm.clone(),
-            controlled: matches!(&group.apps, Apps::Named(names) if !names.is_empty()),
+            targets: group.app.as_ref().map_or_else(Vec::new, |app| app.targets.clone()),
+            controlled: matches!(&group.apps, Apps::Named(names) if !names.is_empty())
+                || managed.contains(&&Target::Vm(group.name.clone())),
             on: hosts.iter().map(|host| group.on.contains(host)).collect(),
         });
         Ok(Self {
             groups: groups.collect(),
             fenced: config.hosts.iter().map(|host| !host.fence.is_empty()).collect(),
-            witnesses: config.hosts.iter().map(|host| host.role == roost::config::Role::Witness).collect(),
+            hypervisors: config.hosts.iter().map(|host| host.role == Role::Hypervisor).collect(),
             aliases: BTreeSet::new(),
             files,
             hosts,
@@ -93,12 +105,34 @@ impl Names {
         })
     }
 
-    /// The group whose VM has that name, or which has that name itself.
+    /// The group whose VM has that name, or which has that name itself and is no application.
     pub fn vm(&self, word: &str) -> Result<usize, String> {
-        let by_vm = self.groups.iter().position(|group| group.vm == word);
-        by_vm.or_else(|| self.groups.iter().position(|group| group.name == word)).ok_or_else(|| {
-            let known: Vec<String> = self.groups.iter().map(|group| group.vm.clone()).collect();
-            self.unknown("VM", word, &known)
+        let vm = |group: &&Group| group.targets.is_empty();
+        let by_vm = self.groups.iter().position(|group| vm(&group) && group.vm == word);
+        by_vm.or_else(|| self.groups.iter().position(|group| vm(&group) && group.name == word)).ok_or_else(
+            || {
+                let known: Vec<String> =
+                    self.groups.iter().filter(vm).map(|group| group.vm.clone()).collect();
+                self.unknown("VM", word, &known)
+            },
+        )
+    }
+
+    /// The application of that name.
+    pub fn application(&self, word: &str) -> Result<usize, String> {
+        let app = |group: &&Group| !group.targets.is_empty();
+        self.groups.iter().position(|group| app(&group) && group.name == word).ok_or_else(|| {
+            let known: Vec<String> = self.groups.iter().filter(app).map(|group| group.name.clone()).collect();
+            self.unknown("application", word, &known)
+        })
+    }
+
+    /// A target of an application, as its `on` names it.
+    pub fn target(&self, group: usize, word: &str) -> Result<Target, String> {
+        let targets = &self.groups[group].targets;
+        targets.iter().find(|target| target.to_string() == word).cloned().ok_or_else(|| {
+            let known: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            self.unknown(&format!("target of '{}'", self.groups[group].name), word, &known)
         })
     }
 

@@ -239,14 +239,14 @@ impl<'a> Play<'a> {
         let fire: Vec<usize> = self.waiting.iter().copied().filter(|nth| self.fires(*nth)).collect();
         for nth in fire {
             self.waiting.retain(|waiting| *waiting != nth);
-            let When::Once(_, after) = &self.script.lines[nth].when else { continue };
+            let When::Once(_, after, _) = &self.script.lines[nth].when else { continue };
             self.due.insert((self.world.now.after(*after), nth), ());
         }
     }
 
     fn fires(&self, nth: usize) -> bool {
-        let When::Once(condition, _) = &self.script.lines[nth].when else { return false };
-        self.judge().holds(condition) == Ok(true)
+        let When::Once(condition, _, from) = &self.script.lines[nth].when else { return false };
+        self.time() >= *from && self.judge().holds(condition) == Ok(true)
     }
 
     /// Does what a line wants.

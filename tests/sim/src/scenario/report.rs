@@ -54,6 +54,9 @@ pub struct Group {
     /// `online` or `offline`.
     pub wanted: &'static str,
     pub owner: Option<String>,
+    /// Of an application that is in a VM: the VM's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
     pub state: &'static str,
     pub reason: String,
     pub started: usize,
@@ -63,6 +66,9 @@ pub struct Group {
 #[derive(Debug, Serialize)]
 pub struct Run {
     pub host: String,
+    /// Of an application that ran in a VM: the VM's group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
     /// 0 if it ran before the script began.
     pub from_ms: u64,
     pub to_ms: Option<u64>,
@@ -175,6 +181,7 @@ impl Report {
         out += "\ngroups\n";
         for group in &self.groups {
             let whose = group.owner.as_ref().map_or("nobody's".to_owned(), |owner| format!("{owner}'s"));
+            let whose = group.inside.as_ref().map_or(whose.clone(), |vm| format!("{whose} in {vm}"));
             let reason = if group.reason.is_empty() { String::new() } else { format!(" ({})", group.reason) };
             let _ = writeln!(
                 out,
@@ -187,7 +194,8 @@ impl Report {
                     (Some(to), Some(end)) => format!("{} {end}", seconds(to)),
                     _ => "end".to_owned(),
                 };
-                let _ = writeln!(out, "    {:width$}  {from} - {to}", run.host);
+                let inside = run.inside.as_ref().map_or_else(String::new, |vm| format!(", in {vm}"));
+                let _ = writeln!(out, "    {:width$}  {from} - {to}{inside}", run.host);
             }
         }
         self.judgement(&mut out);
@@ -267,6 +275,7 @@ fn group(play: &Play<'_>, nth: usize) -> Group {
     let ran = play.watch.ran.iter().filter(|ran| ran.group == nth);
     let runs = ran.filter(|ran| ran.to.is_none_or(|(to, _)| to > play.origin)).map(|ran| Run {
         host: names.hosts[ran.host].clone(),
+        inside: ran.inside.clone(),
         from_ms: ms(play, ran.from),
         to_ms: ran.to.map(|(to, _)| ms(play, to)),
         end: ran.to.map(|(_, end)| end.word()),
@@ -280,6 +289,7 @@ fn group(play: &Play<'_>, nth: usize) -> Group {
         vm: names.groups[nth].vm.clone(),
         wanted: if wanted == Some(Intent::Offline) { "offline" } else { "online" },
         owner: judge.owner(nth).map(|host| names.hosts[host].clone()),
+        inside: newest(&play.world).and_then(|l| l.inside(&names.groups[nth].name)).map(str::to_owned),
         state,
         reason,
         started: play.watch.marks.iter().filter(started).count(),

@@ -48,8 +48,8 @@ pub enum Setup {
 pub enum When {
     At(Duration),
     End,
-    /// So long after it was first so.
-    Once(Condition, Duration),
+    /// So long after it was first so, from this moment on.
+    Once(Condition, Duration, Duration),
 }
 
 /// For how long something is expected.
@@ -166,8 +166,9 @@ impl Reader<'_> {
         }
         let (when, rest): (When, Vec<&str>) = match words.as_slice() {
             ["at", "end", rest @ ..] => (When::End, rest.to_vec()),
+            ["at", time, "when", ..] => self.once(text, self.moment(time)?)?,
             ["at", time, rest @ ..] => (When::At(self.moment(time)?), rest.to_vec()),
-            ["when", ..] => self.once(text)?,
+            ["when", ..] => self.once(text, Duration::ZERO)?,
             _ => (self.now.clone(), words),
         };
         let wants = self.wants(&rest)?;
@@ -258,17 +259,18 @@ impl Reader<'_> {
         }
     }
 
-    /// `when CONDITION, [after TIME] ...`
-    fn once<'t>(&self, text: &'t str) -> Result<(When, Vec<&'t str>), String> {
+    /// `[at TIME] when CONDITION, [after TIME] ...`
+    fn once<'t>(&self, text: &'t str, from: Duration) -> Result<(When, Vec<&'t str>), String> {
         let (condition, rest) = text
             .split_once(',')
             .ok_or("put a comma after the condition: 'when h2 is evicted, power off h3'")?;
-        let words: Vec<&str> = condition.split_whitespace().skip(1).collect();
+        let words = condition.split_whitespace().skip_while(|word| *word != "when").skip(1);
+        let words: Vec<&str> = words.collect();
         let condition = condition::read(&words, self.names)?;
         let rest: Vec<&str> = rest.split_whitespace().collect();
         Ok(match rest.as_slice() {
-            ["after", time, rest @ ..] => (When::Once(condition, duration(time)?), rest.to_vec()),
-            rest => (When::Once(condition, Duration::ZERO), rest.to_vec()),
+            ["after", time, rest @ ..] => (When::Once(condition, duration(time)?, from), rest.to_vec()),
+            rest => (When::Once(condition, Duration::ZERO, from), rest.to_vec()),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::condition::By;
 use super::names::Names;
 use crate::world::clock::Time;
+use crate::world::controller::{Managed, Phase, Seat};
 use crate::world::host::{Domain, Host};
 use crate::world::{Told, Word, World};
 use roost::engine::keeper::vm::{Off, Run};
@@ -22,6 +23,10 @@ pub enum End {
     Crashed,
     Killed,
     Moved,
+    /// Of an application: its controller stopped it.
+    Stopped,
+    /// Of an application: its controller gave up on it.
+    Faulted,
     Other,
 }
 
@@ -37,16 +42,20 @@ impl End {
             Self::Crashed => "crashed",
             Self::Killed => "killed",
             Self::Moved => "moved",
+            Self::Stopped => "stopped",
+            Self::Faulted => "faulted",
             Self::Other => "other",
         }
     }
 }
 
-/// A time during which a VM's vCPUs ran on a host.
+/// A time during which a VM's vCPUs, or an application, ran on a host.
 #[derive(Clone, Debug)]
 pub struct Ran {
     pub group: usize,
     pub host: usize,
+    /// Of an application: in which VM.
+    pub inside: Option<String>,
     pub from: Time,
     pub to: Option<(Time, End)>,
 }
@@ -91,6 +100,10 @@ pub struct Watch {
     /// Answers to operators, in their order.
     pub answers: BTreeMap<u64, Result<String, String>>,
     seen: Vec<Vec<Seen>>,
+    /// The numbers of applications.
+    apps: BTreeMap<String, usize>,
+    /// What of them is there: on which host, and whether that moves.
+    app_seen: BTreeMap<(usize, Seat), (usize, bool)>,
     host_boots: Vec<u64>,
     /// What daemons told of how hosts were fenced.
     how: BTreeMap<usize, (Time, By)>,
@@ -112,6 +125,14 @@ impl Watch {
             boots: Vec::new(),
             answers: BTreeMap::new(),
             seen: world.hosts.iter().map(seen).collect(),
+            apps: names
+                .groups
+                .iter()
+                .enumerate()
+                .filter(|(_, group)| !group.targets.is_empty())
+                .map(|(nth, group)| (group.name.clone(), nth))
+                .collect(),
+            app_seen: BTreeMap::new(),
             host_boots: vec![0; world.hosts.len()],
             how: BTreeMap::new(),
             applied: 0,
@@ -132,7 +153,46 @@ impl Watch {
                 compare(world.now, (nth, host), domain, seen, (&mut self.ran, &mut self.marks));
             }
         }
+        self.look_at_apps(world);
         self.look_at_ledger(world);
+    }
+
+    /// Which applications run where, and what ended of them.
+    fn look_at_apps(&mut self, world: &World) {
+        let mut now = BTreeMap::new();
+        for (seat, it) in world.seats.iter().filter(|(_, it)| !it.lies) {
+            for (name, _) in it.groups.iter().filter(|(_, managed)| managed.executes()) {
+                let group = world.application(seat, name).and_then(|group| self.apps.get(&group).copied());
+                if let (Some(group), Some(host)) = (group, world.host_of(seat)) {
+                    now.insert((group, seat.clone()), (host, world.is_moving(seat)));
+                }
+            }
+        }
+        if now == self.app_seen {
+            return;
+        }
+        let before = core::mem::replace(&mut self.app_seen, now.clone());
+        for ((group, seat), (host, ran)) in &before {
+            let is = now.get(&(*group, seat.clone()));
+            if *ran && is.is_none_or(|(at, runs)| at != host || !runs) {
+                let end = ended(world, *host, seat, is.map(|(at, _)| *at));
+                let open = self.ran.iter_mut().rev().find(|ran| ran.group == *group && ran.to.is_none());
+                open.into_iter().for_each(|open| open.to = Some((world.now, end)));
+            }
+        }
+        for ((group, seat), (host, runs)) in &now {
+            let was = before.get(&(*group, seat.clone()));
+            if was.is_none() {
+                self.marks.push((world.now, *group, Mark::Started));
+            }
+            if *runs && was.is_none_or(|(at, ran)| at != host || !ran) {
+                let inside = match seat {
+                    Seat::Guest { vm, .. } => world.check.group_of(vm),
+                    Seat::Machine { .. } => None,
+                };
+                self.ran.push(Ran { group: *group, host: *host, inside, from: world.now, to: None });
+            }
+        }
     }
 
     fn hear(&mut self, told: &Told, world: &World) {
@@ -197,6 +257,39 @@ impl Watch {
     }
 }
 
+/// Why an application does not run any more where it did.
+fn ended(world: &World, host: usize, seat: &Seat, at: Option<usize>) -> End {
+    let it = &world.hosts[host];
+    let copy = match seat {
+        Seat::Guest { vm, .. } => it.domains.get(vm).map(|copy| copy.run),
+        Seat::Machine { .. } => None,
+    };
+    match copy {
+        _ if !it.powered => End::Power,
+        _ if at.is_some_and(|at| at != host) => End::Moved,
+        _ if it.frozen => End::Frozen,
+        Some(run @ (Run::Paused(_) | Run::Off(_))) => why(run),
+        _ => {
+            let faulted = |it: &Managed| matches!(it.phase, Phase::Faulted { .. });
+            let any = world.seats.get(seat).is_some_and(|it| it.groups.values().any(faulted));
+            if any { End::Faulted } else { End::Stopped }
+        }
+    }
+}
+
+/// Why vCPUs do not run.
+const fn why(run: Run) -> End {
+    match run {
+        Run::Paused(_) => End::Paused,
+        Run::Off(Off::Shutdown) => End::Shutdown,
+        Run::Off(Off::Destroyed) => End::Destroyed,
+        Run::Off(Off::Crashed) => End::Crashed,
+        Run::Off(Off::Failed) => End::Killed,
+        Run::Off(Off::Migrated) => End::Moved,
+        _ => End::Other,
+    }
+}
+
 fn compare(
     now: Time,
     (nth, host): (usize, &Host),
@@ -218,13 +311,7 @@ fn compare(
         let end = match domain.run {
             _ if !host.powered => End::Power,
             _ if host.frozen => End::Frozen,
-            Run::Paused(_) => End::Paused,
-            Run::Off(Off::Shutdown) => End::Shutdown,
-            Run::Off(Off::Destroyed) => End::Destroyed,
-            Run::Off(Off::Crashed) => End::Crashed,
-            Run::Off(Off::Failed) => End::Killed,
-            Run::Off(Off::Migrated) => End::Moved,
-            _ => End::Other,
+            run => why(run),
         };
         if end == End::Paused {
             marks.push((now, group, Mark::Paused));
@@ -240,7 +327,7 @@ fn compare(
         if same && paused.is_some_and(|(_, end)| end == End::Paused) {
             marks.push((now, group, Mark::Resumed));
         }
-        ran.push(Ran { group, host: nth, from: now, to: None });
+        ran.push(Ran { group, host: nth, inside: None, from: now, to: None });
     }
     *seen = Seen { group, runs, there, life: domain.life, boot: domain.boot };
 }

@@ -3,8 +3,9 @@
 use super::World;
 use super::clock::Time;
 use super::host::{Domain, Host};
+use super::rights::Was;
 use super::said;
-use roost::config::{Apps, Config};
+use roost::config::{Apps, Config, Standby, Target};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
 use roost::engine::ledger::{Ledger, Standing};
 use roost::engine::raft::{Record, Stored};
@@ -28,6 +29,10 @@ pub struct Check {
     vms: BTreeMap<String, String>,
     /// By VM, the guest's groups that count.
     apps: BTreeMap<String, Vec<String>>,
+    /// Groups whose guests have managed groups.
+    managed: BTreeSet<String>,
+    /// Groups that are on only while an application needs them.
+    cold: BTreeSet<String>,
     /// The ledger at each index, hashed.
     ledgers: BTreeMap<Index, u64>,
     /// The newest index that each host applied.
@@ -48,19 +53,32 @@ pub struct Check {
     /// Groups that are kept for a host that was shut down, since when, and as of which order.
     kept: BTreeMap<String, (HostId, Time, Index)>,
     /// Hosts that keep their hands off since their last step: the cluster is disarmed.
-    hands_off: Vec<bool>,
+    pub hands_off: Vec<bool>,
     /// From then on nothing may be started or stopped.
     pub calm_from: Option<Time>,
     /// When each VM ran where, for whoever asks: begun or ended.
     pub history: Vec<(Time, String, usize, bool)>,
     pub starts: u64,
+    /// That counts for applications too.
+    pub apps_calm: bool,
+    /// Applications that their controllers stopped themselves, for their hosts were not heard.
+    pub forgiven: BTreeSet<String>,
+    /// When each host was seen without a lease last.
+    pub leaseless: Vec<Option<Time>>,
+    /// Since when each host has no lease, and has an application on the machine itself that it has not ordered offline.
+    pub unordered: Vec<Option<Time>>,
+    /// Where each application was, by the newest ledger.
+    pub was: BTreeMap<String, Was>,
     /// The world is played to be measured, and not to be checked: of many hosts each check costs more than what is measured.
     pub off: bool,
 }
 
 impl Check {
     pub fn new(config: &Config) -> Self {
-        let groups = config.groups.iter();
+        let groups = config.groups.iter().filter(|group| group.app.is_none());
+        let managed =
+            config.groups.iter().filter_map(|group| group.app.as_ref()).flat_map(|app| &app.targets);
+        let cold = groups.clone().filter(|group| group.standby == Standby::Cold);
         Self {
             violation: None,
             groups: groups.clone().map(|g| (g.vm.clone(), g.name.clone())).collect(),
@@ -71,6 +89,13 @@ impl Check {
                     Apps::All => None,
                 })
                 .collect(),
+            managed: managed
+                .filter_map(|target| match target {
+                    Target::Vm(name) => Some(name.clone()),
+                    Target::Host(_) => None,
+                })
+                .collect(),
+            cold: cold.map(|group| group.name.clone()).collect(),
             ledgers: BTreeMap::new(),
             applied: vec![0; config.hosts.len()],
             standing: BTreeMap::new(),
@@ -85,6 +110,11 @@ impl Check {
             calm_from: None,
             history: Vec::new(),
             starts: 0,
+            apps_calm: false,
+            forgiven: BTreeSet::new(),
+            leaseless: vec![None; config.hosts.len()],
+            unordered: vec![None; config.hosts.len()],
+            was: BTreeMap::new(),
             off: false,
         }
     }
@@ -99,7 +129,7 @@ impl Check {
 
     /// Whether a VM's guest has a controller.
     pub fn has_controller(&self, vm: &str) -> bool {
-        self.apps.contains_key(vm)
+        self.apps.contains_key(vm) || self.groups.get(vm).is_some_and(|group| self.managed.contains(group))
     }
 
     /// The groups of a VM's guest.
@@ -198,6 +228,7 @@ impl World {
         }
         self.check.hands_off[host] = self.is_hands_off(host);
         self.check_stands_still(host);
+        self.check_ordered_off(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
         if let Some(group) = daemon.engine.overlooked(self.hosts[host].clock.show(self.now)) {
             let text = format!("overlooked: {} leads, and does not look at {group}", self.hosts[host].name);
@@ -237,6 +268,7 @@ impl World {
             self.check_decided(host);
             self.check_fenced(host);
             self.check_kept(host);
+            self.check_released(host);
         }
     }
 
@@ -284,6 +316,12 @@ impl World {
             {
                 let text =
                     format!("fencing: the ledger says that {} runs nothing, and {vm} runs there", it.name);
+                self.violated(text);
+                return;
+            }
+            if let Some(group) = self.on_metal(at).first().filter(|_| it.powered) {
+                let text =
+                    format!("fencing: the ledger says that {} runs nothing, and {group} runs there", it.name);
                 self.violated(text);
                 return;
             }
@@ -348,6 +386,7 @@ impl World {
         for vm in vms {
             self.check_runs_of(&vm);
         }
+        self.check_applications();
     }
 
     pub(super) fn check_runs_of(&mut self, vm: &str) {
@@ -361,6 +400,7 @@ impl World {
             let text = format!("one runner: {vm} runs on {}", names.join(" and "));
             self.violated(text);
         }
+        self.check_applications();
         for host in 0..self.hosts.len() {
             let runs = on.contains(&host);
             let last = self.check.history.iter().rev().find(|(_, v, h, _)| v == vm && *h == host);
@@ -386,7 +426,7 @@ impl World {
     }
 
     /// Whether a group has a host that may run it, and can.
-    fn has_a_host(&self, group: &str, ledger: &Ledger) -> bool {
+    pub(super) fn has_a_host(&self, group: &str, ledger: &Ledger) -> bool {
         let Some(group) = self.config.group(group) else { return false };
         let takes = |host: &&Host| {
             let active = ledger.host(host.id).is_some_and(|record| record.mode == HostMode::Active);
@@ -419,6 +459,12 @@ impl World {
                     return Err(format!("{group} is wanted offline, and runs on {}", name(on)));
                 }
                 Intent::Online if record.given_up.is_some() => {}
+                Intent::Online if self.check.cold.contains(group) && !self.is_needed(group, ledger) => {
+                    if on.is_some() || owner.is_some() {
+                        return Err(format!("{group} is a cold standby that nothing needs, and is on"));
+                    }
+                }
+                Intent::Online if self.check.cold.contains(group) && owner.is_none() && on.is_none() => {} // the application says why
                 Intent::Online if owner.is_none() && self.waits_for_quarantine(ledger, group) => {}
                 Intent::Online if on.is_none() || on != owner => {
                     return Err(format!(
@@ -432,6 +478,9 @@ impl World {
                 }
                 _ => {}
             }
+        }
+        for (group, app) in self.applications() {
+            self.application_recovered(group, app, ledger)?;
         }
         Ok(())
     }

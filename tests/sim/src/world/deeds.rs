@@ -103,6 +103,12 @@ impl World {
                     self.lie(host, &vm);
                 }
             }
+            Deed::ControllerDies(place) => self.controller_dies(&place),
+            Deed::ControllerLies(place, lies) => self.controller_lies(&place, lies),
+            Deed::ApplicationFails(group) => _ = self.application_fails(&group),
+            Deed::Nature(group, target, nature) => {
+                self.natures_of(&group, target.as_ref(), |it| *it = nature);
+            }
             Deed::KeepsFiles(keeps) => self.travels.keeps = keeps,
             Deed::Unmovable(vm, unmovable) => {
                 for domain in self.hosts.iter_mut().filter_map(|host| host.domains.get_mut(&vm)) {
@@ -190,6 +196,7 @@ impl World {
         self.say(|_| "--- all faults are over".to_owned());
         self.net.heal();
         self.travels.keeps = false;
+        self.heal_controllers();
         for host in 0..self.hosts.len() {
             self.deed(Deed::Thaw(host));
             self.deed(Deed::Continue(host));

@@ -1,14 +1,17 @@
 //! What happens next, and when; and what can be done to the world from outside.
 
+use super::apps::Place;
 use super::clock::Time;
+use super::controller::{Nature, Seat};
 use super::host::{Agent, Libvirt};
 use core::time::Duration;
-use roost::config::Config;
+use roost::config::{Config, Target};
 use roost::engine::fence::{FenceOrder, FenceResult};
 use roost::engine::keeper::vm::{Happened, Order, Ticket};
 use roost::engine::{Command, Input};
 use roost_proto::cluster::{Datagram, Incarnation};
 use roost_proto::control::Ask;
+use roost_proto::link::HostMessage;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,6 +48,16 @@ pub enum Event {
     Agent { order: Box<FenceOrder>, by: usize, life: u64 },
     /// Fence agents answer.
     Answer { order: Box<FenceOrder>, by: usize, life: u64, result: FenceResult },
+    /// A controller looks at its host, and says that it is there.
+    Seat { seat: Seat },
+    /// A phase of a managed group is over.
+    Turn { seat: Seat, group: String, turn: u64 },
+    /// What a daemon said to a controller arrives.
+    Said { seat: Seat, connection: u64, message: Box<HostMessage> },
+    /// A `ready` command has ended.
+    Ready { seat: Seat, connection: u64, group: String, number: u32 },
+    /// It is another minute.
+    Minute { host: usize, life: u64 },
     /// A machine has booted, and its daemon starts.
     Boot { host: usize, boot: u64 },
     /// A daemon starts.
@@ -87,6 +100,14 @@ pub enum Deed {
     AppFault(String),
     /// A guest says what is against the protocol.
     GuestLies(String),
+    /// A controller is killed; its machine starts it again.
+    ControllerDies(Place),
+    /// A controller says what it likes, or is set right.
+    ControllerLies(Place, bool),
+    /// An application fails where it is online.
+    ApplicationFails(String),
+    /// What an application is like on a target, or on all of them.
+    Nature(String, Option<Target>, Nature),
     /// Its memory cannot go anywhere, or can again.
     Unmovable(String, bool),
     /// Nothing can be removed from the storage that all hosts see, or it can again.

@@ -150,7 +150,8 @@ pub struct Host {
     /// Its configuration file.
     pub file: Arc<Config>,
     pub id: HostId,
-    pub witness: bool,
+    /// It is a hypervisor.
+    pub has_libvirt: bool,
     pub has_watchdog: bool,
     /// The machine is itself a VM: its watchdog stands still when it does.
     pub is_virtual: bool,

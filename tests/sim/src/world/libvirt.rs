@@ -456,10 +456,12 @@ impl World {
         self.push(Duration::from_micros(200), Event::Tell { host, life, input });
     }
 
-    fn lose_guest(&mut self, host: usize, vm: &str) {
+    pub(super) fn lose_guest(&mut self, host: usize, vm: &str) {
         let life = self.hosts[host].life;
         let Some(domain) = self.hosts[host].domains.get_mut(vm) else { return };
-        if domain.link.take() == Some(life) {
+        let (link, kernel) = (domain.link.take(), domain.kernel);
+        self.guest_lost(host, vm, kernel);
+        if link == Some(life) {
             self.guest(host, vm, GuestInput::Lost { reason: "the connection ended".to_owned() });
         }
     }
@@ -504,9 +506,11 @@ impl World {
         let mut boot_id = [0; 16];
         boot_id[..8].copy_from_slice(&kernel.to_le_bytes());
         self.guest(host, vm, GuestInput::Connected { boot_id, software, version: LINK_VERSIONS.newest });
-        let groups = u16::try_from(self.check.apps_of(vm).len()).unwrap_or(u16::MAX);
+        let groups = self.check.apps_of(vm).len() + self.managed_in(vm);
+        let groups = u16::try_from(groups).unwrap_or(u16::MAX);
         self.guest(host, vm, GuestInput::Message(GuestMessage::Snapshot { groups }));
         self.report(host, vm, state);
+        self.guest_connected(host, vm, life);
         self.push(again, Event::GuestBeat { host, vm: vm.to_owned(), boot, link: life });
     }
 

@@ -1,8 +1,10 @@
 //! The world: machines, links and what happens on them. The engine in each daemon is the real one, its log is in the real
 //! store; everything around them is played here, and one seed decides all of it.
 
+pub mod apps;
 pub mod check;
 pub mod clock;
+pub mod controller;
 pub mod deeds;
 pub mod disk;
 pub mod event;
@@ -12,26 +14,29 @@ pub mod libvirt;
 pub mod meter;
 pub mod net;
 pub mod question;
+pub mod rights;
 pub mod said;
 pub mod travel;
 
 use crate::random::Random;
+use apps::Natures;
 use check::Check;
 use clock::{Clock, Time};
+use controller::{Controller, Seat};
 use core::time::Duration;
 use disk::Disk;
 use event::{Event, Queue};
 use host::{Agent, Daemon, Domain, Host, Libvirt};
 use meter::Meter;
 use net::Net;
-use roost::config::{Config, Role};
+use roost::config::{App, Config, Failback, Role};
 use roost::engine::ledger::Ledger;
 use roost::engine::raft::{self, Record, Snapshot};
 use roost::engine::watchdog::{WatchdogInput, WatchdogOrder};
 use roost::engine::{Engine, Input, Output, Start, keeper};
 use roost::store::Store;
 use roost_proto::cluster::raft::{Index, StorageId, Voters};
-use roost_proto::cluster::{Datagram, HostId, Incarnation, LedgerId};
+use roost_proto::cluster::{DATAGRAM_VERSIONS, Datagram, HostId, Incarnation, LedgerId};
 use roost_proto::state::Saved;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -50,6 +55,8 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 const BUSIEST: u64 = 20_000;
 /// A watchdog device is open after so long.
 const OPENS: Duration = Duration::from_millis(2);
+/// Minutes of a week.
+const MINUTES: u64 = 7 * 24 * 60;
 /// What a stopped daemon's socket holds, in datagrams.
 const SOCKET: usize = 256;
 
@@ -82,6 +89,11 @@ pub struct World {
     pub random: Random,
     pub check: Check,
     pub travels: Travels,
+    /// Every controller that has managed groups.
+    pub seats: BTreeMap<Seat, Controller>,
+    pub natures: Natures,
+    /// Applications that go on without their host.
+    pub keepers: BTreeSet<String>,
     /// What happened, in words, if it is wanted.
     pub trace: Option<Vec<String>>,
     pub sent: u64,
@@ -108,6 +120,9 @@ impl World {
             busy: 0,
             check: Check::new(&config),
             travels: Travels::default(),
+            seats: BTreeMap::new(),
+            natures: Natures::new(),
+            keepers: BTreeSet::new(),
             config: Arc::new(config),
             hosts,
             ids,
@@ -207,6 +222,15 @@ impl World {
             }
             Event::Watchdog { host, boot } => self.watchdog(host, boot),
             Event::Deed(deed) => self.deed(deed),
+            Event::Seat { seat } => self.seat_beats(seat),
+            Event::Turn { seat, group, turn } => self.turn(seat, group, turn),
+            Event::Said { seat, connection, message } => self.said(&seat, connection, *message),
+            Event::Ready { seat, connection, group, number } => self.ready(&seat, connection, group, number),
+            Event::Minute { host, life } => {
+                if self.is_alive(host, life) && self.hold(host, || Event::Minute { host, life }) {
+                    self.minute(host);
+                }
+            }
             Event::Job { id } => self.job(id),
             Event::Agent { order, by, life } => self.agent_acts(*order, by, life),
             Event::Answer { order, by, life, result } => self.agent_answers(&order, by, life, result),
@@ -256,8 +280,11 @@ impl World {
         if incarnation.start < *newest {
             return;
         }
-        *newest = incarnation.start;
+        let new = core::mem::replace(newest, incarnation.start) != incarnation.start;
         let from = self.hosts[from].id;
+        if new {
+            self.tell(to, Input::Knows { host: from, newest: DATAGRAM_VERSIONS.newest });
+        }
         self.tell(to, Input::Datagram { from, incarnation, datagram: *datagram });
     }
 
@@ -425,7 +452,8 @@ impl World {
                 self.note(Word::Event(event));
             }
             keeper::Output::Drop(keeper::Controller::Guest(group)) => self.drop_guest(host, &group),
-            keeper::Output::Drop(keeper::Controller::Machine) | keeper::Output::Say { .. } => {}
+            keeper::Output::Drop(keeper::Controller::Machine) => self.drop_machine(host),
+            keeper::Output::Say { to, message } => self.says(host, &to, message),
             keeper::Output::Wish { .. } | keeper::Output::Hush { .. } | keeper::Output::Cid { .. } => {}
         }
     }
@@ -526,6 +554,7 @@ impl World {
         let boot = it.boot;
         let after = self.random.time(BOOT.0, BOOT.1);
         self.push(after, Event::Boot { host, boot });
+        self.seat_begins(Seat::Machine { host, boot });
     }
 
     /// The machine has no power from now on.
@@ -547,6 +576,7 @@ impl World {
                 (domain.boot, domain.bad_starts, domain.life, domain.nature);
             *domain = Domain { boot: boot + 1, bad_starts, life, nature, ..Domain::new() };
         }
+        self.machine_ends(host);
         self.check_runs();
     }
 
@@ -634,7 +664,10 @@ impl World {
         self.say(|w| format!("{}: roostd starts ({}, boot {boot})", w.hosts[host].name, incarnation.start));
         self.hosts[host].put_away = false;
         self.tell(host, Input::Watchdog(self.device(host)));
-        if self.hosts[host].witness {
+        if self.tells_time() {
+            self.minute(host);
+        }
+        if !self.hosts[host].has_libvirt {
             return;
         }
         let after = self.random.time(Duration::from_millis(5), Duration::from_millis(200));
@@ -661,6 +694,20 @@ impl World {
         }
     }
 
+    /// Whether daemons have to know what time it is.
+    fn tells_time(&self) -> bool {
+        let windowed = |app: &App| matches!(app.failback, Failback::Auto { window: Some(_), .. });
+        self.applications().any(|(_, app)| windowed(app))
+    }
+
+    /// A daemon is told which minute of the week it is; the world began on a Monday.
+    fn minute(&mut self, host: usize) {
+        let minute = u16::try_from(self.now.0 / 60_000_000_000 % MINUTES).expect("few minutes in a week");
+        let life = self.hosts[host].life;
+        self.push(Duration::from_secs(60), Event::Minute { host, life });
+        self.tell(host, Input::Minute(minute));
+    }
+
     fn note(&mut self, what: Word) {
         let at = self.now;
         self.told.iter_mut().for_each(|told| told.push(Told { at, what: what.clone() }));
@@ -676,13 +723,14 @@ impl World {
 }
 
 fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) -> Host {
-    let groups = file.groups.iter().filter(|group| group.on.contains(&host.name));
+    let vms = file.groups.iter().filter(|group| group.app.is_none());
+    let groups = vms.filter(|group| group.on.contains(&host.name));
     let drift = i64::try_from(random.below(10_001)).unwrap_or(0) - 5000;
     Host {
         name: host.name.clone(),
         file: file.clone(),
         id: HostId::of(&host.name),
-        witness: host.role == Role::Witness,
+        has_libvirt: host.role == Role::Hypervisor,
         has_watchdog: host.watchdog.is_some(),
         is_virtual: false,
         powered: false,

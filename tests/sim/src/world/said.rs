@@ -129,7 +129,8 @@ impl World {
         if daemon.engine.lease_until().is_some_and(|until| now < until) || exempt {
             return;
         }
-        if let Some(vm) = self.runs_of_its_own(host) {
+        let runs = self.runs_of_its_own(host).map(str::to_owned).or_else(|| self.metal_of_its_own(host));
+        if let Some(vm) = runs {
             let text = format!("watchdog: {} feeds it without a lease, and {vm} runs there", it.name);
             self.violated(text);
         }
