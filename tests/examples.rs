@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Those of hosts.
-const HOSTS: [&str; 3] = ["one-host.toml", "two-hosts-and-a-witness.toml", "three-hosts-ipmi.toml"];
-/// That of a guest.
-const GUEST: &str = "guest.toml";
+const HOSTS: [&str; 4] =
+    ["one-host.toml", "two-hosts-and-a-witness.toml", "three-hosts-ipmi.toml", "postgresql/roost.toml"];
+/// Those of guests.
+const GUESTS: [&str; 2] = ["guest.toml", "postgresql/guest.toml"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("man/examples")
@@ -14,11 +15,13 @@ fn folder() -> PathBuf {
 
 #[test]
 fn every_example_is_looked_at_here() {
-    let mut found: Vec<String> = std::fs::read_dir(folder())
-        .expect("the examples")
-        .map(|entry| entry.expect("a file").file_name().into_string().expect("text"))
-        .collect();
-    let mut known: Vec<&str> = HOSTS.into_iter().chain([GUEST]).collect();
+    let in_folder = |inner: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(folder().join(inner)).expect("the examples");
+        let names = entries.map(|entry| entry.expect("a file").file_name().into_string().expect("text"));
+        names.filter(|name| name.ends_with(".toml")).map(|name| format!("{inner}{name}")).collect()
+    };
+    let mut found = [in_folder(""), in_folder("postgresql/")].concat();
+    let mut known: Vec<&str> = HOSTS.into_iter().chain(GUESTS).collect();
     found.sort();
     known.sort_unstable();
     assert_eq!(found, known);
@@ -50,7 +53,9 @@ fn roost_check_finds_nothing_in_the_hosts_examples() {
 fn the_guests_files_are_good() {
     let good =
         |text: &str| roost_guest::config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    good(&std::fs::read_to_string(folder().join(GUEST)).expect("the example"));
+    for name in GUESTS {
+        good(&std::fs::read_to_string(folder().join(name)).expect("the example"));
+    }
     let page = std::fs::read_to_string(folder().join("../roost-guest.8")).expect("the page");
     let (_, rest) = page.split_once("    content: |\n").expect("cloud-init's file");
     let text: String =

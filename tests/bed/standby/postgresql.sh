@@ -83,7 +83,7 @@ pg_root() {
     mkdir "$tree/usr/share/postgresql"
     cp -r /usr/share/postgresql/15 "$tree/usr/share/postgresql/"
     # The libraries, where the programs look for them.
-    find "$tree/bin" "$tree/usr/bin" "$tree/usr/lib/postgresql" -type f -exec ldd {} + 2>/dev/null |
+    { find "$tree/bin" "$tree/usr/bin" "$tree/usr/lib/postgresql" -type f -exec ldd {} + 2>/dev/null || true; } | # some are none
         awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' | sort -u |
         while read -r program; do cp -L --parents "$program" "$tree/"; done
     printf 'root:x:0:0:root:/root:/bin/sh\npostgres:x:%s:%s::/tmp:/bin/sh\n' "$(id -u postgres)" "$(id -g postgres)" >"$tree/etc/passwd"
