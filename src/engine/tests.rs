@@ -2,6 +2,7 @@
 
 mod strange;
 mod three;
+mod watched;
 
 use super::keeper::vm::LibvirtInput;
 use super::ledger::Effect;

@@ -321,7 +321,9 @@ impl Machine {
     fn tell_up(&mut self) {
         if let (State::Up { host, group, .. }, Told::Later) = (&self.state, self.told) {
             self.told = Told::Yes;
-            self.commands.push_back(Command::Log(format!("connected to host '{host}' as group '{group}'")));
+            // A machine's own controller is in no group.
+            let group = if group.is_empty() { String::new() } else { format!(" as group '{group}'") };
+            self.commands.push_back(Command::Log(format!("connected to host '{host}'{group}")));
         }
     }
 
