@@ -434,6 +434,7 @@ fn another_leader_is_found_before_the_machine_is_taken_for_lost() {
     let addresses: Vec<String> = (1..=3).map(|nth| format!("{}.{nth}", cluster.net)).collect();
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let db3 = db3(&cluster.folder, &addresses);
+    cluster.all("three vote", |bed| bed.status().hosts.iter().filter(|host| host.votes).count() == 3);
     let first = cluster.leader();
     let pid = runs_on(&cluster.hosts[first], "db3", &db3);
     cluster.hosts[first].end(Signal::SIGKILL);

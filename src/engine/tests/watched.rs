@@ -172,8 +172,8 @@ impl Watch {
         watch
     }
 
-    /// It was evicted, and its agent has switched it off.
-    fn fenced() -> (Self, u64) {
+    /// It was silent for longer than it may be, and what it had is blocked: its agents have not answered.
+    fn evicted() -> (Self, u64) {
         let mut watch = Self::running();
         let epoch = watch.newest().epoch;
         watch.falls_silent();
@@ -181,17 +181,6 @@ impl Watch {
         assert!(watch.is_in(), "its silence is not over");
         watch.pass(4);
         assert!(!watch.is_in() && watch.owner() == Some(db3()), "it may run still");
-        for _ in 0..3 {
-            while let Some(order) = watch.fences.pop() {
-                let result = match order.action {
-                    FenceAction::Off => FenceResult::Off,
-                    FenceAction::On | FenceAction::Status => FenceResult::On,
-                };
-                watch.handle(Input::Fence { ticket: order.ticket, result });
-            }
-            watch.pass(1);
-        }
-        assert_eq!(watch.owner(), None, "it is fenced, and nobody else can take it");
         (watch, epoch)
     }
 }
@@ -203,17 +192,28 @@ fn a_machine_is_admitted_when_its_controller_speaks_and_ordered_about() {
 
 #[test]
 fn one_that_is_silent_is_evicted_and_fenced_and_what_it_had_is_free() {
-    Watch::fenced();
+    let (mut watch, _) = Watch::evicted();
+    for _ in 0..3 {
+        while let Some(order) = watch.fences.pop() {
+            let result = match order.action {
+                FenceAction::Off => FenceResult::Off,
+                FenceAction::On | FenceAction::Status => FenceResult::On,
+            };
+            watch.handle(Input::Fence { ticket: order.ticket, result });
+        }
+        watch.pass(1);
+    }
+    assert_eq!(watch.owner(), None, "it is fenced, and nobody else can take it");
 }
 
 #[test]
 fn one_that_comes_back_with_its_application_is_told_to_stop_it_and_then_admitted() {
-    let (mut watch, epoch) = Watch::fenced();
+    let (mut watch, epoch) = Watch::evicted();
     let before = watch.engine.ledger().host(db3()).map(|host| host.newest);
     watch.said.clear();
-    watch.connect(GroupState::Online, Wanted::Online, epoch); // its agent lied
+    watch.connect(GroupState::Online, Wanted::Online, epoch);
     watch.pass(3);
-    assert!(!watch.is_in(), "it runs what it does not own");
+    assert!(!watch.is_in() && watch.owner() == Some(db3()), "it runs what it may not");
     let order = watch.newest();
     assert_eq!(order.wanted, Wanted::Offline);
     watch.tell(GroupState::Offline, Wanted::Offline, order.epoch, Some(order.number));
