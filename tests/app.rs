@@ -1,15 +1,16 @@
 //! An application on a machine of its own: `roostd` as a whole, without libvirt, and the machine's own `roost-guest` as a whole.
 
 mod common;
+#[path = "common/controller.rs"]
+mod controller;
 
 use common::{Bed, SOON};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use controller::{Controller, process};
+use nix::sys::signal::Signal;
 use roost_proto::control::{Ask, Condition, ControllerStatus, Health, Intent, LibvirtStatus, Reply};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 const CONFIG: &str = r#"
 [cluster]
@@ -38,78 +39,16 @@ kind = "process"
 command = ["/bin/sh", "-c", "echo $$ > DIR/pid; exec sleep 1000"]
 "#;
 
-/// Set for this very program, when it is to be `roost-guest`: what its command line is.
-const AS_GUEST: &str = "ROOST_TEST_GUEST";
-
 /// Not a test: `roost-guest`, when a test starts this program as that.
 #[test]
 fn controller() {
-    let Ok(dir) = std::env::var(AS_GUEST) else { return };
-    let args = ["--config", &format!("{dir}/guest.toml"), "--run-dir", &format!("{dir}/guest"), "run"];
-    let exit = roost_guest::main(args.map(Into::into));
-    std::process::exit(i32::from(exit.code()));
-}
-
-/// The machine's own controller, and what it started: gone when it is dropped.
-struct Controller {
-    dir: std::path::PathBuf,
-    child: Option<Child>,
-}
-
-impl Controller {
-    fn start(bed: &Bed) -> Self {
-        let text = GUEST.replace("DIR", bed.dir.to_str().expect("a plain path"));
-        std::fs::write(bed.dir.join("guest.toml"), text).expect("writable");
-        let mut controller = Self { dir: bed.dir.clone(), child: None };
-        controller.run();
-        controller
-    }
-
-    fn run(&mut self) {
-        let program = std::env::current_exe().expect("this program");
-        let log = std::fs::File::create(self.dir.join("guest.log")).expect("a log");
-        let mut command = Command::new(program);
-        command.args(["--exact", "controller", "--nocapture"]).env(AS_GUEST, &self.dir);
-        let copy = log.try_clone().expect("a copy");
-        self.child = Some(command.stdin(Stdio::null()).stdout(log).stderr(copy).spawn().expect("it runs"));
-    }
-
-    fn crash(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().and_then(|()| child.wait()).expect("it ends");
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if let Some(pid) = process(&self.dir) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        if std::thread::panicking() {
-            eprintln!(
-                "--- log of roost-guest\n{}",
-                std::fs::read_to_string(self.dir.join("guest.log")).unwrap_or_default()
-            );
-        }
-    }
-}
-
-/// The application's process, if it runs.
-fn process(dir: &Path) -> Option<i32> {
-    let pid = std::fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
-    let runs =
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with("sleep"));
-    runs.then_some(pid)
+    controller::main();
 }
 
 fn start() -> (Bed, Controller) {
     let mut bed = Bed::of_host("db1", CONFIG);
     bed.run();
-    let controller = Controller::start(&bed);
+    let controller = Controller::start(&bed, GUEST);
     (bed, controller)
 }
 

@@ -1,8 +1,9 @@
 //! `roost.toml`: what is read, with which defaults, and how each mistake is refused.
 
 use roost::config::{
-    Apps, Config, GuestLink, Host, KEYS, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS, MAX_MISTAKES,
-    MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnShutdown, OnSilence, OnStray, Role, Timing, parse,
+    App, Apps, Config, Failback, GuestLink, Host, KEYS, MAX_DOMAIN, MAX_FILE, MAX_GROUPS, MAX_HOSTS,
+    MAX_MISTAKES, MAX_SOCKET_PATH, OnGuestShutdown, OnQuorumLoss, OnShutdown, OnSilence, OnStray, Role,
+    Standby, Target, Timing, parse,
 };
 use roost_proto::cluster::HostId;
 use roost_proto::control::MoveMethod;
@@ -258,6 +259,9 @@ fn every_key_of_the_table_is_known_to_the_parser() {
                 "[[host.fence]]" => {
                     format!("[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[host.fence]]\n{number}\n")
                 }
+                "[[group]]" if key.starts_with("failback") || *key == "app_lease" => {
+                    application("", &format!("{ON}\n{number}"))
+                }
                 "[[group]]" => {
                     format!("[cluster]\nname = \"lab\"\n[[host]]\nname = \"hv1\"\n[[group]]\n{number}\n")
                 }
@@ -368,7 +372,8 @@ fn what_must_be_there_is_asked_for() {
         (SMALL.replace("name = \"web\"\n", ""), "line 5: [[group]] has no 'name': write name = \"web\""),
         (
             SMALL.replace("vm = \"web1\"\n", ""),
-            "line 5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"",
+            "line 5: [[group]] has no 'vm': write the libvirt domain's name, as in vm = \"web1\"; or, of an application, \
+             app = \"postgres\"",
         ),
     ] {
         assert_eq!(refusal(&text), wanted);
@@ -1132,4 +1137,180 @@ fn what_changes_between_two_files_is_told_by_table_and_key() {
             "group 'mail' is added",
         ]
     );
+}
+
+/// A cluster of three and of the machine `db1`, whose address is on line 14 and which has `host` after that; the cold standby
+/// VM `s` with 4 lines; and the application `orders` with its `on` and then `lines`.
+fn application(host: &str, lines: &str) -> String {
+    let db1 = "[[host]]\nname = \"db1\"\naddress = \"10.0.9.1\"\nrole = \"application\"\n";
+    let vm = "[[group]]\nname = \"s\"\nvm = \"s1\"\nstandby = \"cold\"\n";
+    let orders = "[[group]]\nname = \"orders\"\napp = \"postgres\"\n";
+    cluster(3, &format!("{db1}{host}\n{vm}{orders}{lines}\n"))
+}
+
+const ON: &str = "on = [\"db1\", \"hv3\", \"vm:s\"]";
+
+fn app(config: &Config) -> &App {
+    let orders = config.group("orders").expect("it is there");
+    orders.app.as_ref().expect("it is an application")
+}
+
+#[test]
+fn an_application_has_targets_and_the_hosts_that_act_for_them() {
+    let config = good(&application("", ON));
+    let (db1, orders) = (config.host("db1").expect("a host"), config.group("orders").expect("a group"));
+    assert_eq!(db1.role, Role::Application);
+    let targets = [Target::Host("db1".into()), Target::Host("hv3".into()), Target::Vm("s".into())];
+    let defaults = App {
+        name: "postgres".into(),
+        targets: targets.into(),
+        failback: Failback::Manual,
+        lease: Duration::from_secs(30),
+    };
+    assert_eq!(app(&config), &defaults);
+    assert_eq!(*orders.on, ["db1", "hv3", "hv1", "hv2"], "each once, in the order of its targets");
+    assert_eq!((orders.vm.as_str(), orders.ranked, &orders.moves[..]), ("", true, &[MoveMethod::Cold][..]));
+    assert_eq!((orders.recovery.restart, orders.recovery.hosts), (1, 3));
+    assert_eq!(config.group("s").map(|vm| vm.standby), Some(Standby::Cold));
+    assert_eq!(*config.groups[0].on, ["hv1", "hv2", "hv3"], "no VM is on a machine for applications");
+    assert_eq!(good(SMALL).groups[0].standby, Standby::Warm);
+
+    let lines = format!(
+        "{ON}\nfailback = \"auto\"\nfailback_after = \"1h\"\nfailback_window = \"Sat 02:00-04:00\"\napp_lease = \"2s\"\n\
+         stop_timeout = \"5m\"\npriority = 3\nneeds = [\"s\"]\n[group.recovery]\nrestart = 4"
+    );
+    let config = good(&application("", &lines));
+    let window = Some("Sat 02:00-04:00".parse().expect("a window"));
+    assert_eq!(app(&config).failback, Failback::Auto { after: Duration::from_secs(3600), window });
+    assert_eq!(app(&config).lease, Duration::from_secs(2));
+    let orders = config.group("orders").expect("a group");
+    assert_eq!((orders.stop_timeout.as_secs(), orders.priority, orders.recovery.restart), (300, 3, 4));
+}
+
+#[test]
+fn what_is_wrong_with_an_application_is_told_by_line() {
+    let refused = |host: &str, lines: &str| refusal(&application(host, lines));
+    for (lines, wanted) in [
+        (String::new(), "[[group]] has no 'on': write where the application may run, home first"),
+        ("on = []".into(), "'on' holds 0, and must hold 1 to"),
+        ("on = [\"db1\", \"vm:s\", \"db1\"]".into(), "'on' names 'db1' twice: leave one out"),
+        (
+            "on = [\"db1\", \"vm:\", \"vm:s\"]".into(),
+            "'on' names 'vm:', no target: write a host, or vm: and a group",
+        ),
+        (
+            "on = [\"db1\", \"db3\", \"vm:s\"]".into(),
+            "'on' names 'db3', and no [[host]] is called so (did you mean 'db1'?)",
+        ),
+        (
+            "on = [\"db1\", \"vm:t\", \"vm:s\"]".into(),
+            "'on' names 'vm:t', and no [[group]] with a 'vm' is called 't'",
+        ),
+        (
+            "on = [\"vm:orders\", \"vm:s\"]".into(),
+            "'on' names 'vm:orders', and no [[group]] with a 'vm' is called 'orders'",
+        ),
+        (format!("{ON}\nfailback = \"never\""), "'failback' is 'never'"),
+        (
+            format!("{ON}\nfailback_after = \"5m\""),
+            "'failback_after' is about an automatic failback: leave it out, or write failback = \"auto\"",
+        ),
+        (
+            format!("{ON}\nfailback = \"auto\"\nfailback_window = \"Sat 2-4\""),
+            "'failback_window' is 'Sat 2-4': write a day or two with '-' between them, if not every day, and the time from and to",
+        ),
+        (format!("{ON}\napp_lease = \"1s\""), "'app_lease' is 1s"),
+        (
+            format!("{ON}\nxml = \"/etc/roost/vms/x.xml\""),
+            "'xml' is about a VM, and this group is an application: leave it out, or leave 'app' out",
+        ),
+        (format!("{ON}\nvm = \"x\""), "'vm' is about a VM, and this group is an application"),
+        (format!("{ON}\nmoves = [\"live\"]"), "'moves' is about a VM"),
+        (format!("{ON}\nstandby = \"cold\""), "'standby' is about a VM"),
+    ] {
+        let said = refused("", &lines);
+        assert!(said.starts_with("line ") && said.contains(wanted), "{lines}: {said}");
+    }
+    let said = refused("", &ON.replace("vm:s", "hv2"));
+    assert!(said.contains("'s' is a cold standby, and no application has it among its targets"), "{said}");
+    let name = refusal(&application("", ON).replace("\"postgres\"", "\"post gres\""));
+    assert!(name.contains("'app' is 'post gres', no name of a service group"), "{name}");
+    let said = refusal(&with("failback = \"auto\""));
+    assert!(said.contains("'failback' is about an application, and this group is a VM"), "{said}");
+    for key in ["app_lease = \"30s\"", "failback_window = \"02:00-03:00\""] {
+        let said = refusal(&with(key));
+        assert!(said.starts_with("line 8: ") && said.contains("is about an application"), "{said}");
+    }
+}
+
+#[test]
+fn a_machine_for_applications_runs_no_vm() {
+    for key in
+        ["libvirt = \"qemu:///system\"", "reserve_mib = 1024", "libvirt_remote = \"qemu+ssh://db1/system\""]
+    {
+        let said = refusal(&application(key, ON));
+        assert!(said.contains("means nothing for a host that runs no VM"), "{said}");
+    }
+    good(&application("watchdog = \"/dev/watchdog0\"\nvotes = true\non_shutdown = \"stay\"", ON));
+    let on = with_groups(&[("web", "on = [\"db1\"]")]);
+    let on = on.replacen(
+        "[[group]]",
+        "[[host]]\nname = \"db1\"\naddress = \"10.0.9.1\"\nrole = \"application\"\n[[group]]",
+        1,
+    );
+    assert!(refusal(&on).contains("'on' names 'db1', which runs applications and no VM: leave it out"));
+    let witness = application("", ON).replace("\"application\"", "\"witness\"");
+    assert!(refusal(&witness).contains("'on' names 'db1', which is a witness and runs nothing"));
+}
+
+#[test]
+fn a_machine_without_roostd_has_a_key_and_a_fence_agent() {
+    let watched = |host: &str| {
+        let text = application(host, ON).replace("address = \"10.0.9.1\"\n", "");
+        text.replace("\"application\"", "\"watched\"")
+    };
+    let fence = "[[host.fence]]\nagent = \"fence_ipmilan\"";
+    let config = good(&watched(&format!("key = \"/etc/roost/db1.key\"\n{fence}")));
+    let db1 = config.host("db1").expect("a host");
+    assert_eq!((db1.role, db1.votes, db1.silence.as_secs()), (Role::Watched, false, 10));
+    assert_eq!(db1.key.as_deref(), Some(Path::new("/etc/roost/db1.key")));
+    let whole = |lines: &str| watched(&format!("key = \"/etc/roost/db1.key\"\n{lines}\n{fence}"));
+    assert_eq!(good(&whole("silence = \"5s\"")).host("db1").map(|host| host.silence.as_secs()), Ok(5));
+    assert!(refusal(&whole("silence = \"4s\"")).contains("'silence' is 4s"));
+    assert!(
+        refusal(&whole("watchdog = \"/dev/watchdog0\"")).contains("'watchdog' is about a host with roostd")
+    );
+    assert!(refusal(&watched(fence)).contains("has no 'key'"));
+    assert!(refusal(&watched("key = \"/etc/roost/db1.key\"")).contains("has no 'fence'"));
+    for key in ["key = \"/etc/roost/db1.key\"", "silence = \"10s\""] {
+        let said = refusal(&application(key, ON));
+        assert!(said.contains("is about a host without roostd"), "{said}");
+    }
+}
+
+#[test]
+fn what_changes_of_an_application_is_told_by_its_keys() {
+    let before = good(&application("", ON));
+    let changes = |text: &str| before.changes(&good(text));
+    assert_eq!(changes(&application("", ON)), [""; 0]);
+    let same = application("", &format!("{ON}\nfailback = \"manual\""));
+    assert_eq!(changes(&same), [""; 0], "a default that is written");
+    assert_eq!(
+        changes(&application("", &format!("{ON}\nfailback = \"auto\""))),
+        ["group 'orders': failback"]
+    );
+    assert_eq!(
+        changes(&application("", &format!("{ON}\napp_lease = \"1m\""))),
+        ["group 'orders': app_lease"]
+    );
+    assert_eq!(changes(&application("", "on = [\"hv3\", \"db1\", \"vm:s\"]")), ["group 'orders': on"]);
+    let renamed = application("", ON).replace("\"postgres\"", "\"pg\"");
+    assert_eq!(
+        changes(&renamed),
+        [
+            "group 'orders': app (take the group offline first: what runs under the old name is guarded no more)"
+        ]
+    );
+    let warm = application("", ON).replace("standby = \"cold\"\n", "");
+    assert_eq!(changes(&warm), ["group 's': standby"]);
 }

@@ -248,7 +248,7 @@ fn examples(page: &str) -> Vec<String> {
 #[test]
 fn the_examples_of_the_configurations_are_good() {
     let hosts = examples("roost.toml.5");
-    assert_eq!(hosts.len(), 4);
+    assert_eq!(hosts.len(), 5);
     for example in &hosts[2..] {
         let advice = roost::config::parse(example).expect("good").advice();
         assert!(advice.is_empty(), "the worked clusters lack nothing: {advice:?}");
@@ -320,6 +320,10 @@ fn defaults_in_the_page_are_those_of_the_parser() {
     let (cluster, times, group) = (&config.cluster, config.cluster.timing, &config.groups[0]);
     let span = |span| format!("\"{}\"", roost_proto::time::Span(span));
     let recovery = group.recovery;
+    let app = "[[group]]\nname = \"a\"\napp = \"a\"\non = [\"hv1\"]\nfailback = \"auto\"\n";
+    let app = format!("[cluster]\nname = \"c\"\n[[host]]\nname = \"hv1\"\n{app}");
+    let app = roost::config::parse(&app).expect("good").groups.remove(0).app.expect("an application");
+    let roost::config::Failback::Auto { after, window: None } = app.failback else { panic!("{app:?}") };
     let host = [
         ("beat", span(times.beat)),
         ("suspect_after", span(times.suspect_after)),
@@ -336,7 +340,10 @@ fn defaults_in_the_page_are_those_of_the_parser() {
         ("retries", fence.retries.to_string()),
         ("priority", group.priority.to_string()),
         ("hosts", recovery.hosts.to_string()),
+        ("silence", span(config.hosts[0].silence)),
         ("silence", span(group.silence)),
+        ("failback_after", span(after)),
+        ("app_lease", span(app.lease)),
         ("boot_grace", span(group.boot_grace)),
         ("silence_patience", span(group.silence_patience)),
         ("stop_timeout", span(group.stop_timeout)),

@@ -2,11 +2,14 @@
 //! each does what it is for, and touches no VM that it is not about.
 
 mod common;
+#[path = "common/controller.rs"]
+mod controller;
 #[path = "common/cluster.rs"]
 mod lab;
 
 use clap::CommandFactory;
 use common::Bed;
+use controller::{Controller, process};
 use lab::{Cluster, HOSTS, group_table, node, roost, words};
 use nix::sys::signal::Signal;
 use roost_proto::control::{Condition, HostState, Status};
@@ -331,4 +334,84 @@ fn every_command_of_the_procedures_is_one() {
         }
     }
     assert!(seen > 15, "only {seen} commands were found: how does the page write them?");
+}
+
+/// Not a test: `roost-guest`, when a test starts this program as that.
+#[test]
+fn controller() {
+    controller::main();
+}
+
+/// A database that is ready as long as there is no file `stale`, and promoted before it starts.
+const DATABASE: &str = r#"
+[controller]
+link = "unix:DIR/LINK"
+[[group]]
+name = "postgres"
+managed = true
+before_online = ["/bin/sh", "-c", "echo $ROOST_TARGET $ROOST_REASON >> DIR/promoted"]
+ready = ["/bin/sh", "-c", "test ! -e DIR/stale || { echo the replica is behind; exit 1; }"]
+[[group.resource]]
+name = "db"
+kind = "process"
+command = ["/bin/sh", "-c", "echo $$ > DIR/pid; exec sleep 1000"]
+"#;
+
+/// `hv1` is the physical machine here, and the VM `web2` on `hv2` the standby.
+#[test]
+fn a_database_is_protected_by_a_standby_vm_and_fails_back() {
+    let cluster = Cluster::founded();
+    // PROTECT A PHYSICAL DATABASE BY A STANDBY VM
+    let (primary, host) = (&cluster.hosts[0], &cluster.hosts[1]);
+    let _primary = Controller::start(primary, &DATABASE.replace("LINK", "run/guest.sock"));
+    let _standby = Controller::start(host, &DATABASE.replace("LINK", "web2.vsock_961"));
+    let orders = "[[group]]\nname = \"orders\"\napp = \"postgres\"\non = [\"hv1\", \"vm:web2\"]\n";
+    let config = cluster.config() + orders;
+    let told = distribute(&cluster, &config);
+    assert!(told[0].contains("group 'orders' is added"), "{told:?}");
+    let online = |target: &str| {
+        host.until(&format!("it is online on {target}"), |bed| {
+            let group = bed.group("orders");
+            let there = group.target.as_deref() == Some(target) && group.condition != Condition::Starting;
+            there.then(|| roost(bed, &["status"])).filter(|shown| words(shown).contains("orders"))
+        })
+    };
+    online("hv1");
+    primary.until("its process", |bed| process(&bed.dir));
+    cluster.all("the standby can take it", |bed| {
+        words(&roost(bed, &["explain", "orders"])).contains("vm:web2  next      it can take it now")
+    });
+    let shown = done(host, &["plan", "--without", "hv1"]);
+    assert!(shown.contains("orders  hv1 -> vm:web2 (hv2)") && shown.contains("everything fits"), "{shown}");
+    let shown = done(host, &["switch", "orders", "--to", "vm:web2", "--dry-run"]);
+    assert!(shown.starts_with("orders would go to 'vm:web2':\n  1. 'vm:web2' is asked"), "{shown}");
+    assert!(process(&primary.dir).is_some() && process(&host.dir).is_none(), "nothing was done");
+
+    fs::write(host.dir.join("stale"), "").expect("writable");
+    let refused = roost(host, &["switch", "orders", "--to", "vm:web2", "--wait"]);
+    let said = words(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("stays on 'hv1'"), "{said}");
+    assert!(cluster.count("the replica is behind") >= 1, "the leader tells the reason: {said}");
+    fs::remove_file(host.dir.join("stale")).expect("ours");
+    assert!(process(&primary.dir).is_some(), "it runs on");
+
+    let said = done(host, &["switch", "orders", "--to", "vm:web2", "--wait"]);
+    assert!(said.ends_with("orders is on 'vm:web2'\n"), "{said}");
+    assert!(process(&primary.dir).is_none() && process(&host.dir).is_some(), "one runner");
+    let shown = words(&roost(host, &["status"]));
+    assert!(shown.contains("orders  vm:web2 (hv2)  online") && shown.contains("home hv1"), "{shown}");
+
+    // FAIL A DATABASE BACK TO ITS MACHINE
+    let shown = done(primary, &["failback", "orders", "--dry-run"]);
+    assert!(shown.contains("2. it is taken offline on 'vm:web2', at most 2m"), "{shown}");
+    let said = done(primary, &["failback", "orders", "--wait"]);
+    assert!(said.ends_with("orders is on 'hv1'\n"), "{said}");
+    assert!(process(&primary.dir).is_some() && process(&host.dir).is_none(), "one runner");
+    let promoted = |bed: &Bed| fs::read_to_string(bed.dir.join("promoted")).unwrap_or_default();
+    assert_eq!(
+        (promoted(primary).as_str(), promoted(host).as_str()),
+        ("hv1 start\nhv1 failback\n", "vm:web2 switchover\n")
+    );
+    are_home(&cluster, &[1, 2, 3]);
 }

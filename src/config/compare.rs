@@ -1,6 +1,6 @@
 //! What changes between two configurations, in words: for whoever is about to have one read in place of the other.
 
-use super::{Cluster, Config, Group, Host};
+use super::{App, Cluster, Config, Group, Host};
 use std::collections::BTreeMap;
 
 /// Changes that are told one by one; of more, the number tells enough.
@@ -104,8 +104,28 @@ fn host(before: &Host, after: &Host) -> Vec<&'static str> {
 }
 
 fn group(before: &Group, after: &Group) -> Vec<&'static str> {
+    if let (Some(was), Some(is)) = (&before.app, &after.app) {
+        let mut keys = app(was, is);
+        // Its hosts follow from its targets, and from the hosts of their VMs.
+        keys.extend(common(before, after).into_iter().filter(|key| *key != "on"));
+        return keys;
+    }
+    let mut keys: Vec<&str> = differ!(before, after, app => "app");
+    keys.extend(common(before, after));
+    keys
+}
+
+fn app(before: &App, after: &App) -> Vec<&'static str> {
     differ!(before, after,
-        app => "app, on or failback",
+        name => "app (take the group offline first: what runs under the old name is guarded no more)",
+        targets => "on",
+        failback => "failback",
+        lease => "app_lease",
+    )
+}
+
+fn common(before: &Group, after: &Group) -> Vec<&'static str> {
+    differ!(before, after,
         standby => "standby",
         vm => "vm (take the group offline first: what runs under the old name is guarded no more)",
         xml => "xml",

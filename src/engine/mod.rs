@@ -42,7 +42,7 @@ use consult::Consult;
 use core::time::Duration;
 use desk::{Desk, Named, Wish};
 pub use interface::{Command, Destination, Input, Output, Start};
-use keeper::{Keeper, RequestId};
+use keeper::{Controller, Keeper, RequestId};
 use leader::{Act, Leader};
 use ledger::{Ledger, Standing};
 use member::Member;
@@ -374,14 +374,18 @@ impl Engine {
             }
             Input::Guest { group, input } => {
                 self.keeper.handle(now, keeper::Input::Guest { group: group.clone(), input });
-                let mut about = core::iter::once(group.as_str()).chain(self.keeper.apps_in(&group));
-                if about.any(|group| self.keeper.report(now, group).as_ref() != self.reported(group)) {
+                let who = Controller::Guest(group.clone());
+                let mut about = core::iter::once(group.as_str()).chain(self.keeper.apps_of(&who));
+                if about.any(|group| self.is_unreported(now, group)) {
                     self.changed.keeper = Flag::Unseen; // mostly it only beats
                 }
             }
             Input::Machine(input) => {
                 self.keeper.handle(now, keeper::Input::Machine(input));
-                self.changed.keeper = Flag::Unseen;
+                let mut about = self.keeper.apps_of(&Controller::Machine);
+                if about.any(|group| self.is_unreported(now, group)) {
+                    self.changed.keeper = Flag::Unseen;
+                }
             }
             Input::Operator { request, who, command } => self.operator(now, request, &who, command),
             Input::Ask { request, ask, now_ms } => self.ask(now, request, ask, now_ms),
@@ -617,6 +621,11 @@ impl Engine {
             self.reports = reports;
             self.tell_leader(now);
         }
+    }
+
+    /// Whether a group is otherwise than the keeper said the last time.
+    fn is_unreported(&self, now: Instant, group: &str) -> bool {
+        self.keeper.report(now, group).as_ref() != self.reported(group)
     }
 
     /// What the keeper said of a group the last time.

@@ -1,5 +1,6 @@
 //! The joined engine of one host, with the test as its disk and its libvirt. More hosts are the simulator's.
 
+mod apps;
 mod strange;
 mod three;
 mod watched;
@@ -29,6 +30,10 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
+        Self::of(CONFIG)
+    }
+
+    fn of(text: &str) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         let start = Start {
             host: "hv1".to_owned(),
@@ -41,7 +46,7 @@ impl Alone {
             seed: 1,
             screenshots: PathBuf::from("/screens"),
         };
-        let engine = Engine::new(config::parse(CONFIG).expect("good"), start, now);
+        let engine = Engine::new(config::parse(text).expect("good"), start, now);
         let mut alone = Self { engine, now, writes: Vec::new(), answers: Vec::new() };
         alone.drain();
         alone

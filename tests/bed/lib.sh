@@ -165,14 +165,14 @@ bed_accelerator() {
     fi
 }
 
-# bed_domain DIR NAME ACCELERATOR: the definition of a small guest.
+# bed_domain DIR NAME ACCELERATOR [DEVICES [MIB]]: the definition of a small guest.
 bed_domain() {
-    local dir=$1 name=$2 type=qemu cpu=maximum
+    local dir=$1 name=$2 devices=${4:-} mib=${5:-128} type=qemu cpu=maximum
     [ "$3" != kvm ] || { type=kvm; cpu=host-passthrough; }
     cat <<EOF
 <domain type='$type' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>$name</name>
-  <memory unit='MiB'>128</memory>
+  <memory unit='MiB'>$mib</memory>
   <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>
   <vcpu>1</vcpu>
   <os>
@@ -193,6 +193,7 @@ bed_domain() {
     <serial type='unix'><source mode='bind' path='$dir/$name.shell'/><target port='1'/></serial>
     <video><model type='vga'/></video>
     <memballoon model='none'/>
+    $devices
   </devices>
   <qemu:commandline>
     <qemu:arg value='-chardev'/><qemu:arg value='socket,id=vsock,path=$dir/$name.vhost'/>

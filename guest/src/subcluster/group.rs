@@ -302,9 +302,7 @@ impl Group {
     pub(super) fn start_afresh(&mut self, turn: &mut Turn<'_>) {
         self.fault = None;
         self.course = Course::Calm;
-        if let Goal::Leaving(descent) = &mut self.goal {
-            *descent = Descent::UnderWay;
-        }
+        self.try_descent_again();
         self.restarts.clear();
         self.let_be();
         for r in 0..self.resources.len() {
@@ -314,6 +312,20 @@ impl Group {
             resource.next_check = turn.now;
             if matches!(resource.phase, Phase::Down | Phase::Failed(_)) {
                 resource.last = super::resource::Last::Nothing;
+            }
+        }
+        self.look_again(turn);
+        turn.desk.save();
+        if !self.is_unseen() {
+            self.all_seen(turn);
+        }
+    }
+
+    /// What is not known to run is to be looked at: it may have been started by somebody else.
+    pub(super) fn look_again(&mut self, turn: &mut Turn<'_>) {
+        for r in 0..self.resources.len() {
+            let resource = &mut self.resources[r];
+            if matches!(resource.phase, Phase::Down | Phase::Failed(_)) {
                 resource.phase = if turn.plan.resources[r].kind.is_probe() {
                     Phase::Down
                 } else {
@@ -321,10 +333,6 @@ impl Group {
                 };
                 self.cancel(turn, r);
             }
-        }
-        turn.desk.save();
-        if !self.is_unseen() {
-            self.all_seen(turn);
         }
     }
 

@@ -152,23 +152,26 @@ impl Group {
 
     /// What failed is tried again, for there is an order anew.
     fn start_over(&mut self, turn: &mut Turn<'_>) {
-        let Some(managed) = &mut self.managed else { return };
-        managed.failed = 0;
-        let is_up = managed.wanted == Wanted::Online;
+        let is_up = self.managed.as_ref().is_some_and(|managed| managed.wanted == Wanted::Online);
         match self.goal {
             Goal::Up | Goal::Preparing if is_up && self.fault.is_some() => self.goal = Goal::Preparing,
             Goal::Leaving(Descent::Paused(_) | Descent::Stuck) if is_up => self.goal = Goal::Preparing,
-            Goal::Leaving(Descent::Paused(_) | Descent::Stuck) => {
-                self.goal = Goal::Leaving(Descent::UnderWay);
-                return; // the fault stays until it is down
-            }
-            Goal::Up | Goal::Preparing | Goal::Leaving(Descent::UnderWay) | Goal::Offline | Goal::Down => {
+            _ => {
+                self.try_descent_again(); // the fault stays until it is down
                 return;
             }
         }
         self.fault = None;
         self.course = Course::Calm;
         turn.desk.save();
+    }
+
+    /// A way down that failed is taken again, as if it had not.
+    pub(super) fn try_descent_again(&mut self) {
+        if let (Goal::Leaving(descent), Some(managed)) = (&mut self.goal, &mut self.managed) {
+            *descent = Descent::UnderWay;
+            managed.failed = 0;
+        }
     }
 
     /// The connection to the host is a new one: what was ordered and asked on the one before is not to be answered on it.
@@ -252,6 +255,9 @@ impl Group {
         }
         self.fault = None;
         self.course = Course::Calm;
+        if self.goal == Goal::Preparing {
+            self.look_again(turn); // its command may have started some of it
+        }
         self.set_goal(turn, Goal::Leaving(Descent::UnderWay));
         self.descend(turn, Descent::UnderWay);
     }

@@ -197,10 +197,6 @@ impl Host {
         }
     }
 
-    pub fn hook_cancelled(&mut self, name: &str, hook: Hook) {
-        self.hook_ended(name, hook, false);
-    }
-
     pub fn hook_ended(&mut self, name: &str, hook: Hook, is_good: bool) {
         let group = self.group(name);
         match hook {

@@ -222,7 +222,12 @@ fn a_way_up_that_is_not_wanted_any_more_is_broken_off_and_cleaned_up() {
     world.order(1, 7, Wanted::Online);
     world.take();
     world.order(2, 7, Wanted::Offline);
-    world.began(&["cancel before_online", "after_offline"]);
+    world.began(&["cancel before_online", "monitor db", "monitor web"]);
+    assert_eq!(world.state(), GroupState::Stopping, "the command may have started something");
+    world.end("monitor db", Outcome::Running);
+    world.end("monitor web", Outcome::Stopped);
+    world.end("stop db", Outcome::Stopped);
+    world.began(&["stop db", "after_offline"]);
     world.hook_ends("after_offline", Ok(()));
     assert_eq!(world.state(), GroupState::Offline);
 }

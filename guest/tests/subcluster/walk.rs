@@ -358,7 +358,8 @@ impl Shell {
     fn cancel(&mut self, op: OpId) {
         self.note(format!("cancel {op:?}"));
         if let Some(flight) = self.hooks.remove(&op) {
-            self.host.hook_cancelled(&flight.group, flight.hook);
+            self.host.hook_ended(&flight.group, flight.hook, false);
+            self.start_by_hook(&flight);
             return;
         }
         let flight = self.flights.remove(&op).expect("what is cancelled is under way");
@@ -638,8 +639,22 @@ impl Shell {
         self.hooks.insert(op, HookFlight { group: name, hook, ends: self.now + time });
     }
 
+    /// A command on the way up may start something of the group itself.
+    fn start_by_hook(&mut self, flight: &HookFlight) {
+        if flight.hook != Hook::BeforeOnline || !self.chance(50) {
+            return;
+        }
+        let key = (flight.group.clone(), format!("r{}", self.below(5)));
+        let Some(id) = self.id(&key) else { return };
+        let by_hand = !self.plan(id).kind.is_probe() && !matches!(self.plan(id).kind, Kind::Process(_));
+        if by_hand && self.flights.values().all(|flight| flight.key != key) {
+            self.alive.entry(key).or_insert(0);
+        }
+    }
+
     fn finish_hook(&mut self, op: OpId) {
         let flight = self.hooks.remove(&op).expect("it is under way");
+        self.start_by_hook(&flight);
         let result = if self.chance(25) { Err(cause("it failed")) } else { Ok(()) };
         self.note(format!("ended {op:?}: {result:?}"));
         self.host.hook_ended(&flight.group, flight.hook, result.is_ok());

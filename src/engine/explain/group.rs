@@ -354,7 +354,8 @@ fn rungs(group: &Group, told: &GroupStatus, owner: &str) -> Vec<String> {
     let step = |from| match ladder::gentlest_left(limits, made, from) {
         Some(rung) => {
             let (made, limit) = used(rung);
-            format!("{} on '{owner}' ({made} of {limit} within {window} made)", rung.words())
+            let words = if group.app.is_some() { "bring it online afresh" } else { rung.words() };
+            format!("{words} on '{owner}' ({made} of {limit} within {window} made)")
         }
         None => "every rung here is spent".to_owned(),
     };

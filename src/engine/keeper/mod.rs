@@ -462,13 +462,14 @@ impl Keeper {
                     // A guest that beats is well for longer: for that the others are not asked, and the old deadline may be early.
                     let next = group.deadline();
                     self.deadline.set(self.deadline.get().map(|first| first.into_iter().chain(next).min()));
-                    if self.apps.values().any(|app| app.is_for(&name)) {
-                        self.step_apps(now, |app| app.is_for(&name));
+                    let who = Controller::Guest(name);
+                    if self.apps.values().any(|app| app.is_for(&who)) {
+                        self.step_apps(now, |app| app.is_for(&who));
                         self.deadline.set(None);
                     }
                 }
                 self.store_next();
-                return; // guests speak often, and what one says concerns no other group
+                return; // guests speak often, and what one says concerns no other VM
             }
             Input::Machine(input) => {
                 let of = |service: &str| {
@@ -476,6 +477,11 @@ impl Keeper {
                     app.map(|(name, _)| name.clone())
                 };
                 self.own.handle(now, input, of, &mut self.out);
+                self.own.step(now, &mut self.out);
+                self.step_apps(now, |app| app.is_for(&Controller::Machine));
+                self.deadline.set(None);
+                self.store_next();
+                return; // nor does that, of any VM
             }
             Input::Stored(result) => self.stored(now, result),
         }
@@ -656,9 +662,9 @@ impl Keeper {
         self.apps.contains_key(group)
     }
 
-    /// The applications that may run in the VM of a group, by the names of their groups.
-    pub fn apps_in<'a>(&'a self, vm: &'a str) -> impl Iterator<Item = &'a str> {
-        self.apps.iter().filter(|(_, app)| app.is_for(vm)).map(|(name, _)| name.as_str())
+    /// The applications that this controller has, or may, by the names of their groups.
+    pub fn apps_of<'a>(&'a self, who: &'a Controller) -> impl Iterator<Item = &'a str> {
+        self.apps.iter().filter(|(_, app)| app.is_for(who)).map(|(name, _)| name.as_str())
     }
 
     /// Whether a group was this host's since this machine booted.

@@ -5,7 +5,8 @@
 
 LAB_HERE=$(dirname "${BASH_SOURCE[0]}")
 # What `host` and `power` read. LAB_GUESTS are guests as "NAME=CID ...", LAB_WATCHDOG the library of watchdog.c.
-LAB_LINKS=1 LAB_LIBVIRT=no LAB_GUESTS='' LAB_WATCHDOG='' LAB_ROOSTD=$BED_TARGET/release/roostd
+# With LAB_BRIDGE=yes the hosts' VMs are on their networks: a host's address is at a bridge, br1, with its port in it.
+LAB_LINKS=1 LAB_BRIDGE=no LAB_LIBVIRT=no LAB_GUESTS='' LAB_WATCHDOG='' LAB_ROOSTD=$BED_TARGET/release/roostd
 LAB_VSOCK=$BED_CACHE/bin/vhost-device-vsock
 
 # lab_build hosts|guests: installs and builds what a lab of hosts alone, or of hosts with real guests, stands on. Before lab_enter.
@@ -86,7 +87,29 @@ lab_capabilities() {
 }
 
 lab_conf() {
-    declare -p LAB_LINKS LAB_LIBVIRT LAB_GUESTS LAB_WATCHDOG LAB_ROOSTD LAB_VSOCK >"$LAB/lab.conf"
+    declare -p LAB_LINKS LAB_BRIDGE LAB_LIBVIRT LAB_GUESTS LAB_WATCHDOG LAB_ROOSTD LAB_VSOCK >"$LAB/lab.conf"
+}
+
+# Events from here on are looked at, of every host of HOSTS.
+declare -A MARK=()
+mark() {
+    local host
+    for host in "${HOSTS[@]}"; do MARK[$host]=$(last_event "$host"); done
+}
+# tell SECONDS TEXT HOST...: waits until one of these hosts tells it, and says so, with that host's time. In AT and EVENT_HOST.
+tell() {
+    local end=$((SECONDS + $1)) text=$2 host event
+    shift 2
+    while :; do
+        for host in "$@"; do
+            event=$(events_since "$host" "${MARK[$host]}" ".text | contains(\"$text\")" | head -n 1) || true
+            [ -z "$event" ] || break 2
+        done
+        [ "$SECONDS" -lt "$end" ] || die "this did not happen in time on $*: '$text'"
+        sleep 0.1
+    done
+    AT=$(jq -r .at_ms <<<"$event")
+    say_at "$AT" "$host: $(jq -r '(.group // empty | . + ": ") // "", .text' <<<"$event" | tr -d '\n')"
 }
 
 # power HOST on|off|status|reset|cut|mend
@@ -97,7 +120,7 @@ lab_dark() {
     local host
     for host in "$@"; do touch "$LAB/power/$host.unreachable"; done
     for host in "$@" "$@"; do power "$host" off; done
-    for host in "$@"; do rm -f "$LAB/power/$host".{unreachable,cut,slow}; done
+    for host in "$@"; do rm -f "$LAB/power/$host".{unreachable,cut,slow,late,broken}; done
 }
 
 # roost_on HOST ARGUMENT...: the operator's command there.

@@ -14,7 +14,8 @@ Usage: roost-sim [OPTIONS]
   --first S     the first seed [1]
   --hosts H     so many hosts in each [what the seed says]
   --groups G    so many groups in each [what the seed says]
-  --apps        with applications on physical hosts, and standby VMs for them, in each
+  --apps        with applications on physical hosts, and standby VMs for them, in each [in every second one, where neither
+                --hosts nor --groups is said]
   --jobs N      so many at once [the processors]
   --lines N     lines of the trace that are shown of a violation [200]
   --growth      measure what each host costs in clusters of 3 to 1,000 hosts with 20 groups each, or of --hosts, and

@@ -13,7 +13,7 @@ mod stop;
 use super::ladder::{self, Rung, Step};
 use super::remote_agent::Obedience;
 use super::right::{Hold, Right};
-use super::{Outbox, Output, draft};
+use super::{Controller, Outbox, Output, draft};
 use crate::config::{self, Failback, Target};
 use core::time::Duration;
 use roost_proto::cluster::HostId;
@@ -167,9 +167,9 @@ impl App {
         &self.right
     }
 
-    /// Whether one of its targets is the VM of this group.
-    pub fn is_for(&self, vm: &str) -> bool {
-        self.seats.iter().any(|seat| seat.vm() == Some(vm))
+    /// Whether this controller has it at one of its targets.
+    pub fn is_for(&self, who: &Controller) -> bool {
+        self.seats.iter().any(|seat| seat.controller() == who)
     }
 
     /// Takes new settings; nothing is restarted for it.
@@ -386,12 +386,6 @@ impl App {
         }
         match &self.phase {
             Phase::Waiting { .. } | Phase::GivenUp if runs && stands => self.recovered(out),
-            Phase::Waiting { until, .. } if now >= *until => {
-                ladder::take(&self.config.recovery, &mut self.saved, Rung::Restart, now);
-                out.dirty = true;
-                out.made.restarts += 1;
-                self.phase = Phase::Due;
-            }
             Phase::Waiting { .. } | Phase::GivenUp | Phase::Due => {}
             Phase::Kept => {
                 if let Some(fault) = fault {
@@ -399,6 +393,12 @@ impl App {
                     self.fail(now, printable(&text), out);
                 }
             }
+        }
+        if matches!(self.phase, Phase::Waiting { until, .. } if now >= until) {
+            ladder::take(&self.config.recovery, &mut self.saved, Rung::Restart, now);
+            out.dirty = true;
+            out.made.restarts += 1;
+            self.phase = Phase::Due;
         }
         let due = match self.phase {
             Phase::Due => true,
@@ -427,14 +427,11 @@ impl App {
     fn fail(&mut self, now: Instant, failure: String, out: &mut Outbox) {
         match ladder::next(&self.config.recovery, &self.saved, Rung::Restart, now, &mut self.jitter) {
             Step::Take(_, wait) => {
-                let text = format!("it will be brought online afresh in {} ms", wait.as_millis());
-                self.event(out, Level::Warning, EventKind::Recovery, text);
-                self.phase = Phase::Waiting { until: now + wait, failure };
-                if wait.is_zero() {
-                    ladder::take(&self.config.recovery, &mut self.saved, Rung::Restart, now);
-                    out.made.restarts += 1;
-                    self.phase = Phase::Due;
+                if !wait.is_zero() {
+                    let text = format!("it will be brought online afresh in {} ms", wait.as_millis());
+                    self.event(out, Level::Info, EventKind::Recovery, text);
                 }
+                self.phase = Phase::Waiting { until: now + wait, failure };
             }
             Step::GiveUp => {
                 let text = format!("{failure}; nothing is left to try here");

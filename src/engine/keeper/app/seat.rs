@@ -101,6 +101,11 @@ impl Seat {
         self.controller == Controller::Machine
     }
 
+    /// Who is told there.
+    pub const fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
     /// The group of its VM.
     pub const fn vm(&self) -> Option<&str> {
         match &self.controller {

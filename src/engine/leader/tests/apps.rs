@@ -145,7 +145,11 @@ fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     assert_eq!((office.place(), office.owner("s")), ("nowhere", A), "the VM comes first");
     let why = office.leader.waiting("db").expect("it waits");
     assert!(why.contains("'s' is not well yet") || why.contains("started first"), "{why}");
+    office.tell(A, "db", GroupState::Unknown, 0, 0);
     office.well("s");
+    office.settle();
+    assert_eq!((office.place(), office.owner("s")), ("nowhere", A), "its controller has not spoken yet");
+    office.down("db", &[A]);
     office.settle();
     assert_eq!(office.place(), VM);
     office.well("db");

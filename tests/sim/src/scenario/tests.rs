@@ -71,6 +71,8 @@ fn mistakes_are_told_with_their_line_and_what_to_write() {
         ("let h2 be leader", "has a meaning already"),
         ("vm v1 never starts on h2", "its group's 'on' does not name that host"),
         ("host h1 memory 0", "no memory in MiB"),
+        ("at 10s app orders faults", "there is no application 'orders'"),
+        ("at 10s failback web", "there is no application 'web'"),
     ] {
         let said = refused(text);
         assert!(said.contains(told), "{text:?} told {said:?}, and not {told:?}");
@@ -251,6 +253,53 @@ expect last order was refused
 at end expect never two
 end 120s
 ";
+
+/// Every form of the manual's tables about applications.
+const APPLICATIONS: &str = "
+at 10s  failback orders
+move orders to vm:standby
+move orders to db1 from h1
+app orders faults
+app orders always faults
+app orders always faults on vm:standby
+app orders refuses to start on db1
+app orders is not ready
+app orders cannot be stopped
+app orders cannot be cleaned up on db1
+app orders takes 5s to start
+app orders takes 500ms to stop
+app orders works
+app orders works on vm:standby
+controller of db1 dies
+controller of standby lies
+controller of v1 is honest
+at 20s when orders is preparing, power off leader
+at 20s when orders is recalled, after 2s expect orders runs in standby within 5s
+expect orders runs in v1
+expect orders does not run in standby
+expect orders runs on db1
+expect orders is not preparing
+expect orders was never started
+";
+
+#[test]
+fn every_form_about_applications_is_read() {
+    let config = roost::config::parse(
+        &CLUSTER
+            .replace("name = \"h2\"", "name = \"db1\"\nrole = \"application\"")
+            .replace("\"web\"", "\"standby\"")
+            .replace(
+                "on = [\"h1\"]\n",
+                "on = [\"h1\"]\n[[group]]\nname = \"orders\"\napp = \"pg\"\non = [\"db1\", \"vm:standby\"]\n",
+            ),
+    );
+    let config = config.expect("a good configuration");
+    let mut names = Names::new(&config, vec!["roost.toml".to_owned()]).expect("good names");
+    let script = script::read(APPLICATIONS, &mut names);
+    script.unwrap_or_else(|mistakes| panic!("{}", mistakes[0]));
+    let mistakes = script::read("move orders to vm:standbi", &mut names).expect_err("no target");
+    assert!(mistakes[0].to_string().contains("did you mean 'vm:standby'?"), "{}", mistakes[0]);
+}
 
 #[test]
 fn every_form_of_the_manual_is_read() {

@@ -161,8 +161,8 @@ impl Watch {
     fn look_at_apps(&mut self, world: &World) {
         let mut now = BTreeMap::new();
         for (seat, it) in world.seats.iter().filter(|(_, it)| !it.lies) {
-            for (name, _) in it.groups.iter().filter(|(_, managed)| managed.executes()) {
-                let group = world.application(seat, name).and_then(|group| self.apps.get(&group).copied());
+            for managed in it.groups.values().filter(|managed| managed.executes()) {
+                let group = self.apps.get(&managed.app).copied();
                 if let (Some(group), Some(host)) = (group, world.host_of(seat)) {
                     now.insert((group, seat.clone()), (host, world.is_moving(seat)));
                 }

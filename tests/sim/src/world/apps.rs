@@ -55,8 +55,7 @@ impl World {
 
     /// The application that a managed group is there.
     pub fn application(&self, seat: &Seat, managed: &str) -> Option<String> {
-        let here = self.managed(&self.target_of(seat));
-        here.into_iter().find(|(name, _)| name == managed).map(|(_, group)| group)
+        Some(self.seats.get(seat)?.groups.get(managed)?.app.clone())
     }
 
     /// How many managed groups a VM's guest has.
@@ -66,7 +65,10 @@ impl World {
     }
 
     fn nature(&self, seat: &Seat, managed: &str) -> Nature {
-        let key = self.application(seat, managed).map(|group| (self.target_of(seat).to_string(), group));
+        let Some(it) = self.seats.get(seat).filter(|_| !self.natures.is_empty()) else {
+            return Nature::default();
+        };
+        let key = it.groups.get(managed).map(|group| (it.target.to_string(), group.app.clone()));
         key.and_then(|key| self.natures.get(&key).copied()).unwrap_or_default()
     }
 
@@ -137,27 +139,22 @@ impl World {
     /// The places where something of an application executes: not what stands still, and not what liars run.
     pub fn executing(&self, group: &str) -> Vec<Seat> {
         let runs = |(seat, it): &(&Seat, &Controller)| {
-            let mine = |(name, managed): (&String, &Managed)| {
-                managed.executes() && self.application(seat, name).is_some_and(|of| of == group)
-            };
-            !it.lies && it.groups.iter().any(mine) && self.is_moving(seat)
+            let mine = |managed: &Managed| managed.executes() && managed.app == group;
+            !it.lies && it.groups.values().any(mine) && self.is_moving(seat)
         };
         self.seats.iter().filter(runs).map(|(seat, _)| seat.clone()).collect()
     }
 
     /// The phase of an application at one of its targets.
     pub fn phase_at(&self, seat: &Seat, group: &str) -> Option<Phase> {
-        let it = self.seats.get(seat)?;
-        let of = |name: &str| self.application(seat, name).is_some_and(|of| of == group);
-        it.groups.iter().find(|(name, _)| of(name)).map(|(_, managed)| managed.phase)
+        self.seats.get(seat)?.groups.values().find(|managed| managed.app == group).map(|it| it.phase)
     }
 
     /// Applications that run on a machine itself, whether it stands still or not.
     pub fn on_metal(&self, host: usize) -> Vec<String> {
         let seat = Seat::Machine { host, boot: self.hosts[host].boot };
         let Some(it) = self.seats.get(&seat).filter(|it| !it.lies) else { return Vec::new() };
-        let running = it.groups.iter().filter(|(_, managed)| managed.executes());
-        running.filter_map(|(name, _)| self.application(&seat, name)).collect()
+        it.groups.values().filter(|managed| managed.executes()).map(|it| it.app.clone()).collect()
     }
 
     /// A machine has power, or a guest is up: its controller begins, if anything is managed there.
@@ -171,13 +168,17 @@ impl World {
             _ => false,
         };
         self.seats.retain(|other, _| !gone(other));
-        let managed = self.managed(&self.target_of(&seat));
+        let target = self.target_of(&seat);
+        let managed = self.managed(&target);
         if managed.is_empty() {
             return;
         }
-        let group = |(name, group): (String, String)| (name, Managed::new(self.keepers.contains(&group)));
+        let group = |(name, group): (String, String)| {
+            let keeps = self.keepers.contains(&group);
+            (name, Managed::new(group, keeps))
+        };
         let groups = managed.into_iter().map(group).collect();
-        let mut controller = Controller::new(groups, self.now);
+        let mut controller = Controller::new(target, groups, self.now);
         let after = if matches!(seat, Seat::Machine { .. }) {
             let after = self.random.time(BOOT.0, BOOT.1);
             controller.dead_until = Some(self.now.after(after));
@@ -465,8 +466,9 @@ impl World {
     pub fn application_fails(&mut self, group: &str) -> bool {
         let runs = self.random.once_in(2);
         for seat in self.executing(group) {
-            let managed = self.managed(&self.target_of(&seat));
-            for (name, _) in managed.into_iter().filter(|(_, of)| of == group) {
+            let names = self.seats[&seat].groups.iter().filter(|(_, managed)| managed.app == group);
+            let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+            for name in names {
                 let mut failed = false;
                 self.change(&seat, &name, |managed| failed = managed.fault(runs));
                 if failed {

@@ -170,10 +170,17 @@ impl Check {
         self.terms[host] = (term, voted_for);
     }
 
+    /// Whether a VM may neither be started nor stopped now. A cold standby may, while everything boots and its application's
+    /// home was not heard yet.
+    fn is_calm_for(&self, vm: &str, now: Time) -> bool {
+        let cold = self.groups.get(vm).is_some_and(|group| self.cold.contains(group));
+        self.calm_from.is_some_and(|from| now > from) && (self.apps_calm || !cold)
+    }
+
     /// A VM was started; how new its disk is from now on.
     pub fn started(&mut self, vm: &str, now: Time) -> u64 {
         self.starts += 1;
-        if self.calm_from.is_some_and(|from| now > from) {
+        if self.is_calm_for(vm, now) {
             self.violation = Some(format!("no needless restart: {vm} was started, and nothing had failed"));
         }
         self.runs_on(vm)
@@ -248,7 +255,8 @@ impl World {
         let ledger = daemon.engine.ledger();
         let (id, owned) = (self.hosts[host].id, daemon.engine.owned());
         if !ledger.groups().filter(|(_, group)| group.owner == Some(id)).map(|(name, _)| name).eq(owned) {
-            let text = format!("{} takes {owned:?} for what its ledger gives to it", self.hosts[host].name);
+            let name = &self.hosts[host].name;
+            let text = format!("owners: {name} takes {owned:?} for what its ledger gives to it");
             self.violated(text);
             return;
         }
@@ -406,7 +414,7 @@ impl World {
             let last = self.check.history.iter().rev().find(|(_, v, h, _)| v == vm && *h == host);
             if last.is_some_and(|(.., ran)| *ran) != runs {
                 self.check.history.push((self.now, vm.to_owned(), host, runs));
-                if !runs && self.check.calm_from.is_some_and(|from| self.now > from) {
+                if !runs && self.check.is_calm_for(vm, self.now) {
                     let gone = |d: &Domain| !matches!(d.run, Run::Paused(_));
                     if self.hosts[host].domains.get(vm).is_some_and(gone) {
                         let text = format!("no needless restart: {vm} was stopped, and nothing had failed");
@@ -459,12 +467,10 @@ impl World {
                     return Err(format!("{group} is wanted offline, and runs on {}", name(on)));
                 }
                 Intent::Online if record.given_up.is_some() => {}
+                Intent::Online if self.check.cold.contains(group) && on.is_none() && owner.is_none() => {} // the application says why
                 Intent::Online if self.check.cold.contains(group) && !self.is_needed(group, ledger) => {
-                    if on.is_some() || owner.is_some() {
-                        return Err(format!("{group} is a cold standby that nothing needs, and is on"));
-                    }
+                    return Err(format!("{group} is a cold standby that nothing needs, and is on"));
                 }
-                Intent::Online if self.check.cold.contains(group) && owner.is_none() && on.is_none() => {} // the application says why
                 Intent::Online if owner.is_none() && self.waits_for_quarantine(ledger, group) => {}
                 Intent::Online if on.is_none() || on != owner => {
                     return Err(format!(

@@ -3,6 +3,7 @@
 
 use super::clock::Time;
 use core::time::Duration;
+use roost::config::Target;
 use roost_proto::link::{
     Exit, Fault, GroupReport, GroupState, HostMessage, ManagedReport, Order, ResourceReport, ResourceState,
     Wanted,
@@ -72,6 +73,8 @@ impl Phase {
 /// A managed group.
 #[derive(Clone, Debug)]
 pub struct Managed {
+    /// The application that it is, by the cluster's name.
+    pub app: String,
     pub phase: Phase,
     pub wanted: Wanted,
     pub epoch: u64,
@@ -90,6 +93,7 @@ pub struct Managed {
 /// A controller.
 #[derive(Clone, Debug)]
 pub struct Controller {
+    pub target: Target,
     /// By their names in `guest.toml`.
     pub groups: BTreeMap<String, Managed>,
     /// When its host was heard last.
@@ -107,8 +111,9 @@ pub struct Controller {
 }
 
 impl Managed {
-    pub const fn new(keeps: bool) -> Self {
+    pub const fn new(app: String, keeps: bool) -> Self {
         Self {
+            app,
             phase: Phase::Offline,
             wanted: Wanted::Offline,
             epoch: 0,
@@ -152,7 +157,7 @@ impl Managed {
         match (wanted, self.phase) {
             (Wanted::Online, Phase::Offline | Phase::Faulted { .. }) => self.enter(Phase::Promoting),
             (Wanted::Offline, Phase::Promoting | Phase::Starting | Phase::Online) => {
-                self.enter(Phase::Stopping)
+                self.enter(Phase::Stopping);
             }
             (Wanted::Offline, Phase::Faulted { .. }) => {
                 self.tries = 0;
@@ -201,8 +206,8 @@ impl Managed {
 
     /// All of it ends at once, and nothing is known of it any more.
     pub fn forget(&mut self) {
-        let (keeps, turn) = (self.keeps, self.turn + 1);
-        *self = Self { turn, ..Self::new(keeps) };
+        let turn = self.turn + 1;
+        *self = Self { turn, ..Self::new(core::mem::take(&mut self.app), self.keeps) };
     }
 
     /// What is told of it.
@@ -230,8 +235,9 @@ impl Managed {
 }
 
 impl Controller {
-    pub fn new(groups: BTreeMap<String, Managed>, now: Time) -> Self {
+    pub fn new(target: Target, groups: BTreeMap<String, Managed>, now: Time) -> Self {
         Self {
+            target,
             groups,
             heard: now,
             link: None,
@@ -269,7 +275,7 @@ mod tests {
     }
 
     fn online() -> Managed {
-        let mut group = Managed::new(false);
+        let mut group = Managed::new("orders".to_owned(), false);
         group.order(&order(1, 5, Wanted::Online));
         while group.phase.passes() {
             group.goes_on(Nature::default(), false);
@@ -325,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_host_that_is_not_heard_ends_what_does_not_keep_on() {
-        let mut controller = Controller::new([("pg".to_owned(), online())].into(), Time(0));
+        let mut controller =
+            Controller::new(Target::Host("db1".to_owned()), [("pg".to_owned(), online())].into(), Time(0));
         assert!(controller.overdue(Duration::from_secs(30)).is_empty());
         assert_eq!(controller.overdue(Duration::from_secs(31)), ["pg"]);
         controller.groups.insert("pg".to_owned(), Managed { keeps: true, ..online() });

@@ -4,6 +4,7 @@
 use super::World;
 use super::apps::Place;
 use super::controller::{Phase, Seat};
+use super::host::Domain;
 use core::time::Duration;
 use roost::config::{App, Target};
 use roost::engine::keeper::Controller;
@@ -85,13 +86,20 @@ impl World {
         if self.check.off || self.seats.is_empty() {
             return;
         }
-        let groups: Vec<String> = self.applications().map(|(group, _)| group.to_owned()).collect();
-        for group in groups {
-            let at = self.executing(&group);
-            if at.len() > 1 {
-                let at: Vec<String> = at.iter().map(|seat| self.target_of(seat).to_string()).collect();
-                self.violated(format!("one runner: {group} runs on {}", at.join(" and on ")));
+        let mut seen: BTreeMap<&str, &Seat> = BTreeMap::new();
+        let mut two = None;
+        for (seat, it) in self.seats.iter().filter(|(_, it)| !it.lies) {
+            for managed in it.groups.values().filter(|managed| managed.executes()) {
+                if self.is_moving(seat)
+                    && let Some(other) = seen.insert(&managed.app, seat)
+                {
+                    let (one, other) = (self.target_of(other), self.target_of(seat));
+                    two = Some(format!("one runner: {} runs on {one} and on {other}", managed.app));
+                }
             }
+        }
+        if let Some(two) = two {
+            self.violated(two);
         }
     }
 
@@ -152,9 +160,18 @@ impl World {
         Was { owner, epoch, inside, seat }
     }
 
+    /// Whether something of an application runs there, or will when its machine goes on. In a VM that is paused it does not: that
+    /// is destroyed, or belongs to nobody any more.
     fn runs_at(&self, seat: &Seat, group: &str) -> bool {
         let phase = self.phase_at(seat, group);
-        !matches!(phase, None | Some(Phase::Offline | Phase::Faulted { runs: false, .. }))
+        let paused = match seat {
+            Seat::Machine { .. } => false,
+            Seat::Guest { vm, .. } => !self
+                .host_of(seat)
+                .and_then(|host| self.hosts[host].domains.get(vm))
+                .is_some_and(Domain::lives),
+        };
+        !paused && !matches!(phase, None | Some(Phase::Offline | Phase::Faulted { runs: false, .. }))
     }
 
     /// An application that runs on a machine itself and is its own, by its own ledger.
@@ -180,8 +197,8 @@ impl World {
         let seat = Seat::Machine { host, boot: it.boot };
         let ledger = daemon.engine.ledger();
         let wanted = self.seats.get(&seat).filter(|it| !it.lies && it.link.is_some()).and_then(|it| {
-            let online = it.groups.iter().filter(|(_, managed)| managed.wanted == Wanted::Online);
-            let mut groups = online.filter_map(|(name, _)| self.application(&seat, name));
+            let online = it.groups.values().filter(|managed| managed.wanted == Wanted::Online);
+            let mut groups = online.map(|managed| managed.app.clone());
             groups.find(|group| {
                 ledger.target(group) == Some(self.hosts[host].id) && !ledger.group(group).frozen
             })
