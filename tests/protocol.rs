@@ -9,7 +9,7 @@ use roost_proto::control::{CONTROL_VERSION, MAX_LINE};
 use roost_proto::frame::MAX_PAYLOAD;
 use roost_proto::link::{BEAT, LINK_PORT, LINK_VERSIONS, MAGIC, PRIVILEGED_PORTS};
 use roost_proto::name::MAX_NAME;
-use roost_proto::{cluster, link};
+use roost_proto::{cluster, link, sealed};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -236,6 +236,10 @@ fn the_numbers_are_the_constants() {
         ("MAX_REASON", cluster::MAX_REASON.to_string()),
         ("LINK_VERSIONS", versions(LINK_VERSIONS)),
         ("LINK_PORT", LINK_PORT.to_string()),
+        ("WATCHED_PORT", link::WATCHED_PORT.to_string()),
+        ("SEALED_MAGIC", String::from_utf8_lossy(&sealed::SEALED_MAGIC).into_owned()),
+        ("SEALED_VERSION", sealed::SEALED_VERSION.to_string()),
+        ("MAX_CONTENTS", sealed::MAX_CONTENTS.to_string()),
         ("PRIVILEGED_PORTS", PRIVILEGED_PORTS.to_string()),
         ("MAGIC", String::from_utf8_lossy(&MAGIC).into_owned()),
         ("MAX_PAYLOAD", MAX_PAYLOAD.to_string()),

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 use roost_guest::config::{
-    Config, ConfigError, Group, Hook, Http, KEYS, Kind, Link, MAX_ARGUMENTS, MAX_FILE, MAX_MISTAKES,
-    MAX_TEXT, MAX_VARIABLES, Managed, OnLostHost, Output, Process, Resource, parse,
+    Config, ConfigError, Group, Hook, Http, KEYS, Kind, Link, MAX_ARGUMENTS, MAX_FILE, MAX_HOSTS,
+    MAX_MISTAKES, MAX_TEXT, MAX_VARIABLES, Managed, OnLostHost, Output, Process, Resource, Tcp, parse,
 };
 use roost_proto::link::{MAX_GROUPS, MAX_RESOURCES};
 use roost_proto::retry::{Backoff, MAX_ATTEMPTS};
@@ -220,6 +220,38 @@ fn every_link_is_read() {
     assert_eq!(good("[controller]\nlink = \"none\"").link, Link::None);
     assert_eq!(good("[controller]\nlink = \"unix:/s\"").link, Link::Unix("/s".into()));
     assert_eq!(good("[controller]").link, Link::Vsock);
+    let head = "[controller]\nlink = \"tcp\"\nkey = \"/k\"\n";
+    let hosts =
+        ["10.0.0.1:962", "10.0.0.2:963", "[fd00::1]:962"].map(|host| host.parse().expect("an address"));
+    let tcp = Tcp { hosts: hosts.to_vec(), key: "/k".into(), machine: None };
+    let text = format!("{head}hosts = [\"10.0.0.1\", \"10.0.0.2:963\", \"fd00::1\"]\n");
+    assert_eq!(good(&text).link, Link::Tcp(tcp.clone()));
+    let named = Tcp { machine: Some("db3".to_owned()), ..tcp };
+    assert_eq!(good(&(text + "machine = \"db3\"")).link, Link::Tcp(named));
+}
+
+#[test]
+fn a_link_over_tcp_has_hosts_and_a_key_and_no_other_link_has() {
+    let all: Vec<String> = (0..=MAX_HOSTS).map(|nth| format!("\"10.0.0.{nth}\"")).collect();
+    let many = format!("link = \"tcp\"\nkey = \"/k\"\nhosts = [{}]", all.join(", "));
+    for (keys, message) in [
+        ("link = \"tcp\"\nkey = \"/k\"", "[controller] has no 'hosts': write hosts = [\"10.0.0.1\""),
+        (
+            "link = \"tcp\"\nhosts = [\"10.0.0.1\"]",
+            "[controller] has no 'key': write key = \"/etc/roost/guest.key\"",
+        ),
+        ("link = \"tcp\"\nhosts = []\nkey = \"/k\"", "'hosts' names none"),
+        ("link = \"tcp\"\nhosts = [\"hv1\"]\nkey = \"/k\"", "'hosts' names 'hv1', which is no address"),
+        ("link = \"tcp\"\nhosts = [\"10.0.0.1\", \"10.0.0.1:962\"]\nkey = \"/k\"", "'10.0.0.1:962' twice"),
+        ("link = \"tcp\"\nhosts = [\"10.0.0.1\"]\nkey = \"k\"", "'key' names 'k', which is not absolute"),
+        ("link = \"tcp\"\nhosts = [\"10.0.0.1\"]\nkey = \"/k\"\nmachine = \"a b\"", "'a b' is no name"),
+        ("key = \"/k\"", "'key' belongs to a link over TCP: write link = \"tcp\" beside it"),
+        ("link = \"vsock\"\nmachine = \"db3\"", "'machine' belongs to a link over TCP"),
+        (many.as_str(), "'hosts' has 29 addresses, and may have 28"),
+    ] {
+        let told = bad(&format!("[controller]\n{keys}\n"));
+        assert!(told.contains(message), "{keys}: {told}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `roost keygen`: a new key for the cluster, in a new file.
+//! `roost keygen`: a new key, for the cluster or for a machine that is watched, in a new file.
 
 use super::error::Error;
 use crate::driver::udp::keys::{KEY_FILE, generate};
@@ -17,12 +17,13 @@ pub fn run(file: &Path, out: &mut impl Write) -> Result<Exit, Error> {
     } else {
         format!(
             "on a new cluster it goes to '{KEY_FILE}' of every host, owned by root with mode 0600; to replace the key of a \
-             running one, see KEYS in roost(8)"
+             running one, see KEYS in roost(8); for a machine that is watched it goes to the 'key' of its [[host]], on every \
+             host, and to that machine"
         )
     };
     writeln!(
         out,
-        "'{shown}' holds a new key. Who has it can speak as any host of the cluster.\nNext: {next}."
+        "'{shown}' holds a new key. Who has it can speak as any host of the cluster, or as the machine that it is for.\nNext: {next}."
     )
     .and_then(|()| out.flush())
     .map_err(Error::Output)?;

@@ -3,6 +3,7 @@
 mod apps;
 mod strange;
 mod three;
+mod watched;
 
 use super::keeper::vm::LibvirtInput;
 use super::ledger::Effect;

@@ -192,7 +192,10 @@ impl Engine {
                 output @ (keeper::Output::Say { .. } | keeper::Output::Drop(_)) => {
                     self.out.push_back(Output::Watched { host: watch.name.clone(), output });
                 }
-                output @ keeper::Output::Event(_) => self.out.push_back(Output::Keeper(output)),
+                keeper::Output::Event(mut event) => {
+                    event.text = format!("on '{}': {}", watch.name, event.text);
+                    self.out.push_back(Output::Keeper(keeper::Output::Event(event)));
+                }
                 // What is kept of it is in the ledger.
                 keeper::Output::Store(_) => watch.keeper.handle(now, keeper::Input::Stored(Ok(()))),
                 keeper::Output::Order(_)

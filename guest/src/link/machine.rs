@@ -321,7 +321,9 @@ impl Machine {
     fn tell_up(&mut self) {
         if let (State::Up { host, group, .. }, Told::Later) = (&self.state, self.told) {
             self.told = Told::Yes;
-            self.commands.push_back(Command::Log(format!("connected to host '{host}' as group '{group}'")));
+            // A machine's own controller is in no group.
+            let group = if group.is_empty() { String::new() } else { format!(" as group '{group}'") };
+            self.commands.push_back(Command::Log(format!("connected to host '{host}'{group}")));
         }
     }
 
@@ -361,6 +363,10 @@ impl Machine {
             State::Connecting { since } | State::Greeting { since } => *since + self.patience(),
             State::Up { heard, sent, .. } if self.blocked.is_none() => (*heard + SILENCE).min(*sent + QUIET),
             State::Up { heard, .. } => *heard + SILENCE,
+        };
+        let due = match (&self.state, self.told) {
+            (State::Up { since, .. }, Told::Later) => due.min(*since + STEADY),
+            _ => due,
         };
         self.blocked.map_or(due, |since| due.min(since + SILENCE))
     }
@@ -535,6 +541,12 @@ mod tests {
         machine.handle(now, welcome());
         drain(&mut machine);
         let later = now + STEADY;
+        for second in 1..5 {
+            machine.handle(now + Duration::from_secs(second), Event::Heard(HostMessage::Beat));
+            machine.handle(now + Duration::from_secs(second), Event::Sent);
+        }
+        drain(&mut machine);
+        assert_eq!(machine.poll_timeout(), later, "whatever else is said");
         machine.handle_timeout(later);
         assert!(matches!(machine.poll_output(), Some(Command::Log(text)) if text.starts_with("connected")));
         machine.handle(later, Event::Lost { reason: "x".to_owned() });

@@ -412,7 +412,7 @@ impl GuestLinks {
         };
         let keys = self.watched.machines.get(call.machine());
         let (Some(keys), Ok(random)) = (keys, clock::random()) else {
-            return self.hang_up(token, Offence::Stranger, now);
+            return self.hang_up(token, Offence::Unknown, now);
         };
         let Some(caller) = self.callers.remove(&token) else { return };
         let (who, from, since) = (Peer::Watched(call.machine().to_owned()), caller.from, caller.since);
@@ -426,9 +426,7 @@ impl GuestLinks {
         let Some(caller) = self.callers.remove(&token) else { return };
         if self.offences.note(None, offence, now).is_some() {
             let (from, words) = (caller.from, offence.words());
-            self.complaints.push(format!(
-                "{from} connected over TCP, and is no machine that is watched: {words}: cut off"
-            ));
+            self.complaints.push(format!("{from} connected over TCP, and is not watched: {words}: cut off"));
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Offence {
     TooMany,
     /// It belongs to no group, or is not root.
     Stranger,
+    /// It says that it is a machine of which nothing is known.
+    Unknown,
     /// It has no key of the machine that it says it is.
     Key,
     /// What it sent was changed on its way.
@@ -50,6 +52,7 @@ impl Offence {
             Self::Deaf => "it does not read what it is sent",
             Self::TooMany => "it opens connections without a greeting",
             Self::Stranger => "it belongs to no group",
+            Self::Unknown => "it is no machine that this cluster watches",
             Self::Key => "it has not this machine's key; copy the same to both",
             Self::Forged => "what it sent was changed on its way",
             Self::Broken => "its connection failed",

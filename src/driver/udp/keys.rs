@@ -209,7 +209,7 @@ pub fn generate(path: &Path) -> Result<(), KeyError> {
         .map_err(|error| KeyError::System { what: "cannot read '/dev/random'".to_owned(), error })?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = format!(
-        "# A key of a Roost cluster, the same on all its hosts; see KEYS in roost(8).\n{WORD} {hex}\n"
+        "# A key of a Roost cluster, or of a machine that it watches; see KEYS in roost(8).\n{WORD} {hex}\n"
     );
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(system)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
