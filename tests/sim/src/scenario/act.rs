@@ -47,6 +47,7 @@ impl Play<'_> {
                 for host in self.judge().whom(whom)? {
                     let file = self.files[*file].clone();
                     self.world.hosts[host].file = file.clone();
+                    self.world.check.file_changed = Some(self.world.now);
                     let life = self.world.hosts[host].life;
                     self.world.push(Duration::ZERO, Event::Reload { host, life, file });
                 }

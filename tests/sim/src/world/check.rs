@@ -54,6 +54,8 @@ pub struct Check {
     kept: BTreeMap<String, (HostId, Time, Index)>,
     /// Hosts that keep their hands off since their last step: the cluster is disarmed.
     pub hands_off: Vec<bool>,
+    /// When a host's file was changed last.
+    pub file_changed: Option<Time>,
     /// From then on nothing may be started or stopped.
     pub calm_from: Option<Time>,
     /// When each VM ran where, for whoever asks: begun or ended.
@@ -107,6 +109,7 @@ impl Check {
             spent: BTreeSet::new(),
             kept: BTreeMap::new(),
             hands_off: vec![false; config.hosts.len()],
+            file_changed: None,
             calm_from: None,
             history: Vec::new(),
             starts: 0,
@@ -285,7 +288,8 @@ impl World {
     fn check_kept(&mut self, host: usize) {
         let Some(daemon) = &self.hosts[host].daemon else { return };
         let ledger = daemon.engine.ledger();
-        let same_files = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        // What is decided here and now may have been proposed under another file.
+        let same_files = |since| self.check.file_changed.is_none_or(|at| at < since);
         let mut kept = BTreeMap::new();
         for (name, record) in ledger.groups() {
             let known = self.check.kept.get(name).copied();
@@ -296,7 +300,7 @@ impl World {
                 && owner != of
                 && record.ordered == ordered
                 && ledger.standing(of) == Standing::Out
-                && same_files
+                && same_files(since)
                 && self.now.since(since) < self.config.cluster.stay_for.mul_f64(0.98)
             {
                 let text = format!(

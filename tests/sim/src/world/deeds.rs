@@ -140,6 +140,7 @@ impl World {
             Deed::Reload(host, file) => {
                 let it = &mut self.hosts[host];
                 it.file = Arc::clone(&file);
+                self.check.file_changed = Some(self.now);
                 let life = it.life;
                 self.push(Duration::ZERO, Event::Reload { host, life, file });
             }

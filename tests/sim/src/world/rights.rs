@@ -12,7 +12,7 @@ use roost::engine::ledger::Ledger;
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
-use roost_proto::link::{HostMessage, Wanted};
+use roost_proto::link::{Cause, HostMessage, Wanted};
 use std::collections::BTreeMap;
 
 /// What a lease that ran out stops is started again within so long.
@@ -57,7 +57,8 @@ impl World {
         let online = order.wanted == Wanted::Online;
         let what = if hands_off {
             "hands off: the cluster is disarmed"
-        } else if record.frozen {
+        // Frozen or not, it stops where it has no right to run.
+        } else if record.frozen && order.circumstances.reason != Cause::Lease {
             "no surprise: it is frozen"
         } else if !online && order.epoch <= record.epoch {
             return;
