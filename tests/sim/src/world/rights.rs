@@ -12,7 +12,7 @@ use roost::engine::ledger::Ledger;
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
-use roost_proto::link::{Cause, HostMessage, Wanted};
+use roost_proto::link::{HostMessage, Wanted};
 use std::collections::BTreeMap;
 
 /// What a lease that ran out stops is started again within so long.
@@ -55,10 +55,14 @@ impl World {
         let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
         let hands_off = self.check.hands_off[host] && self.is_hands_off(host);
         let online = order.wanted == Wanted::Online;
+        // Elsewhere, and without a lease, also what is frozen may not run.
+        let at_home = leased
+            && record.owner == Some(it.id)
+            && ledger.target(&group) == Some(target.id())
+            && record.recalled.is_none();
         let what = if hands_off {
             "hands off: the cluster is disarmed"
-        // Frozen or not, it stops where it has no right to run.
-        } else if record.frozen && order.circumstances.reason != Cause::Lease {
+        } else if record.frozen && (online || at_home) {
             "no surprise: it is frozen"
         } else if !online && order.epoch <= record.epoch {
             return;
