@@ -402,7 +402,7 @@ mod tests {
 
     /// Greeted, and welcomed in `version`; what is done next.
     fn met_in(version: u16) -> (Machine, Vec<Command>) {
-        let mut machine = Machine::new(1, ms(0));
+        let mut machine = Machine::new(Search::One, 1, ms(0));
         machine.handle_timeout(ms(0));
         machine.handle(ms(0), Event::Connected);
         drain(&mut machine);
