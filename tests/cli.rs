@@ -1387,7 +1387,7 @@ fn a_dry_run_tells_the_steps_and_orders_nothing() {
     assert!(daemon.asked().iter().all(|ask| matches!(ask, Ask::Explain { .. })), "{:?}", daemon.asked());
     let (exit, out) = told(&["explain", "orders"]);
     assert!(
-        out.starts_with("group orders, application postgres: online on vm:db1-standby, "),
+        out.starts_with("group orders, application postgres: online on vm:db1-standby (hv1), "),
         "{exit}: {out}"
     );
     assert!(out.contains("\nits targets\n  db1             next "), "{out}");

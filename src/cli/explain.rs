@@ -44,8 +44,11 @@ pub fn render(explanation: &Explanation, look: Look) -> String {
 
 fn render_group(group: &GroupExplained, whose: &str, look: Look) -> String {
     let (word, ink) = super::status::condition(group.condition);
-    let on = group.target.as_ref().or(group.owner.as_ref());
-    let on = on.map(|on| format!(" on {on}")).unwrap_or_default();
+    let on = match (&group.target, &group.owner) {
+        (Some(target), Some(owner)) if target != owner => format!(" on {target} ({owner})"),
+        (Some(on), _) | (None, Some(on)) => format!(" on {on}"),
+        (None, None) => String::new(),
+    };
     let (kind, what) = match &group.app {
         Some(app) => ("application", app),
         None => ("VM", &group.vm),

@@ -60,7 +60,7 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
             let text = format!("it is to run in the VM of '{inside}', which is this host's (epoch {epoch})");
             Some((Level::Info, EventKind::Assigned, Some(group.clone()), text))
         }
-        Decision::Recall { group, why, .. } if owner(group) => {
+        Decision::Recall { group, to, why, .. } if owner(group) => {
             let why_text = match why {
                 RecallReason::Failed => "it could not be kept up here",
                 RecallReason::Emptied => "this host is to be emptied",
@@ -70,10 +70,13 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
                 RecallReason::Home => "it goes home",
                 RecallReason::Unneeded => "no application needs it",
             };
-            let text = if *why == RecallReason::Kept {
-                format!("it is to be stopped: {why_text}")
-            } else {
-                format!("it is to go elsewhere: {why_text}")
+            let text = match why {
+                RecallReason::Kept | RecallReason::Unneeded => format!("it is to be stopped: {why_text}"),
+                _ => {
+                    let to = to
+                        .map_or_else(|| "elsewhere".to_owned(), |to| format!("to '{}'", target(ledger, to)));
+                    format!("it is to go {to}: {why_text}")
+                }
             };
             Some((Level::Warning, EventKind::Recalled, Some(group.clone()), text))
         }
@@ -109,4 +112,11 @@ pub fn tell(ledger: &Ledger, me: HostId, decision: &Decision, effect: Effect) ->
         | Decision::MoveBegin { .. }
         | Decision::MoveEnd { .. } => None, // see `moves`
     }
+}
+
+/// The name of where a group goes: a host, or the VM of another group.
+fn target(ledger: &Ledger, to: HostId) -> String {
+    let host = ledger.host(to).map(|record| record.name.clone());
+    let vm = || ledger.groups().map(|(name, _)| name).find(|name| HostId::of_vm(name) == to);
+    host.or_else(|| Some(format!("vm:{}", vm()?))).unwrap_or_else(|| format!("{to:?}"))
 }

@@ -48,8 +48,10 @@ impl Engine {
     pub(super) fn needs_of(&self, leader: &Leader, view: &View<'_>, group: &Group) -> Vec<String> {
         let mut told = Vec::new();
         let inside: Vec<&str> = self.ledger.apps_in(&group.name).collect();
-        if !inside.is_empty() {
-            told.push(format!("in its VM run the applications {}", quoted(&inside)));
+        match inside.len() {
+            0 => {}
+            1 => told.push(format!("the application {} runs in its VM", quoted(&inside))),
+            _ => told.push(format!("the applications {} run in its VM", quoted(&inside))),
         }
         if group.standby == Standby::Cold {
             let needed = needed(view, leader.reports());

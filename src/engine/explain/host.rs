@@ -126,7 +126,11 @@ impl Engine {
                 format!("not heard for {} s; before that it said {said}", silence.age.as_secs())
             });
         }
-        let owned: Vec<&str> = self.ledger.owned(id).iter().map(String::as_str).collect();
+        let inside = |group: &String| match self.ledger.inside(group) {
+            Some(vm) => format!("{group} (in '{vm}')"),
+            None => group.clone(),
+        };
+        let owned: Vec<String> = self.ledger.owned(id).iter().map(inside).collect();
         let more = owned.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         why.push(match owned.len() {

@@ -364,6 +364,8 @@ fn a_rehearsal_starts_the_cold_standby_and_then_the_application_in_it() {
     office.settle();
     office.well("db");
     office.settle();
+    // The controller in a VM that is off is not connected, and its host does not know how the application is there.
+    [A, B].into_iter().for_each(|host| office.tell(host, "db", GroupState::Unknown, 0, 0));
     let before = office.ledger.clone();
     let (moved, left) = rehearsed(&mut office, &[C]);
     assert_eq!(moved, ["1 s: nowhere -> a for [\"db\"]", "2 db: c -> vm:s on a"]);
@@ -382,6 +384,23 @@ fn a_rehearsal_goes_on_without_controllers_that_are_not_heard() {
     let (moved, left) = rehearsed(&mut office, &[A, B]);
     assert!(moved.is_empty(), "{moved:?}");
     assert!(left.iter().any(|left| left.starts_with("db: ")), "{left:?}");
+}
+
+#[test]
+fn a_rehearsal_waits_for_no_controller_that_might_connect() {
+    let groups = group("s", "on = [\"a\"]")
+        + "[[group]]\nname = \"db\"\napp = \"postgres\"\non = [\"b\", \"c\", \"vm:s\"]\n";
+    let mut office = Office::new(config("", &groups));
+    office.down("s", &[A]);
+    office.down("db", &[A, B, C]);
+    office.settle();
+    office.well("s");
+    office.well("db");
+    office.settle();
+    assert_eq!(office.owner("db"), B);
+    office.tell(C, "db", GroupState::Unknown, 0, 0);
+    let (moved, left) = rehearsed(&mut office, &[B]);
+    assert_eq!((&moved[..], &left[..]), (&["1 db: b -> vm:s on a".to_owned()][..], &[][..]));
 }
 
 #[test]

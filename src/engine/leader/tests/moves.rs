@@ -275,3 +275,26 @@ fn what_must_be_together_moves_together() {
     assert!(office.ledger.group("cache").moving.is_some_and(|moving| moving.to == id(C)));
     assert!(office.ledger.group("db").recalled.is_some_and(|recall| recall.to == Some(id(C))));
 }
+
+#[test]
+fn a_trial_says_how_a_vm_would_go_and_moves_nothing() {
+    use roost_proto::insight::Trial;
+    let live =
+        "its memory goes from 'b' to 'c', while it runs on, at most 10m: if that fails, it stays on 'b'";
+    let cold = ["its guest is asked to shut down on 'b', at most 2m", "it is started on 'c'"];
+    for (moves, wanted) in [("", &[live][..]), ("moves = [\"cold\"]", &cold[..])] {
+        let mut office = Office::of(&[group("web", &format!("on = [\"b\", \"c\"]\n{moves}"))]);
+        office.settle();
+        office.well("web");
+        let (before, web) = (office.ledger.clone(), office.config.groups[0].clone());
+        let mut tried = |whither| {
+            let trial = office.with_leader(|leader, view| leader.try_move(view, &web, whither));
+            trial.expect("it is known how things are")
+        };
+        let steps = wanted.iter().map(|step| (*step).to_owned()).collect();
+        assert_eq!(tried(Whither::Elsewhere), Trial::Done { to: C.to_owned(), steps });
+        let Trial::Refused { reason } = tried(Whither::Home) else { panic!("it is there") };
+        assert!(reason.contains("as near to its home as it can be"), "{reason}");
+        assert_eq!(office.ledger, before);
+    }
+}
