@@ -138,11 +138,11 @@ impl Watch {
     }
 
     fn orders(&self) -> Vec<&Order> {
-        let order = |message| match message {
-            &HostMessage::Order(ref order) => Some(order),
+        let orders = self.said.iter().filter_map(|message| match message {
+            HostMessage::Order(order) => Some(order),
             _ => None,
-        };
-        self.said.iter().filter_map(order).collect()
+        });
+        orders.collect()
     }
 
     fn newest(&self) -> Order {
