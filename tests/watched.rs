@@ -232,7 +232,7 @@ impl Call {
     fn greet(&mut self, machine: &str, key: Secret) {
         let random = roost::driver::clock::random().expect("the kernel has some");
         let mut caller = Caller::new(key, machine, random);
-        self.send(&caller.greeting().to_vec());
+        self.send(caller.greeting());
         let answer = self.receive();
         self.session = caller.hear(&answer).expect("a greeting");
         assert!(self.session.is_some(), "{answer:?}");

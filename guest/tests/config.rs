@@ -349,12 +349,12 @@ fn mistakes_are_told_with_their_line_and_what_to_write_instead() {
         ),
         // The link.
         (
-            "[controller]\nlink = \"tcp\"",
-            "line 2: 'link' is 'tcp': write link = \"vsock\", \"unix:/run/roost/guest.sock\" or \"none\"",
+            "[controller]\nlink = \"udp\"",
+            "line 2: 'link' is 'udp': write link = \"vsock\", \"unix:/run/roost/guest.sock\", \"tcp\" or \"none\"",
         ),
         (
             "[controller]\nlink = 1",
-            "line 2: 'link' holds a whole number: write link = \"vsock\", \"unix:/run/roost/guest.sock\" or \"none\"",
+            "line 2: 'link' holds a whole number: write link = \"vsock\", \"unix:/run/roost/guest.sock\", \"tcp\" or \"none\"",
         ),
         (
             "[controller]\nlink = \"unix:run/x\"",

@@ -115,7 +115,7 @@ fn who_has_another_key_proves_nothing_to_either_side() {
     assert_eq!(opened(&mut host, &sealed(&mut machine, b"hello")), Err(Broken::Stranger));
     assert!(!host.is_proven());
     // And a host that takes any record of the machine's for a good one has none to answer with.
-    let (mut liar, mut accomplice) = greeted(&other, &[other.clone()], (MACHINE, HOST));
+    let (mut liar, mut accomplice) = greeted(&other, core::slice::from_ref(&other), (MACHINE, HOST));
     opened(&mut accomplice, &sealed(&mut liar, b"hello")).expect("their own");
     let (mut machine, _) = greeted(&KEY, &[KEY], (MACHINE, HOST));
     assert_eq!(opened(&mut machine, &sealed(&mut accomplice, b"welcome")), Err(Broken::Stranger));

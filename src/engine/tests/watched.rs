@@ -138,11 +138,11 @@ impl Watch {
     }
 
     fn orders(&self) -> Vec<&Order> {
-        let order = |message| match message {
-            &HostMessage::Order(ref order) => Some(order),
+        let orders = self.said.iter().filter_map(|message| match message {
+            HostMessage::Order(order) => Some(order),
             _ => None,
-        };
-        self.said.iter().filter_map(order).collect()
+        });
+        orders.collect()
     }
 
     fn newest(&self) -> Order {
@@ -172,6 +172,18 @@ impl Watch {
         watch
     }
 
+    /// Within a second its agents answer all that they were asked, so to an order to switch it off.
+    fn agents_answer(&mut self, off: &FenceResult) {
+        while let Some(order) = self.fences.pop() {
+            let result = match order.action {
+                FenceAction::Off => off.clone(),
+                FenceAction::On | FenceAction::Status => FenceResult::On,
+            };
+            self.handle(Input::Fence { ticket: order.ticket, result });
+        }
+        self.pass(1);
+    }
+
     /// It was silent for longer than it may be, and what it had is blocked: its agents have not answered.
     fn evicted() -> (Self, u64) {
         let mut watch = Self::running();
@@ -193,16 +205,7 @@ fn a_machine_is_admitted_when_its_controller_speaks_and_ordered_about() {
 #[test]
 fn one_that_is_silent_is_evicted_and_fenced_and_what_it_had_is_free() {
     let (mut watch, _) = Watch::evicted();
-    for _ in 0..3 {
-        while let Some(order) = watch.fences.pop() {
-            let result = match order.action {
-                FenceAction::Off => FenceResult::Off,
-                FenceAction::On | FenceAction::Status => FenceResult::On,
-            };
-            watch.handle(Input::Fence { ticket: order.ticket, result });
-        }
-        watch.pass(1);
-    }
+    (0..3).for_each(|_| watch.agents_answer(&FenceResult::Off));
     assert_eq!(watch.owner(), None, "it is fenced, and nobody else can take it");
 }
 
@@ -212,12 +215,13 @@ fn one_that_comes_back_with_its_application_is_told_to_stop_it_and_then_admitted
     let before = watch.engine.ledger().host(db3()).map(|host| host.newest);
     watch.said.clear();
     watch.connect(GroupState::Online, Wanted::Online, epoch);
-    watch.pass(3);
+    let failed = FenceResult::Failed { reason: "no route to host".to_owned() };
+    (0..3).for_each(|_| watch.agents_answer(&failed));
     assert!(!watch.is_in() && watch.owner() == Some(db3()), "it runs what it may not");
     let order = watch.newest();
     assert_eq!(order.wanted, Wanted::Offline);
     watch.tell(GroupState::Offline, Wanted::Offline, order.epoch, Some(order.number));
-    watch.pass(5);
+    (0..5).for_each(|_| watch.agents_answer(&failed));
     assert!(watch.is_in());
     assert!(watch.engine.ledger().host(db3()).map(|host| host.newest) > before, "as a life of its own");
     assert_eq!(watch.newest().wanted, Wanted::Online, "and has it again");
