@@ -386,6 +386,12 @@ impl Leader {
         if let Some(reason) = failed {
             return self.failed_app(view, reports, plan.get(), (group, app), reason);
         }
+        // Its VM is off, and nobody tries to start that any more.
+        let lost = view.ledger.inside(&group.name).is_some_and(|vm| view.ledger.group(vm).given_up.is_some())
+            && matches!(told.state, GroupState::Coming | GroupState::Unknown);
+        if lost && other_targets(view, reports, plan.get(), (group, app)).next().is_some() {
+            return Owned::Recall(RecallReason::Failed);
+        }
         let leaves = view.ledger.inside(&group.name).is_none() && is_leaving(view, owner);
         if leaves && stays(view, owner) {
             return Owned::Recall(RecallReason::Kept);

@@ -130,6 +130,22 @@ fn a_cold_standby_stays_on_while_its_guest_boots() {
 }
 
 #[test]
+fn it_leaves_a_vm_that_was_given_up_on_for_a_target_that_can_take_it() {
+    let mut office = inside("", "");
+    let (group, epoch) = ("s".to_owned(), office.ledger.group("s").epoch);
+    office.apply(Decision::GiveUp { group, epoch, reason: "it does not start".to_owned() });
+    let host = office.owner("db");
+    office.tell(host, "db", GroupState::Coming, 0, 0);
+    office.settle();
+    assert_eq!(office.ledger.group("db").recalled, None, "nothing else can take it");
+    office.primary_is_back();
+    office.tell(host, "db", GroupState::Coming, 0, 0);
+    office.settle();
+    office.stops();
+    assert_eq!(office.place(), "c");
+}
+
+#[test]
 fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     let mut office = world("standby = \"cold\"", "");
     office.settle();
