@@ -226,7 +226,7 @@ impl Group {
     }
 
     /// Whether it may be seen to run though nothing more is ordered.
-    const fn may_appear(&self) -> bool {
+    pub(super) const fn may_appear(&self) -> bool {
         self.late.is_some() || self.begun.is_some()
     }
 

@@ -184,7 +184,11 @@ impl Group {
         let seen = Seen::Until(now + SHOWN_AFTER);
         let stayed = |reason: &str| Stage::Stayed { reason: reason.to_owned() };
         let stage = match run {
-            run if is_gone(run, carry) && self.wish.is_none() => Stage::Gone { still_ms: 0 },
+            // It may have gone with a move before this one, have been started since, and not be shown running yet.
+            run if is_gone(run, carry) && self.may_appear() => return false,
+            run if is_gone(run, carry) && self.wish.is_none() && self.sending.is_none() => {
+                Stage::Gone { still_ms: 0 }
+            }
             _ if self.vm.busy() => Stage::Over { words: "libvirt did not say how it ended".to_owned(), seen },
             run if self.is_ours_to_resume(run) => return self.order_resume(now, out),
             _ if self.right.intent == Intent::Offline => stayed("it is wanted offline"),

@@ -116,6 +116,23 @@ fn what_libvirt_refuses_to_move_stays_and_runs_on() {
 }
 
 #[test]
+fn what_is_started_anew_after_a_move_has_not_gone_with_the_next_one() {
+    let mut world = World::sending(Carry::Live);
+    world.done(&migrate(), Ok(()));
+    world.stops(Off::Migrated);
+    assert!(matches!(world.told(), Told::Gone { .. }));
+    // Its target was lost, and the memory with it.
+    world.travels(Hold::Owned, 1, Journey::None);
+    assert_eq!(world.ordered(), [&VmAction::Start]);
+    let journey = Journey::Goes { begun: MOVE + 1, carry: Carry::Live, to: HostId::of("hv2") };
+    world.travels(Hold::Owned, 1, journey);
+    world.done(&VmAction::Start, Ok(()));
+    assert!(!matches!(world.told(), Told::Gone { .. }), "it runs, and is shown soon: {:?}", world.told());
+    world.starts();
+    assert_eq!(world.ordered(), [&migrate()]);
+}
+
+#[test]
 fn what_a_failed_migration_leaves_standing_still_goes_on() {
     let mut world = World::sending(Carry::Live);
     world.done(&migrate(), Err(ActionError::Failed("broken pipe".to_owned())));
@@ -192,7 +209,9 @@ fn what_takes_too_long_or_is_wanted_offline_is_called_back() {
 #[test]
 fn a_daemon_that_was_started_again_finds_how_its_move_ended() {
     for (run, carry) in [(Off::Migrated, Carry::Live), (Off::Saved, Carry::Suspend)] {
-        let world = World::sending(carry).restarted(Run::Off(run));
+        let mut world = World::sending(carry).restarted(Run::Off(run));
+        assert!(!matches!(world.told(), Told::Gone { .. }), "the life before may have started it again");
+        world.pass(Duration::from_secs(11));
         assert_eq!((world.told(), world.ordered()), (Told::Gone { still_ms: 0 }, vec![]));
     }
     let mut world = World::sending(Carry::Live).restarted(Run::Running);
