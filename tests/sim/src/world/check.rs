@@ -289,7 +289,8 @@ impl World {
         let Some(daemon) = &self.hosts[host].daemon else { return };
         let ledger = daemon.engine.ledger();
         // What is decided here and now may have been proposed under another file.
-        let same_files = |since| self.check.file_changed.is_none_or(|at| at < since);
+        let same_now = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        let same_files = |since| same_now && self.check.file_changed.is_none_or(|at| at < since);
         let mut kept = BTreeMap::new();
         for (name, record) in ledger.groups() {
             let known = self.check.kept.get(name).copied();
