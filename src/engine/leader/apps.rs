@@ -686,6 +686,11 @@ fn best<'a>(targets: impl Iterator<Item = (&'a Target, Able)>) -> Option<&'a Tar
     now.or_else(|| targets.first()).map(|(target, _)| *target)
 }
 
+/// What a group counts when room is short: as much as the applications that need it, if that is more.
+pub(super) fn priority(demand: &Demand, group: &config::Group) -> u32 {
+    demand.get(&group.name).map_or(group.priority, |raised| group.priority.max(*raised))
+}
+
 /// Whether a VM is on only while an application needs it, and none does.
 pub(super) fn is_unneeded(demand: &Demand, group: &config::Group) -> bool {
     group.standby == Standby::Cold && !demand.contains_key(&group.name)

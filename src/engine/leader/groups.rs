@@ -2,7 +2,7 @@
 
 use super::super::ledger::Preparing;
 use super::super::ledger::{GroupRecord, Standing};
-use super::apps::{Demand, Seat, demand, is_unneeded};
+use super::apps::{Demand, Seat, demand, is_unneeded, priority};
 use super::kept::stays;
 use super::moves::Drained;
 use super::placement::{Going, Nowhere, Plan};
@@ -310,11 +310,10 @@ impl Leader {
             entry.1 = entry.1.min(*at);
         }
         let mut plan = Lazy::new(view, reports);
-        let priority = |group: &config::Group| {
-            demand.get(&group.name).map_or(group.priority, |raised| group.priority.max(*raised))
-        };
-        free.sort_by_key(|group| (core::cmp::Reverse(priority(group)), &group.name));
-        plan.get_mut().raise(demand.iter().map(|(vm, priority)| (vm.as_str(), *priority)));
+        free.sort_by_key(|group| (core::cmp::Reverse(priority(demand, group)), &group.name));
+        if !demand.is_empty() {
+            plan.get_mut().raise(demand);
+        }
         let mut displaced = false;
         for group in free {
             if let Some(app) = &group.app {

@@ -2,6 +2,7 @@
 
 use super::super::ledger::Standing;
 use super::View;
+use super::apps::{self, Demand};
 use super::reports::Reports;
 use crate::config::{self, Role};
 use roost_proto::cluster::decision::HostMode;
@@ -42,7 +43,7 @@ pub struct Plan<'a> {
     hosts: BTreeMap<&'a str, &'a config::Host>,
     groups: BTreeMap<&'a str, &'a config::Group>,
     /// Groups that others of greater priority need, with that.
-    raised: BTreeMap<&'a str, u32>,
+    raised: Option<&'a Demand>,
     /// With whom a group must and must not be, from both sides.
     partners: BTreeMap<&'a str, Vec<(&'a str, Company)>>,
     /// What is promised to each host: memory of all that it owns, and of what of that does not run yet.
@@ -213,7 +214,7 @@ impl<'a> Plan<'a> {
             expected: BTreeMap::new(),
             hosts,
             groups,
-            raised: BTreeMap::new(),
+            raised: None,
             partners,
             promised: BTreeMap::new(),
         };
@@ -229,13 +230,13 @@ impl<'a> Plan<'a> {
     }
 
     /// These groups count as much as those that need them.
-    pub fn raise(&mut self, needed: impl Iterator<Item = (&'a str, u32)>) {
-        self.raised.extend(needed);
+    pub(super) const fn raise(&mut self, demand: &'a Demand) {
+        self.raised = Some(demand);
     }
 
     /// What a group counts when room is short.
     pub fn priority(&self, group: &config::Group) -> u32 {
-        self.raised.get(group.name.as_str()).map_or(group.priority, |raised| group.priority.max(*raised))
+        self.raised.map_or(group.priority, |demand| apps::priority(demand, group))
     }
 
     /// Counts a group as a host's.
