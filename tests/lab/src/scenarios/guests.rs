@@ -1,7 +1,7 @@
 //! What goes wrong in a guest, or with its QEMU.
 
 use super::{Scenario, seconds};
-use crate::lab::{HOSTS, Lab, Outcome};
+use crate::lab::{Lab, Outcome};
 use crate::record::Moment;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn application_fault(lab: &Lab) -> Outcome {
     lab.in_guest(SITE, "touch /run/broken; pkill -9 -f serve.8080")?;
     let owner = lab.owner(SITE)?;
     let (fault, _) = lab.told(from, seconds(30), &[owner], "given up on")?;
-    let (begun, _) = lab.told(fault, seconds(30), &HOSTS, "alpha: restart the VM now")?;
+    let (begun, _) = lab.told(fault, seconds(30), &[owner], "restart the VM now")?;
     lab.figure("application fault told -> VM restart begun", begun - fault, Some(seconds(1)))?;
     back(lab, SITE, from, fault, owner)?;
     lab.unchanged(&lives, &["beta", "gamma", "shop"])

@@ -77,7 +77,7 @@ fn roostd_killed(lab: &Lab) -> Outcome {
     for host in HYPERVISORS {
         let from = lab.deed(format!("roostd on {host} is killed"));
         lab.host(host).run("systemctl kill --signal=KILL roostd")?;
-        let (back, _) = lab.told(from, seconds(30), &[host], "roostd")?;
+        let (back, _) = lab.told(from, seconds(30), &[host], "watches")?;
         lab.figure("roostd killed -> started again", back - from, None)?;
         lab.until("it is up again", seconds(60), || lab.all_up())?;
     }
