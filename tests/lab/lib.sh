@@ -6,7 +6,7 @@ LAB_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$LAB_HERE/../bed/lib.sh"
 LAB=${ROOST_LAB:-/var/tmp/roost-lab}
 LAB_IMAGE=$BED_CACHE/lab
-LAB_NETNS=roost-lab
+LAB_NETNS=${ROOST_LAB_NETNS:-roost-lab}
 LAB_MIRROR='deb http://deb.debian.org/debian bookworm main'
 LAB_MIRROR_SECURITY='deb http://deb.debian.org/debian-security bookworm-security main'
 # The hosts by their indexes from 1 on: hypervisors, and the witness. Theirs are 10.77.0.INDEX and 10.77.1.INDEX, and their BMCs'

@@ -178,6 +178,27 @@ fn the_watchdog_is_fed_under_the_lease_or_when_what_is_owned_stands_still() {
     assert_eq!(trio.fed_in(4), 0, "somebody resumed it");
 }
 
+/// A host that is itself a VM: what is told of its watchdog, and how bad that is.
+fn told_of_a_virtual_watchdog(config: &Config) -> Level {
+    let mut trio = Trio::new("pause", Vec::new());
+    trio.engine.reload(config, trio.now);
+    trio.drain();
+    trio.engine.handle(trio.now, Input::Watchdog(WatchdogInput::Virtual { timeout: Duration::from_secs(5) }));
+    let told = core::iter::from_fn(|| trio.engine.poll_output()).find_map(|output| match output {
+        Output::Keeper(keeper::Output::Event(event)) if event.kind == EventKind::Watchdog => Some(event.level),
+        _ => None,
+    });
+    told.expect("it is told")
+}
+
+#[test]
+fn a_virtual_watchdog_is_a_danger_only_where_no_fence_agent_is() {
+    assert_eq!(told_of_a_virtual_watchdog(&config("pause")), Level::Info);
+    let mut bare = config("pause");
+    bare.hosts.iter_mut().for_each(|host| host.fence.clear());
+    assert_eq!(told_of_a_virtual_watchdog(&bare), Level::Warning);
+}
+
 #[test]
 fn a_host_that_runs_on_without_a_quorum_is_not_reset_for_it() {
     let mut trio = running("keep");

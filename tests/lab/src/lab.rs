@@ -282,16 +282,12 @@ impl Lab {
                 machine.try_run("true", QUESTION).is_ok()
             })?;
         }
-        for machine in &self.machines {
-            self.deed(format!("the packages are installed on {}", machine.name));
-            let done = machine.try_run("/srv/shared/provision/provision 2>&1", INSTALLING);
-            match done {
-                Ok(done) if done.status == Some(0) => {}
-                Ok(done) => return Err(format!("{} is not provisioned:\n{}", machine.name, done.text)),
-                Err(error) => return Err(format!("{} is not provisioned: {error}", machine.name)),
-            }
-        }
-        Ok(())
+        self.deed("the packages are installed on all hosts");
+        thread::scope(|scope| {
+            let each = self.machines.iter().map(|machine| scope.spawn(|| install(machine)));
+            let all: Vec<_> = each.collect(); // all have begun before one is waited for
+            all.into_iter().try_for_each(|one| one.join().expect("it does not panic"))
+        })
     }
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
@@ -418,5 +414,13 @@ impl Lab {
                 _ => None,
             })
             .flatten()
+    }
+}
+
+fn install(machine: &Machine) -> Outcome {
+    match machine.try_run("/srv/shared/provision/provision 2>&1", INSTALLING) {
+        Ok(done) if done.status == Some(0) => Ok(()),
+        Ok(done) => Err(format!("{} is not provisioned:\n{}", machine.name, done.text)),
+        Err(error) => Err(format!("{} is not provisioned: {error}", machine.name)),
     }
 }
