@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,69 +23,84 @@ pub struct Done {
     pub text: String,
 }
 
-/// Runs a line of shell, for at most `bound`.
-pub fn run(socket: &Path, line: &str, bound: Duration) -> io::Result<Done> {
-    let end = Instant::now() + bound;
-    let mut agent = Agent::reach(socket, bound.min(ANSWER))?;
-    let wanted = json!({ "path": "/bin/sh", "arg": ["-c", line], "capture-output": true });
-    let pid = agent.ask("guest-exec", &wanted)?["pid"].clone();
-    loop {
-        let state = agent.ask("guest-exec-status", &json!({ "pid": pid }))?;
-        if state["exited"] == true {
-            return Ok(Done {
-                status: state["exitcode"].as_i64(),
-                text: said(&state["out-data"]) + &said(&state["err-data"]),
-            });
-        }
-        if Instant::now() > end {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("'{line}' has not ended after {bound:?}"),
-            ));
-        }
-        thread::sleep(ASK_AGAIN);
-    }
+/// A conversation with the agent of one host, which is kept up: an agent whose answer nobody reads spins.
+pub struct Agent {
+    socket: PathBuf,
+    stream: Option<BufReader<UnixStream>>,
+    /// Whether nothing is left unread.
+    even: bool,
+    /// Of the last synchronisation.
+    number: u64,
 }
-
-fn said(data: &Value) -> String {
-    let bytes = data.as_str().and_then(|text| BASE64.decode(text.as_bytes()).ok()).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A conversation with an agent.
-struct Agent(BufReader<UnixStream>);
 
 impl Agent {
-    fn reach(socket: &Path, bound: Duration) -> io::Result<Self> {
-        let stream = UnixStream::connect(socket)?;
+    /// The agent behind that socket, which need not be there yet.
+    pub const fn new(socket: PathBuf) -> Self {
+        Self { socket, stream: None, even: false, number: 0 }
+    }
+
+    /// Runs a line of shell, for at most `bound`.
+    pub fn run(&mut self, line: &str, bound: Duration) -> io::Result<Done> {
+        let end = Instant::now() + bound;
+        let wanted = json!({ "path": "/bin/sh", "arg": ["-c", line], "capture-output": true });
+        self.reach(bound.min(ANSWER))?;
+        let begun = match self.ask("guest-exec", &wanted) {
+            // The machine lost its power since the last question, and heard nothing of this one.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.reach(bound.min(ANSWER))?;
+                self.ask("guest-exec", &wanted)?
+            }
+            begun => begun?,
+        };
+        let pid = begun["pid"].clone();
+        loop {
+            let state = self.ask("guest-exec-status", &json!({ "pid": pid }))?;
+            if state["exited"] == true {
+                return Ok(Done {
+                    status: state["exitcode"].as_i64(),
+                    text: said(&state["out-data"]) + &said(&state["err-data"]),
+                });
+            }
+            if Instant::now() > end {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("'{line}' has not ended after {bound:?}"),
+                ));
+            }
+            thread::sleep(ASK_AGAIN);
+        }
+    }
+
+    /// Connects if need be, and reads what an earlier question left unread: it ends with the byte 0xff, before the answer to this.
+    fn reach(&mut self, bound: Duration) -> io::Result<()> {
+        if self.stream.is_none() {
+            self.stream = Some(BufReader::new(UnixStream::connect(&self.socket)?));
+            self.even = false;
+        }
+        let stream = self.stream.as_mut().expect("it was made above").get_mut();
         stream.set_read_timeout(Some(bound))?;
         stream.set_write_timeout(Some(bound))?;
-        let mut agent = Self(BufReader::new(stream));
-        // What an earlier conversation left unread ends with the byte 0xff, before the answer to this.
-        let number = std::process::id();
-        let ask = json!({ "execute": "guest-sync-delimited", "arguments": { "id": number } });
-        writeln!(agent.0.get_mut(), "{ask}")?;
+        if self.even {
+            return Ok(());
+        }
+        self.number += 1;
+        let number = self.number;
+        self.say("guest-sync-delimited", &json!({ "id": number }))?;
         loop {
             let mut left = Vec::new();
-            if agent.0.read_until(0xff, &mut left)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let mut line = String::new();
-            agent.0.read_line(&mut line)?;
-            if serde_json::from_str::<Value>(&line).is_ok_and(|answer| answer["return"] == number) {
-                return Ok(agent);
+            self.read(|stream| stream.read_until(0xff, &mut left))?;
+            if self.hear()?["return"] == number {
+                self.even = true;
+                return Ok(());
             }
         }
     }
 
     fn ask(&mut self, execute: &str, arguments: &Value) -> io::Result<Value> {
-        let ask = json!({ "execute": execute, "arguments": arguments });
-        writeln!(self.0.get_mut(), "{ask}")?;
-        let mut line = String::new();
-        if self.0.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let answer: Value = serde_json::from_str(&line)?;
+        self.even = false;
+        self.say(execute, arguments)?;
+        let answer = self.hear()?;
+        self.even = true;
         match answer.get("return") {
             Some(value) => Ok(value.clone()),
             None => {
@@ -93,4 +108,38 @@ impl Agent {
             }
         }
     }
+
+    fn say(&mut self, execute: &str, arguments: &Value) -> io::Result<()> {
+        let ask = json!({ "execute": execute, "arguments": arguments });
+        self.read(|stream| writeln!(stream.get_mut(), "{ask}").map(|()| 1)).map(drop)
+    }
+
+    fn hear(&mut self) -> io::Result<Value> {
+        let mut line = String::new();
+        self.read(|stream| stream.read_line(&mut line))?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Does something with the connection. One that ended is given up; one that is slow is not.
+    fn read(
+        &mut self,
+        what: impl FnOnce(&mut BufReader<UnixStream>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let done = match what(stream) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            done => done,
+        };
+        if let Err(error) = &done
+            && !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+        {
+            self.stream = None;
+        }
+        done
+    }
+}
+
+fn said(data: &Value) -> String {
+    let bytes = data.as_str().and_then(|text| BASE64.decode(text.as_bytes()).ok()).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,6 +1,6 @@
 //! One host of the lab: a VM with power, cables, a screen, and an agent inside.
 
-use crate::agent::{self, Done};
+use crate::agent::{Agent, Done};
 use crate::record::{Fact, Record};
 use serde_json::{Value, json};
 use std::fs;
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long a command in a host may take, unless more is said. These hosts are slow.
@@ -21,12 +21,14 @@ pub struct Machine {
     lab: PathBuf,
     scripts: PathBuf,
     record: Arc<Record>,
+    agent: Mutex<Agent>,
 }
 
 impl Machine {
     /// The host of that name in the lab's folder; `scripts` holds `power` and `bmc`.
     pub fn new(name: &str, lab: &Path, scripts: &Path, record: Arc<Record>) -> Self {
-        Self { name: name.to_owned(), lab: lab.to_owned(), scripts: scripts.to_owned(), record }
+        let agent = Mutex::new(Agent::new(lab.join("hosts").join(name).join("qga.sock")));
+        Self { name: name.to_owned(), lab: lab.to_owned(), scripts: scripts.to_owned(), record, agent }
     }
 
     /// A file of it.
@@ -81,7 +83,7 @@ impl Machine {
 
     /// Runs a line of shell in it, whatever its exit status. An error is: no answer.
     pub fn try_run(&self, line: &str, bound: Duration) -> io::Result<Done> {
-        agent::run(&self.file("qga.sock"), line, bound)
+        self.agent.lock().expect("it does not panic").run(line, bound)
     }
 
     /// Runs a line of shell in it, which must succeed, and says what it printed.
