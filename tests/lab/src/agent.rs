@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often it is asked whether a command has ended; the agent has no event for that.
-const ASK_AGAIN: Duration = Duration::from_millis(25);
+/// How soon it is asked whether a command has ended, and how rarely at last; the agent has no event for that, and puts each question
+/// in the journal.
+const ASK_AGAIN: Duration = Duration::from_millis(30);
+const ASK_RARELY: Duration = Duration::from_millis(300);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -53,6 +55,7 @@ impl Agent {
             begun => begun?,
         };
         let pid = begun["pid"].clone();
+        let mut pause = ASK_AGAIN;
         loop {
             let state = self.ask("guest-exec-status", &json!({ "pid": pid }))?;
             if state["exited"] == true {
@@ -67,7 +70,8 @@ impl Agent {
                     format!("'{line}' has not ended after {bound:?}"),
                 ));
             }
-            thread::sleep(ASK_AGAIN);
+            thread::sleep(pause);
+            pause = (pause * 2).min(ASK_RARELY);
         }
     }
 

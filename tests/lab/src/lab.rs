@@ -29,7 +29,7 @@ const BOOT: Duration = Duration::from_secs(240);
 /// How long packages may take to be installed.
 const INSTALLING: Duration = Duration::from_secs(180);
 /// How often something is asked that has no event.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a question to a host may take.
 const QUESTION: Duration = Duration::from_secs(10);
 
@@ -344,24 +344,12 @@ impl Lab {
         format!("{why}; roost status says:\n{}", said.map(|done| done.text).unwrap_or_default())
     }
 
-    /// Every host is up by the word of each, and every group is online.
+    /// Every client is answered, and by the word of each host every host is up, and every group online. The hosts are asked last:
+    /// each question is work for them.
     fn is_settled(&self) -> bool {
-        HOSTS.iter().all(|host| {
-            self.status_of(host).is_some_and(|status| {
-                let all = |list: &str, so: &dyn Fn(&Value) -> bool| {
-                    status[list].as_array().is_some_and(|list| list.iter().all(so))
-                };
-                let online = |group: &Value| {
-                    matches!(group["condition"].as_str(), Some("online" | "elsewhere"))
-                        && group["owner"].is_string()
-                        && group["moving"].is_null()
-                };
-                status["leader"].is_string()
-                    && all("hosts", &|host| host["state"] == "up")
-                    && all("groups", &online)
-            })
-        }) && VMS.iter().all(|(group, _)| self.answers(group).is_some())
-            && self.answers(APP.0).is_some()
+        let answered =
+            VMS.iter().map(|(group, _)| *group).chain([APP.0]).all(|service| self.answers(service).is_some());
+        answered && HOSTS.iter().all(|host| self.status_of(host).is_some_and(|status| is_well(&status)))
     }
 
     /// Every host is up, by the word of one.
@@ -423,4 +411,16 @@ fn install(machine: &Machine) -> Outcome {
         Ok(done) => Err(format!("{} is not provisioned:\n{}", machine.name, done.text)),
         Err(error) => Err(format!("{} is not provisioned: {error}", machine.name)),
     }
+}
+
+/// Every host is up, and every group online.
+fn is_well(status: &Value) -> bool {
+    let all =
+        |list: &str, so: fn(&Value) -> bool| status[list].as_array().is_some_and(|list| list.iter().all(so));
+    let online = |group: &Value| {
+        matches!(group["condition"].as_str(), Some("online" | "elsewhere"))
+            && group["owner"].is_string()
+            && group["moving"].is_null()
+    };
+    status["leader"].is_string() && all("hosts", |host| host["state"] == "up") && all("groups", online)
 }

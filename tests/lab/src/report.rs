@@ -226,3 +226,34 @@ fn colour(host: &str) -> &'static str {
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\'', "&#39;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_is_cut_at_the_ends_of_the_picture() {
+        let second = Duration::from_secs;
+        let power = |on| Fact::Power { host: "h1".to_owned(), on };
+        let facts = [(second(1), power(true)), (second(5), power(false)), (second(8), power(true))];
+        let so = |fact: &Fact| if let Fact::Power { on, .. } = fact { Some(*on) } else { None };
+        let found = stretches(&facts, second(3), second(10), "x", so);
+        assert_eq!(found, [(second(3), second(5), "x"), (second(8), second(10), "x")]);
+        assert_eq!(
+            stretches(&facts, second(6), second(7), "x", so),
+            [],
+            "what ended before it does not show"
+        );
+    }
+
+    #[test]
+    fn figures_are_told_with_their_median() {
+        let figure = |seconds| {
+            let is = Duration::from_secs(seconds);
+            (is, Fact::Figure { what: "a & b".to_owned(), is, most: None })
+        };
+        let page = html(&[figure(3), figure(1), figure(2)]);
+        let row = "<td>a &amp; b<td class=n>3<td class=n>1.00 s<td class=n>2.00 s<td class=n>3.00 s";
+        assert!(page.contains(row), "{page}");
+    }
+}
