@@ -27,7 +27,7 @@ pub const SETTLING: Duration = Duration::from_secs(240);
 /// How long hosts may take to boot: all of them at once, on few processors.
 const BOOT: Duration = Duration::from_secs(240);
 /// How long packages may take to be installed.
-const INSTALLING: Duration = Duration::from_secs(180);
+const INSTALLING: Duration = Duration::from_secs(600);
 /// How often something is asked that has no event.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a question to a host may take.
@@ -41,6 +41,8 @@ pub struct Lab {
     /// What was seen and done.
     pub record: Arc<Record>,
     machines: Vec<Machine>,
+    /// Is there once all hosts are provisioned.
+    provisioned: PathBuf,
 }
 
 /// One life of a group: since when nothing was restarted.
@@ -52,7 +54,7 @@ impl Lab {
     pub fn open(dir: &Path, scripts: &Path) -> Result<Self, String> {
         let record = Arc::new(Record::new());
         let machines = HOSTS.map(|name| Machine::new(name, dir, scripts, Arc::clone(&record))).into();
-        let lab = Self { record, machines };
+        let lab = Self { record, machines, provisioned: dir.join("provisioned") };
         lab.look(dir)?;
         Ok(lab)
     }
@@ -270,8 +272,11 @@ impl Lab {
         self.unchanged(lives, &VMS.map(|(group, _)| group))
     }
 
-    /// Switches all hosts on, and installs in each what was built.
+    /// Switches all hosts on, and installs in each what was built, unless that was done before.
     pub fn provision(&self) -> Outcome {
+        if self.provisioned.exists() {
+            return Ok(());
+        }
         for machine in &self.machines {
             if !machine.is_on() {
                 machine.power(true)?;
@@ -287,7 +292,10 @@ impl Lab {
             let each = self.machines.iter().map(|machine| scope.spawn(|| install(machine)));
             let all: Vec<_> = each.collect(); // all have begun before one is waited for
             all.into_iter().try_for_each(|one| one.join().expect("it does not panic"))
-        })
+        })?;
+        File::create(&self.provisioned)
+            .map(drop)
+            .map_err(|error| format!("'{}': {error}", self.provisioned.display()))
     }
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
