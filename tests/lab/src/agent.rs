@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const ASK_AGAIN: Duration = Duration::from_millis(30);
 const ASK_RARELY: Duration = Duration::from_millis(300);
 /// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// How a command ended.
 #[derive(Debug)]
