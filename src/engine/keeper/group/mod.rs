@@ -447,7 +447,7 @@ impl Group {
                 self.event(out, Level::Error, EventKind::Danger, text);
             }
             Happened::Paused(Paused::User) if self.saved.suspended.is_some() => {} // this host did
-            Happened::Paused(Paused::User) if self.saved.incoming.is_some() || self.is_sending() => {} // libvirt did
+            Happened::Paused(Paused::User) if self.saved.incoming.is_some() || self.saved.sent.is_some() => {} // libvirt did
             Happened::Paused(Paused::User) => {
                 let text = "somebody paused the VM; it is left alone until somebody resumes it".to_owned();
                 self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
@@ -629,6 +629,7 @@ impl Group {
         }
         self.held_until = None;
         self.settle_memory(run, out);
+        self.settle_sent(now, run, out);
         if self.is_sending() && self.wanted() != Wanted::Sent {
             let ours = matches!(self.right.hold, Hold::Owned | Hold::Recalled | Hold::Disarmed);
             return ours && self.call_back(now, out);

@@ -141,10 +141,15 @@ impl Group {
         }
     }
 
-    /// Whether the VM stands still because this host made it.
+    /// Whether the VM stands still because this host made it, or sent it.
     pub(super) fn is_ours_to_resume(&self, run: Run) -> bool {
-        self.saved.suspended == Some(self.right.epoch)
-            && matches!(run, Run::Paused(Paused::User | Paused::Unknown))
+        let still = match run {
+            Run::Paused(Paused::User | Paused::Unknown) => true,
+            // As what was to be moved or saved is left by a libvirt before 9.2 that could not let it go on.
+            Run::Paused(Paused::Busy) => !self.vm.busy(),
+            _ => false,
+        };
+        still && self.saved.suspended == Some(self.right.epoch)
     }
 
     pub(super) fn order_resume(&mut self, now: Instant, out: &mut Outbox) -> bool {
