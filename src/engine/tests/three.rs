@@ -92,6 +92,9 @@ impl Trio {
                 Output::Watchdog(WatchdogOrder::Feed) => self.fed += 1,
                 Output::Watchdog(WatchdogOrder::Disarm) => self.disarmed = true,
                 Output::Keeper(keeper::Output::Order(order)) => self.actions.push(order),
+                Output::Keeper(keeper::Output::Store(_)) => {
+                    self.engine.handle(self.now, Input::Stored(Ok(())));
+                }
                 _ => {}
             }
         }
