@@ -172,6 +172,8 @@ pub struct Group {
     late_pause: LatePause,
     /// Until when a pause waits for the disk to have it that it is this host's.
     noted_by: Option<Instant>,
+    /// When this host last went on after it stood still.
+    awoke: Option<Instant>,
     /// Since when it has been seen to run without right.
     stray: Option<Instant>,
     /// Its process was killed, and libvirt has not shown it since.
@@ -226,6 +228,7 @@ impl Group {
             late: None,
             late_pause: LatePause::No,
             noted_by: None,
+            awoke: None,
             stray: None,
             killed: Killed::No,
             on_stray: cluster.on_stray,
@@ -595,6 +598,7 @@ impl Group {
 
     /// This host stood still until now: what its guest did not say meanwhile is not the guest's fault.
     pub const fn awoke(&mut self, now: Instant) {
+        self.awoke = Some(now);
         self.remote.excuse(now);
     }
 

@@ -175,8 +175,9 @@ impl Group {
                 // It may have become this host's since it runs, without a lease yet: what runs now is as new as that.
                 let epoch = self.saved.epoch.max(self.right.epoch);
                 if self.saved.suspended.replace(epoch) != Some(epoch) {
-                    self.noted_by = Some(now + NOTED_WITHIN);
                     out.dirty = true;
+                    // What ran on while the host stood still may be another's by now: that waits for nothing.
+                    self.noted_by = (self.awoke != Some(now)).then(|| now + NOTED_WITHIN);
                 }
                 if self.noted_by.is_some_and(|at| now < at) {
                     return false;
