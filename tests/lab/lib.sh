@@ -27,7 +27,7 @@ lab_index() {
 lab_kernel() {
     local magic at
     for magic in '\xfd7zXZ\x00=xz -dc' '\x02!L\x18=lz4 -dc'; do
-        at=$(LC_ALL=C grep -abo -m 1 -P "${magic%%=*}" "$1" | head -n 1 | cut -d: -f1)
+        at=$(LC_ALL=C grep -abo -m 1 -P "${magic%%=*}" "$1" | head -n 1 | cut -d: -f1) || true
         [ -n "$at" ] || continue
         # What stands behind it is not its own, and is complained of.
         tail -c "+$((at + 1))" "$1" | ${magic#*=} >"$2.new" 2>/dev/null || true
