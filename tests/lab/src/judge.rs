@@ -20,6 +20,8 @@ struct Runner {
     first: Moment,
     /// When a newer one was first seen to have run.
     followed: Option<Moment>,
+    /// That it ran after that was said.
+    told: bool,
 }
 
 impl Judge {
@@ -28,11 +30,12 @@ impl Judge {
         Self { late, groups: BTreeMap::new() }
     }
 
-    /// `runner` ran between `from` and `to`. Says what is wrong with it.
+    /// `runner` ran between `from` and `to`. Says what is wrong with it, once.
     pub fn ran(&mut self, group: &str, runner: &str, from: Moment, to: Moment) -> Option<String> {
         let runners = self.groups.entry(group.to_owned()).or_default();
-        if let Some(known) = runners.get(runner) {
-            let followed = known.followed.filter(|followed| from > *followed + self.late)?;
+        if let Some(known) = runners.get_mut(runner) {
+            let followed = known.followed.filter(|followed| !known.told && from > *followed + self.late)?;
+            known.told = true;
             let newer =
                 runners.iter().filter(|(_, other)| other.first >= followed).map(|(name, _)| name.as_str());
             return Some(format!(
@@ -45,7 +48,7 @@ impl Judge {
         for older in runners.values_mut().filter(|older| older.followed.is_none()) {
             older.followed = Some(to);
         }
-        runners.insert(runner.to_owned(), Runner { first: to, followed: None });
+        runners.insert(runner.to_owned(), Runner { first: to, followed: None, told: false });
         None
     }
 }
@@ -76,6 +79,7 @@ mod tests {
         let wrong = judge.ran("web", "h1", at(4), at(5)).expect("the older one ran again");
         assert!(wrong.contains("'web' runs twice: h1") && wrong.contains("but h2 has"), "{wrong}");
         assert_eq!(judge.ran("web", "h2", at(5), at(6)), None, "of the two, the older one is wrong");
+        assert_eq!(judge.ran("web", "h1", at(6), at(7)), None, "that was said");
     }
 
     #[test]

@@ -240,11 +240,12 @@ impl Lab {
         HYPERVISORS.into_iter().filter(|other| *other != host).collect()
     }
 
-    /// Runs a line of shell in a guest, by the host where it runs. Its output is not waited for.
-    pub fn in_guest(&self, group: &str, line: &str) -> Outcome {
+    /// Runs a line of shell in a guest, by the host where it runs, and says when it was given. Its output is not waited for.
+    pub fn in_guest(&self, group: &str, line: &str) -> Result<Moment, String> {
         let owner = self.owner(group)?;
-        self.deed(format!("in {group} on {owner}: {line}"));
-        self.host(owner).run(&format!("printf '%s\\n' '{line}' | lab-guest {group}")).map(drop)
+        let given = self.deed(format!("in {group} on {owner}: {line}"));
+        self.host(owner).run(&format!("printf '%s\\n' '{line}' | lab-guest {group}"))?;
+        Ok(given)
     }
 
     /// Which boot of each VM's guest writes to its disk now.

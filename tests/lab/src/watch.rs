@@ -22,8 +22,6 @@ const REOPEN: Duration = Duration::from_millis(100);
 const READ: Duration = Duration::from_millis(20);
 /// A guest that has not written for so long stands still.
 const SILENT: Duration = Duration::from_millis(1500);
-/// Of a VM's time on a processor between two looks: less is not running, but being looked after by QEMU.
-const RAN_NS: u64 = 1_000_000;
 /// How late a look at a host's processes may come in, for these hosts are slow.
 pub const LATE: Duration = Duration::from_millis(700);
 /// How often a client asks, and how long it waits.
@@ -83,15 +81,13 @@ pub fn events(host: String, socket: PathBuf, record: Arc<Record>) {
 /// A VM or service on a host, as the last looks saw it.
 struct Process {
     pid: u32,
-    ns: u64,
-    /// In how many looks in a row it ran.
-    looks: u32,
+    ticks: u64,
     /// When it was last seen to have run.
     last: Moment,
     runs: bool,
 }
 
-/// Which VMs run on a host, by the time that their vCPUs were on a processor.
+/// Which VMs run on a host, by the time that their vCPUs ran.
 pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<Mutex<Judge>>) {
     thread::spawn(move || {
         let known: Mutex<(BTreeMap<String, Process>, Moment)> = Mutex::new((BTreeMap::new(), Duration::ZERO));
@@ -108,19 +104,16 @@ pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<
             let (Some(boot), Some(_uptime)) = (words.next(), words.next()) else { return };
             let now = record.now();
             let mut seen = Vec::new();
-            for (group, pid, ns) in words.filter_map(vm) {
+            for (group, pid, ticks) in words.filter_map(vm) {
                 seen.push(group);
-                let new = || Process { pid, ns, looks: 0, last: now, runs: false };
+                let new = || Process { pid, ticks, last: now, runs: false };
                 let process = known.entry(group.to_owned()).or_insert_with(new);
                 if process.pid != pid {
                     stop(group, process);
                     *process = new();
                 }
-                let ran = ns.saturating_sub(process.ns) >= RAN_NS;
-                process.ns = ns;
-                process.looks = if ran { process.looks + 1 } else { 0 };
-                // What QEMU does with a vCPU before it lets it run is over within one look.
-                if process.looks >= 2 {
+                if ticks > process.ticks {
+                    process.ticks = ticks;
                     process.last = now;
                     let runner = format!("{host}, boot {}, pid {pid}", boot.get(..8).unwrap_or(boot));
                     if let Some(wrong) =
@@ -150,7 +143,7 @@ pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<
     });
 }
 
-/// `NAME:PID:NS`.
+/// `NAME:PID:TICKS`.
 fn vm(word: &str) -> Option<(&str, u32, u64)> {
     let mut parts = word.split(':');
     Some((parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

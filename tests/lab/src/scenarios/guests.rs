@@ -31,17 +31,16 @@ pub const ALL: &[Scenario] = &[
 const SITE: &str = "alpha";
 
 fn application_killed(lab: &Lab) -> Outcome {
-    let (lives, from) = (lab.lives(), lab.record.now());
-    lab.in_guest(SITE, "pkill -9 -f serve.8080")?;
-    let (fell, ()) = lab.silenced(SITE, from, seconds(20))?;
-    let (rose, _) = lab.answered(SITE, fell, seconds(20))?;
-    lab.figure("application killed: did not answer for", rose - fell, None)?;
+    let lives = lab.lives();
+    let from = lab.in_guest(SITE, "kill -9 $(cat /run/serve.8080.pid)")?;
+    let (rose, _) = lab.answered(SITE, from, seconds(20))?;
+    lab.figure("application killed -> another process answers", rose - from, None)?;
     lab.nothing_restarted(&lives)
 }
 
 fn application_fault(lab: &Lab) -> Outcome {
-    let (lives, from) = (lab.lives(), lab.record.now());
-    lab.in_guest(SITE, "touch /run/broken; pkill -9 -f serve.8080")?;
+    let lives = lab.lives();
+    let from = lab.in_guest(SITE, "touch /run/broken; kill -9 $(cat /run/serve.8080.pid)")?;
     let owner = lab.owner(SITE)?;
     let (fault, _) = lab.told(from, seconds(30), &[owner], "given up on")?;
     let (begun, _) = lab.told(fault, seconds(30), &[owner], "restart the VM now")?;
@@ -52,8 +51,7 @@ fn application_fault(lab: &Lab) -> Outcome {
 
 fn guest_panic(lab: &Lab) -> Outcome {
     let (lives, owner) = (lab.lives(), lab.owner(SITE)?);
-    let from = lab.record.now();
-    lab.in_guest(SITE, "echo c >/proc/sysrq-trigger")?;
+    let from = lab.in_guest(SITE, "echo c >/proc/sysrq-trigger")?;
     let (begun, _) = lab.told(from, seconds(30), &[owner], "restart the VM now")?;
     lab.figure("guest panicked -> VM restart begun", begun - from, None)?;
     back(lab, SITE, from, from, owner)?;
@@ -62,8 +60,7 @@ fn guest_panic(lab: &Lab) -> Outcome {
 
 fn guest_hang(lab: &Lab) -> Outcome {
     let (lives, owner) = (lab.lives(), lab.owner("beta")?);
-    let from = lab.record.now();
-    lab.in_guest("beta", "echo c >/proc/sysrq-trigger")?;
+    let from = lab.in_guest("beta", "echo c >/proc/sysrq-trigger")?;
     let (begun, _) = lab.told(from, seconds(90), &[owner], "restart the VM now")?;
     lab.figure("guest hung -> VM restart begun", begun - from, Some(seconds(40)))?;
     back(lab, "beta", from, from, owner)?;
