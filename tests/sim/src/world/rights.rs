@@ -8,7 +8,7 @@ use super::host::Domain;
 use core::time::Duration;
 use roost::config::{App, Target};
 use roost::engine::keeper::Controller;
-use roost::engine::ledger::Ledger;
+use roost::engine::ledger::{Ledger, Standing};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
@@ -31,13 +31,14 @@ pub struct Was {
 }
 
 impl World {
-    /// A host orders a controller about: it must have the right to.
-    pub(super) fn check_say(&mut self, host: usize, to: &Controller, message: &HostMessage) {
+    /// A host orders a controller about, its own, that of a guest, or that of a machine which it watches: `machine` is that, or
+    /// the host itself. It must have the right to.
+    pub(super) fn check_say(&mut self, host: usize, machine: usize, to: &Controller, message: &HostMessage) {
         let HostMessage::Order(order) = message else { return };
-        let it = &self.hosts[host];
+        let (it, of) = (&self.hosts[host], &self.hosts[machine]);
         let Some(daemon) = &it.daemon else { return };
         let target = match to {
-            Controller::Machine => Target::Host(it.name.clone()),
+            Controller::Machine => Target::Host(of.name.clone()),
             Controller::Guest(group) => Target::Vm(group.clone()),
         };
         let mine = |(_, app): &(&str, &App)| app.name == order.group && app.targets.contains(&target);
@@ -52,12 +53,17 @@ impl World {
         let ledger = daemon.engine.ledger();
         let record = ledger.group(&group);
         let now = it.clock.show(self.now);
-        let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
+        let holds = daemon.engine.lease_until().is_some_and(|until| now < until);
+        let leased = if of.is_watched {
+            holds && matches!(ledger.standing(of.id), Standing::In(_))
+        } else {
+            holds || self.may_run_on(host)
+        };
         let hands_off = self.check.hands_off[host] && self.is_hands_off(host);
         let online = order.wanted == Wanted::Online;
         // Elsewhere, and without a lease, also what is frozen may not run.
         let at_home = leased
-            && record.owner == Some(it.id)
+            && record.owner == Some(of.id)
             && ledger.target(&group) == Some(target.id())
             && record.recalled.is_none();
         let what = if hands_off {
@@ -68,7 +74,7 @@ impl World {
             return;
         } else if order.epoch > record.epoch {
             "no start without right: nobody has decided such an epoch"
-        } else if record.owner != Some(it.id) || order.epoch != record.epoch {
+        } else if record.owner != Some(of.id) || order.epoch != record.epoch {
             "no start without right: it is not this host's in that epoch"
         } else if ledger.target(&group) != Some(target.id()) {
             "no start without right: it is on another target"
