@@ -175,6 +175,12 @@ impl Engine {
     fn set_watched_rights(&mut self, now: Instant, id: HostId) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let stand = rights::stand(&self.ledger, id, watch.life, Stand::Waiting);
+        if stand == Stand::Over && watch.line == Line::Up {
+            // Its connection outlived its silence: it calls again, as the next life, and says what it runs.
+            watch.line = Line::Down;
+            let output = keeper::Output::Drop(keeper::Controller::Machine);
+            self.out.push_back(Output::Watched { host: watch.name.clone(), output });
+        }
         let nothing = BTreeSet::new();
         for group in watch.keeper.group_names() {
             let standing = (stand, Lease::Held, self.hands);
