@@ -83,10 +83,11 @@ impl Engine {
     /// What such a machine's own daemon would say of it.
     fn greet_for(&mut self, id: HostId) {
         let Some(watch) = self.watches.get(&id) else { return };
-        let running = match (watch.keeper.is_seen(), watch.keeper.may_run()) {
+        // Nothing is kept on that machine of what it had: whatever runs there may be what it had.
+        let running = match (watch.keeper.is_seen(), watch.keeper.is_idle()) {
             (false, _) => Running::Unknown,
-            (true, true) => Running::Something,
-            (true, false) => Running::Nothing,
+            (true, false) => Running::Something,
+            (true, true) => Running::Nothing,
         };
         let hello = Hello {
             machine: 0,

@@ -4,6 +4,7 @@
 use super::*;
 use crate::engine::fence::{FenceAction, FenceOrder, FenceResult};
 use crate::engine::keeper::remote_agent::GuestInput;
+use roost_proto::cluster::decision::Arms;
 use roost_proto::control::{Condition, HostState};
 use roost_proto::link::{GroupReport, GroupState, GuestMessage, HostMessage, ManagedReport, Order, Wanted};
 
@@ -226,6 +227,24 @@ fn one_that_is_silent_is_evicted_and_fenced_and_what_it_had_is_free() {
     let (mut watch, _) = Watch::evicted();
     (0..3).for_each(|_| watch.agents_answer(&FenceResult::Off));
     assert_eq!(watch.owner(), None, "it is fenced, and nobody else can take it");
+}
+
+/// Whatever it may be ordered then.
+#[test]
+fn one_that_stops_what_it_has_while_the_cluster_is_disarmed_runs_it_until_it_is_down() {
+    let (mut watch, epoch) = Watch::evicted();
+    let (request, who) = (RequestId(1), "operator".to_owned());
+    watch.handle(Input::Operator { request, who, command: Command::Arm(Arms::Disarmed) });
+    watch.pass(2);
+    assert!(watch.engine.ledger().is_disarmed());
+    watch.connect(GroupState::Stopping, Wanted::Offline, epoch);
+    let failed = FenceResult::Failed { reason: "no route to host".to_owned() };
+    (0..3).for_each(|_| watch.agents_answer(&failed));
+    let evicted = |watch: &Watch| matches!(watch.engine.ledger().standing(db3()), Standing::Evicted(_));
+    assert!(evicted(&watch), "it stops, and is not down");
+    watch.tell(GroupState::Offline, Wanted::Offline, epoch, None);
+    (0..3).for_each(|_| watch.agents_answer(&failed));
+    assert!(!evicted(&watch));
 }
 
 /// Its connection may outlive its silence, and what is said on it is said by a life that is over.
