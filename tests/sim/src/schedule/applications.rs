@@ -28,17 +28,17 @@ pub struct Apps {
     pub random: Random,
     /// Apart, so that worlds without watched machines are what they are.
     pub watched: Random,
-    /// Which primaries have no `roostd`.
-    machines: [bool; PRIMARIES],
+    /// Which primaries have no `roostd`, and for how many seconds each may be silent.
+    machines: [Option<u64>; PRIMARIES],
 }
 
 impl Apps {
     pub fn new(seed: u64) -> Self {
         let mut watched = Random::new(seed ^ WATCHED);
-        let mut machines = [false; PRIMARIES];
+        let mut machines = [None; PRIMARIES];
         if watched.once_in(2) {
             for _ in 0..2 {
-                machines[watched.index(PRIMARIES)] = true;
+                machines[watched.index(PRIMARIES)] = Some(5 + watched.below(8));
             }
         }
         Self { random: Random::new(seed ^ SEED), watched, machines }
@@ -53,10 +53,14 @@ pub fn configure(text: &mut String, apps: &mut Apps, first: usize) {
     for (nth, watched) in (1..=primaries).zip(*machines) {
         let at = first + nth;
         let _ = writeln!(text, "[[host]]\nname = \"p{nth}\"");
-        let _ = if watched {
-            writeln!(text, "role = \"watched\"\nkey = \"/key\"\n[[host.fence]]\nagent = \"fence_sim\"")
-        } else {
-            writeln!(text, "address = \"10.0.{}.{}\"\nrole = \"application\"", at / 200, at % 200 + 1)
+        let _ = match watched {
+            Some(silence) => writeln!(
+                text,
+                "role = \"watched\"\nkey = \"/key\"\nsilence = \"{silence}s\"\n[[host.fence]]\nagent = \"fence_sim\""
+            ),
+            None => {
+                writeln!(text, "address = \"10.0.{}.{}\"\nrole = \"application\"", at / 200, at % 200 + 1)
+            }
         };
     }
     let standbys = 1 + random.index(2);

@@ -432,6 +432,7 @@ impl World {
         let readiness = if self.nature(seat, &group).unready {
             Readiness::NotReady { reason: "it is not ready".to_owned() }
         } else {
+            self.said_ready(seat, &group);
             Readiness::Ready
         };
         self.tells(seat, GuestInput::Message(GuestMessage::Ready { group, number, readiness }));
@@ -536,7 +537,10 @@ impl World {
             report.obeys = *self.random.pick(&[managed.obeys, None, Some(0), Some(1), Some(number)]);
             let message = match self.random.below(8) {
                 0 => GuestMessage::Snapshot { groups: u16::try_from(number % 70).unwrap_or(0) },
-                1 => GuestMessage::Ready { group: name, number, readiness: Readiness::Ready },
+                1 => {
+                    self.said_ready(seat, &name);
+                    GuestMessage::Ready { group: name, number, readiness: Readiness::Ready }
+                }
                 2 => GuestMessage::Group(report.report),
                 _ => GuestMessage::Managed(report),
             };

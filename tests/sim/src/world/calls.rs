@@ -96,6 +96,11 @@ impl World {
         matches!(seat, Seat::Machine { host, .. } if self.hosts[*host].is_watched)
     }
 
+    /// Whether any connection is there.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.calls.is_empty()
+    }
+
     /// The host that watches a machine: both know it.
     pub fn watcher_of(&self, machine: usize) -> Option<usize> {
         let stands =
@@ -352,6 +357,7 @@ impl World {
         if let Some(call) = self.calls.calls.get_mut(&number) {
             call.welcomed = true;
         }
+        self.check.unordered[machine] = None; // whoever speaks with it now has time of its own
         let (version, name) = (LINK_VERSIONS.newest, self.hosts[host].name.clone());
         let welcome = HostMessage::Welcome { version, host: name, group: String::new() };
         self.send_piece(number, Side::Machine, Piece::ToMachine(welcome));
@@ -404,7 +410,7 @@ impl World {
 
     /// A daemon that does not lead any more hangs up on the machines that it watched.
     pub(super) fn hang_up(&mut self, host: usize) {
-        if self.calls.calls.is_empty() {
+        if !self.has_calls() {
             return;
         }
         if self.hosts[host].daemon.as_ref().is_some_and(|daemon| !daemon.engine.watches()) {

@@ -8,7 +8,7 @@ use super::host::Domain;
 use core::time::Duration;
 use roost::config::{App, Target};
 use roost::engine::keeper::Controller;
-use roost::engine::ledger::{Ledger, Standing};
+use roost::engine::ledger::{Ledger, Preparing, Standing};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
@@ -124,6 +124,86 @@ impl World {
         if calm && !excused && !self.check.forgiven.contains(&group) {
             let what = if runs { "started" } else { "stopped" };
             self.violated(format!("no needless restart: {group} was {what}, and nothing had failed"));
+        }
+    }
+
+    /// An application is recalled for another target only after that has said that it is ready.
+    pub(super) fn check_recalled(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let ledger = daemon.engine.ledger();
+        let mut now = BTreeMap::new();
+        let mut early = None;
+        for (group, app) in self.applications() {
+            let before = self.check.preparing.get(group).copied();
+            if let Some(new) = ledger.preparing(group) {
+                let since = before.filter(|(old, _)| *old == new).map_or(self.now, |(_, since)| since);
+                now.insert(group.to_owned(), (new, since));
+            } else if let Some((Preparing { to, .. }, since)) = before
+                && let Some(target) = app.targets.iter().find(|target| target.id() == to)
+                && ledger.group(group).recalled.is_some_and(|recall| recall.to == Some(to))
+            {
+                let by = match target {
+                    Target::Host(_) => Some(to),
+                    Target::Vm(vm) => ledger.group(vm).owner,
+                };
+                // A host that has it already speaks of where it is.
+                let same = by == ledger.group(group).owner;
+                let said = self.check.readied.get(&(group.to_owned(), to)).is_some_and(|at| *at >= since);
+                if !same && !said {
+                    early = Some(format!(
+                        "ready: {group} is recalled for {target}, which has not said that it is ready"
+                    ));
+                }
+            }
+        }
+        self.check.preparing = now;
+        if let Some(early) = early {
+            self.violated(early);
+        }
+    }
+
+    /// A target says that it is ready for an application.
+    pub(super) fn said_ready(&mut self, seat: &Seat, managed: &str) {
+        if let Some(group) = self.application(seat, managed) {
+            let target = self.target_of(seat).id();
+            self.check.readied.insert((group, target), self.now);
+        }
+    }
+
+    /// What runs on a machine that is watched, and is not its own, is ordered offline soon after the leader hears of it.
+    pub(super) fn check_strays(&mut self, host: usize) {
+        let Some(daemon) = self.hosts[host].daemon.as_ref().filter(|_| self.has_calls()) else { return };
+        let ledger = daemon.engine.ledger();
+        let same = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        let exempt = !same || self.hosts[host].stopped || self.is_hands_off(host);
+        let watched = |nth: &usize| self.watcher_of(*nth) == Some(host);
+        let mut now = Vec::new();
+        for machine in (0..self.hosts.len()).filter(watched) {
+            let of = &self.hosts[machine];
+            let seat = Seat::Machine { host: machine, boot: of.boot };
+            let is_in = matches!(ledger.standing(of.id), Standing::In(_));
+            let strays = |group: &String| {
+                !ledger.group(group).frozen && !(is_in && ledger.target(group) == Some(of.id))
+            };
+            let stray = self.seats.get(&seat).filter(|it| !it.lies && self.is_up(&seat)).and_then(|it| {
+                let online = it.groups.values().filter(|managed| managed.wanted == Wanted::Online);
+                online.map(|managed| managed.app.clone()).find(strays)
+            });
+            now.push((machine, stray.filter(|_| !exempt)));
+        }
+        for (machine, stray) in now {
+            let Some(group) = stray else {
+                self.check.unordered[machine] = None;
+                continue;
+            };
+            let since = *self.check.unordered[machine].get_or_insert(self.now);
+            if self.now.since(since) > OBEYS {
+                let (name, by) = (&self.hosts[machine].name, &self.hosts[host].name);
+                let text = format!(
+                    "strays: {group} runs on {name} without right, and {by} does not order it offline"
+                );
+                self.violated(text);
+            }
         }
     }
 
