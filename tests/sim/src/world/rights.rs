@@ -182,9 +182,8 @@ impl World {
             let of = &self.hosts[machine];
             let seat = Seat::Machine { host: machine, boot: of.boot };
             let is_in = matches!(ledger.standing(of.id), Standing::In(_));
-            let strays = |group: &String| {
-                !ledger.group(group).frozen && !(is_in && ledger.target(group) == Some(of.id))
-            };
+            let own = |group: &String| is_in && ledger.target(group) == Some(of.id);
+            let strays = |group: &String| !own(group) && !ledger.group(group).frozen;
             let stray = self.seats.get(&seat).filter(|it| !it.lies && self.is_up(&seat)).and_then(|it| {
                 let online = it.groups.values().filter(|managed| managed.wanted == Wanted::Online);
                 online.map(|managed| managed.app.clone()).find(strays)
