@@ -53,12 +53,8 @@ impl World {
         let ledger = daemon.engine.ledger();
         let record = ledger.group(&group);
         let now = it.clock.show(self.now);
-        let holds = daemon.engine.lease_until().is_some_and(|until| now < until);
-        let leased = if of.is_watched {
-            holds && matches!(ledger.standing(of.id), Standing::In(_))
-        } else {
-            holds || self.may_run_on(host)
-        };
+        let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
+        let leased = leased && (!of.is_watched || matches!(ledger.standing(of.id), Standing::In(_)));
         let hands_off = self.check.hands_off[host] && self.is_hands_off(host);
         let online = order.wanted == Wanted::Online;
         // Elsewhere, and without a lease, also what is frozen may not run.
