@@ -9,11 +9,16 @@
 mod libvirtd;
 
 use libvirtd::{Driver, Lan, Libvirtd, SOON, running};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use roost::engine::keeper::vm::{
     ActionError, DomainView, Job, LibvirtInput, Off, Paused, Run, Ticket, VmAction,
 };
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -335,12 +340,83 @@ fn a_vm_is_saved_here_and_goes_on_there_once() {
     assert!(failed(pair.there.driver.act("g", folder)).contains("cannot take away"));
 }
 
+/// A pipe in place of the file: what its reader does not read yet keeps the saving under way.
+fn pipe(path: &Path) -> File {
+    mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR).expect("a fresh name");
+    File::options().read(true).write(true).open(path).expect("nobody has to be at the other end")
+}
+
+const DISK: &str =
+    "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='DIR/disk.img'/>
+                    <target dev='vda' bus='virtio'/></disk>";
+
+#[test]
+fn a_vm_whose_qemu_dies_while_it_is_saved_is_off() {
+    let mut pair = Pair::new();
+    let file = pair.file("g.save");
+    let reader = pipe(&file);
+    let ticket = pair.here.driver.order("g", VmAction::Save { file: file.clone() }, SOON);
+    let is_saved = |view: &DomainView| view.run == Run::Paused(Paused::Busy) && view.job == Job::Save;
+    pair.here.driver.view("g", "the saving", is_saved);
+    kill(pair.here.libvirtd.qemu("g"), Signal::SIGKILL).expect("it runs");
+    let off = pair.here.driver.view("g", "the end of it", |view| view.life.is_none());
+    println!("QEMU killed while it was saved → {:?}", off.run);
+    assert!(matches!(off.run, Run::Off(Off::Crashed | Off::Failed)), "{:?}", off.run);
+    drop(reader); // else libvirt waits for its own helper, which waits for the reader
+    println!("{}", failed(pair.here.driver.done(ticket)));
+    assert_eq!(pair.here.driver.act("g", VmAction::Start), Ok(()));
+    pair.here.is("the guest, begun anew", Run::Running);
+}
+
+/// Whoever sent its memory away relies on it that this is so: no person paused it, and nobody else lets it go on.
+#[test]
+fn a_vm_that_libvirt_cannot_let_go_on_after_a_saving_that_failed_is_left_paused_as_for_that() {
+    let mut pair = Pair::with(UUID, DISK);
+    let life = pair.here.is("the guest", Run::Running).life;
+    let file = pair.file("g.save");
+    let mut reader = pipe(&file);
+    // Another that does not share the right to write: QEMU gives its own up when it is done, and needs it again to go on.
+    let disk = File::open(pair.file("disk.img")).expect("it is there");
+    let range = |kind: libc::c_int, start, len| libc::flock {
+        l_type: kind.try_into().expect("small"),
+        l_whence: 0,
+        l_start: start,
+        l_len: len,
+        l_pid: 0,
+    };
+    let lock = |kind| {
+        fcntl(&disk, FcntlArg::F_OFD_SETLK(&range(kind, 201, 1))).expect("QEMU's locks are no obstacle");
+    };
+    let is_in_use = || {
+        let mut found = range(libc::F_WRLCK, 100, 200);
+        fcntl(&disk, FcntlArg::F_OFD_GETLK(&mut found)).expect("locks are told");
+        i32::from(found.l_type) != libc::F_UNLCK
+    };
+    lock(libc::F_RDLCK);
+    assert!(is_in_use());
+    let ticket = pair.here.driver.order("g", VmAction::Save { file }, SOON);
+    // The saving fails when QEMU is done with it.
+    while is_in_use() {
+        reader.read_exact(&mut [0; 4096]).expect("it is written");
+    }
+    drop(reader);
+    println!("{}", failed(pair.here.driver.done(ticket)));
+    let left = pair.here.driver.view("g", "what is left", |view| view.job == Job::None);
+    println!("what could not go on is left as {:?}", left.run);
+    assert!(matches!(left.run, Run::Paused(Paused::Busy | Paused::Unknown)), "{:?}", left.run);
+    let told = pair.here.told();
+    println!("{}", failed(pair.here.driver.act("g", VmAction::Resume)));
+    assert_eq!(pair.here.told(), told);
+    lock(libc::F_UNLCK);
+    assert_eq!(pair.here.driver.act("g", VmAction::Resume), Ok(()));
+    pair.here.runs_on(life);
+    is_one_sequence(&[&pair.here.told()]);
+}
+
 #[test]
 fn what_libvirt_refuses_is_told_in_its_words_and_the_vm_runs_on() {
-    let disk = "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='DIR/disk.img'/>
-                <target dev='vda' bus='virtio'/></disk>";
     for (pair, words, advice) in [
-        (Pair::with(UUID, disk), "Migration without shared storage is unsafe", "cache='none'"),
+        (Pair::with(UUID, DISK), "Migration without shared storage is unsafe", "cache='none'"),
         (
             Pair::with("5f0e0000-0000-4000-8000-0000000000bb", ""),
             "already exists with uuid",

@@ -48,6 +48,10 @@ pub struct SavedGroup {
     /// that memory, and goes unless the ledger says that this host takes it over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incoming: Option<u64>,
+    /// The epoch in which its memory was last sent from here, until what became of it is seen: what libvirt leaves standing still
+    /// then is no person's doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
     /// It is to be started whatever libvirt says of why it is off; set with the intent, cleared when it runs.
     pub start_pending: bool,
     /// Its guest once had a controller, so one is waited for.
@@ -74,6 +78,7 @@ impl Default for SavedGroup {
             ordered: 0,
             suspended: None,
             incoming: None,
+            sent: None,
             start_pending: true,
             had_controller: false,
             given_up: None,
@@ -98,6 +103,7 @@ impl Saved {
             group.start_pending = true;
             group.suspended = None;
             group.incoming = None;
+            group.sent = None;
             group.epoch = 0;
             group.app = None;
         }

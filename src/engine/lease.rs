@@ -104,12 +104,18 @@ impl Engine {
                 self.record(Level::Info, EventKind::Watchdog, None, text);
             }
             WatchdogInput::Virtual { timeout } => {
+                let fenced = self.config.host_by_id(self.me).is_some_and(|host| !host.fence.is_empty());
+                let (level, then) = if fenced {
+                    (Level::Info, "so only its fence agents can prove that it is off")
+                } else {
+                    (Level::Warning, "so that proves nothing: give it a fence agent, or say `trust_watchdog = true`")
+                };
                 let text = format!(
-                    "the watchdog resets this machine when it is not fed for {} s, which proves nothing: it is itself a VM, and may \
-                     stand still together with its watchdog; give it a fence agent, or say `trust_watchdog = true`",
+                    "the watchdog resets this machine when it is not fed for {} s; the machine is itself a VM, and may stand still \
+                     together with its watchdog, {then}",
                     timeout.as_secs()
                 );
-                self.record(Level::Warning, EventKind::Watchdog, None, text);
+                self.record(level, EventKind::Watchdog, None, text);
             }
             WatchdogInput::Missing { reason } => {
                 self.record(Level::Warning, EventKind::Watchdog, None, reason.clone());

@@ -10,6 +10,8 @@
 //! - A domain that is suspended meanwhile does stand still, and the migration goes on to its end. **But if it fails, or is
 //!   aborted, or libvirtd is restarted, libvirt itself lets the domain go on here**, as it ran when the migration began.
 //!   A saving that fails does the same. So a VM that may not run any more is destroyed, not suspended, while one is under way.
+//! - What libvirt cannot let go on then, as another has its disk open, stays paused as being saved or migrated, with no job; since
+//!   libvirt 9.2 as for an error. When its QEMU dies in the middle of a saving it is off as failed.
 //! - Destroying either side's domain ends a migration at once, and the other side is as if it had failed.
 //! - The end of `roostd` ends no migration: libvirtd carries it on.
 

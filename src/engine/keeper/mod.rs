@@ -630,6 +630,9 @@ impl Keeper {
         } else if self.storing_disarmed.is_none() {
             self.disarmed_on_disk = false;
         }
+        if result.is_err() || !self.out.dirty {
+            self.groups.values_mut().for_each(Group::noted);
+        }
         self.storage_failed = result.err();
     }
 

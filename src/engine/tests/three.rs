@@ -92,6 +92,9 @@ impl Trio {
                 Output::Watchdog(WatchdogOrder::Feed) => self.fed += 1,
                 Output::Watchdog(WatchdogOrder::Disarm) => self.disarmed = true,
                 Output::Keeper(keeper::Output::Order(order)) => self.actions.push(order),
+                Output::Keeper(keeper::Output::Store(_)) => {
+                    self.engine.handle(self.now, Input::Stored(Ok(())));
+                }
                 _ => {}
             }
         }
@@ -176,6 +179,27 @@ fn the_watchdog_is_fed_under_the_lease_or_when_what_is_owned_stands_still() {
     assert_eq!(trio.fed_in(4), 4, "it stands still");
     trio.see(Run::Running);
     assert_eq!(trio.fed_in(4), 0, "somebody resumed it");
+}
+
+/// A host that is itself a VM: what is told of its watchdog, and how bad that is.
+fn told_of_a_virtual_watchdog(config: &Config) -> Level {
+    let mut trio = Trio::new("pause", Vec::new());
+    trio.engine.reload(config, trio.now);
+    trio.drain();
+    trio.engine.handle(trio.now, Input::Watchdog(WatchdogInput::Virtual { timeout: Duration::from_secs(5) }));
+    let told = core::iter::from_fn(|| trio.engine.poll_output()).find_map(|output| match output {
+        Output::Keeper(keeper::Output::Event(event)) if event.kind == EventKind::Watchdog => Some(event.level),
+        _ => None,
+    });
+    told.expect("it is told")
+}
+
+#[test]
+fn a_virtual_watchdog_is_a_danger_only_where_no_fence_agent_is() {
+    assert_eq!(told_of_a_virtual_watchdog(&config("pause")), Level::Info);
+    let mut bare = config("pause");
+    bare.hosts.iter_mut().for_each(|host| host.fence.clear());
+    assert_eq!(told_of_a_virtual_watchdog(&bare), Level::Warning);
 }
 
 #[test]

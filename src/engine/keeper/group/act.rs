@@ -196,7 +196,7 @@ impl Group {
                     _ if self.right.hold == Hold::Disarmed => "the cluster is disarmed",
                     Journey::Taken { .. } => "here, with its memory",
                     Journey::Goes { .. } => "here: it was not moved",
-                    Journey::None | Journey::Comes { .. } => "this host has its lease again",
+                    Journey::None | Journey::Comes { .. } => "it may run here",
                 };
                 let text = format!("VM '{vm}' goes on: {why}");
                 self.event(out, Level::Info, EventKind::VmRunning, text);

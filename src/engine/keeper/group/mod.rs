@@ -170,6 +170,10 @@ pub struct Group {
     /// Calls that may still start or resume the VM, though they were answered as timed out.
     late: Option<Ticket>,
     late_pause: LatePause,
+    /// Until when a pause waits for the disk to have it that it is this host's.
+    noted_by: Option<Instant>,
+    /// When this host last went on after it stood still.
+    awoke: Option<Instant>,
     /// Since when it has been seen to run without right.
     stray: Option<Instant>,
     /// Its process was killed, and libvirt has not shown it since.
@@ -223,6 +227,8 @@ impl Group {
             wish: None,
             late: None,
             late_pause: LatePause::No,
+            noted_by: None,
+            awoke: None,
             stray: None,
             killed: Killed::No,
             on_stray: cluster.on_stray,
@@ -256,6 +262,11 @@ impl Group {
     /// What is to be saved of it.
     pub const fn saved(&self) -> &SavedGroup {
         &self.saved
+    }
+
+    /// What is to be saved of it is on disk, or cannot be.
+    pub const fn noted(&mut self) {
+        self.noted_by = None;
     }
 
     /// Takes new settings; nothing is restarted for it.
@@ -439,7 +450,7 @@ impl Group {
                 self.event(out, Level::Error, EventKind::Danger, text);
             }
             Happened::Paused(Paused::User) if self.saved.suspended.is_some() => {} // this host did
-            Happened::Paused(Paused::User) if self.saved.incoming.is_some() || self.is_sending() => {} // libvirt did
+            Happened::Paused(Paused::User) if self.saved.incoming.is_some() || self.saved.sent.is_some() => {} // libvirt did
             Happened::Paused(Paused::User) => {
                 let text = "somebody paused the VM; it is left alone until somebody resumes it".to_owned();
                 self.event(out, Level::Warning, EventKind::VmLeftAlone, text);
@@ -587,6 +598,7 @@ impl Group {
 
     /// This host stood still until now: what its guest did not say meanwhile is not the guest's fault.
     pub const fn awoke(&mut self, now: Instant) {
+        self.awoke = Some(now);
         self.remote.excuse(now);
     }
 
@@ -621,6 +633,7 @@ impl Group {
         }
         self.held_until = None;
         self.settle_memory(run, out);
+        self.settle_sent(now, run, out);
         if self.is_sending() && self.wanted() != Wanted::Sent {
             let ours = matches!(self.right.hold, Hold::Owned | Hold::Recalled | Hold::Disarmed);
             return ours && self.call_back(now, out);
@@ -770,8 +783,17 @@ impl Group {
         let judged = self.next_judgement().filter(|_| self.wanted() == Wanted::Up);
         let begun = self.begun.map(|at| at + SEEN_WITHIN);
         let travel = self.travel_deadline(self.stepped);
-        let due =
-            [travel, phase.filter(|_| free), self.held_until, self.shown_by, judged, stray, wish, begun];
+        let due = [
+            travel,
+            phase.filter(|_| free),
+            self.held_until,
+            self.shown_by,
+            self.noted_by,
+            judged,
+            stray,
+            wish,
+            begun,
+        ];
         due.into_iter().flatten().filter(|at| *at > self.stepped).min() // what was due then was looked at
     }
 }

@@ -11,6 +11,9 @@ use roost_proto::text::clip;
 
 /// How long a VM must be seen to run without right before its plug is pulled: what migrates is on two hosts for a moment.
 const STRAY_FOR: Duration = Duration::from_secs(3);
+/// How long a pause may wait for the disk, so that a daemon that dies right then takes it for no person's. A disk takes milliseconds;
+/// the watchdog waits for 2 s at the least.
+const NOTED_WITHIN: Duration = Duration::from_millis(100);
 /// The wait before the ledger is asked again for what is wished.
 const WISH_AGAIN: Duration = Duration::from_secs(5);
 
@@ -138,10 +141,15 @@ impl Group {
         }
     }
 
-    /// Whether the VM stands still because this host made it.
+    /// Whether the VM stands still because this host made it, or sent it.
     pub(super) fn is_ours_to_resume(&self, run: Run) -> bool {
-        self.saved.suspended == Some(self.right.epoch)
-            && matches!(run, Run::Paused(Paused::User | Paused::Unknown))
+        let still = match run {
+            Run::Paused(Paused::User | Paused::Unknown) => true,
+            // As what was to be moved or saved is left by a libvirt before 9.2 that could not let it go on.
+            Run::Paused(Paused::Busy) => !self.vm.busy(),
+            _ => false,
+        };
+        still && self.saved.suspended == Some(self.right.epoch)
     }
 
     pub(super) fn order_resume(&mut self, now: Instant, out: &mut Outbox) -> bool {
@@ -165,8 +173,15 @@ impl Group {
             Some(_) if hard => self.order(Doing::Wipe, out),
             Some(_) => {
                 // It may have become this host's since it runs, without a lease yet: what runs now is as new as that.
-                self.saved.suspended = Some(self.saved.epoch.max(self.right.epoch));
-                out.dirty = true;
+                let epoch = self.saved.epoch.max(self.right.epoch);
+                if self.saved.suspended.replace(epoch) != Some(epoch) {
+                    out.dirty = true;
+                    // What ran on while the host stood still may be another's by now: that waits for nothing.
+                    self.noted_by = (self.awoke != Some(now)).then(|| now + NOTED_WITHIN);
+                }
+                if self.noted_by.is_some_and(|at| now < at) {
+                    return false;
+                }
                 self.remote.excuse(now);
                 self.order(Doing::Suspend, out)
             }

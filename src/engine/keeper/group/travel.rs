@@ -161,12 +161,7 @@ impl Group {
                 self.stage(stage);
                 true
             }
-            // libvirt leaves a VM standing still whose migration ended in the middle; nothing of it runs anywhere else.
-            Stage::Stayed { .. } if matches!(run, Run::Paused(Paused::User | Paused::Unknown)) => {
-                self.saved.suspended = Some(self.right.epoch);
-                out.dirty = true;
-                self.order_resume(now, out)
-            }
+            Stage::Stayed { .. } if self.is_ours_to_resume(run) => self.order_resume(now, out),
             Stage::Gone { .. } | Stage::Stayed { .. } => false,
         }
     }
@@ -204,6 +199,7 @@ impl Group {
                         let domain = self.config.vm.clone();
                         out.push(Output::Order(Order { ticket, domain, action, limit }));
                         self.saved.start_pending = true; // what libvirt says of why it is off then is no person's word
+                        self.saved.sent = Some(self.right.epoch);
                         out.dirty = true;
                         Stage::UnderWay(ticket)
                     }
@@ -267,8 +263,7 @@ impl Group {
             }
             _ => words,
         };
-        let gone = self.vm.run().zip(self.sending.as_ref()).is_some_and(|(run, s)| is_gone(run, s.carry));
-        let seen = if gone { Seen::Yes } else { Seen::Until(now + SHOWN_AFTER) };
+        let seen = if self.is_off() { Seen::Yes } else { Seen::Until(now + SHOWN_AFTER) };
         self.stage(Stage::Over { words, seen });
     }
 
@@ -282,6 +277,25 @@ impl Group {
     pub(super) fn seen_since(&mut self) {
         if let Some(Sending { stage: Stage::Over { seen, .. }, .. }) = &mut self.sending {
             *seen = Seen::Yes;
+        }
+    }
+
+    /// What was sent from here may be left standing still, by a libvirt that could not let it go on: it is this host's to let go
+    /// on, whether or not the ledger still has the move, or this life of the daemon began it.
+    pub(super) fn settle_sent(&mut self, now: Instant, run: Run, out: &mut Outbox) {
+        let unseen = self.sending.as_ref().is_some_and(|sending| match sending.stage {
+            Stage::UnderWay(_) | Stage::Late(_) => true,
+            Stage::Over { seen: Seen::Until(at), .. } => now < at,
+            Stage::Over { seen: Seen::Yes, .. } | Stage::Gone { .. } | Stage::Stayed { .. } => false,
+        });
+        let Some(epoch) = self.saved.sent.take_if(|_| !unseen && !self.vm.busy()) else { return };
+        out.dirty = true;
+        let left = matches!(run, Run::Paused(Paused::User | Paused::Unknown | Paused::Busy));
+        if left && self.saved.incoming.is_none() {
+            self.saved.suspended = Some(epoch);
+            let text =
+                "its memory was to go to another host, and libvirt left it standing still here".to_owned();
+            self.event(out, Level::Warning, EventKind::MoveFailed, text);
         }
     }
 

@@ -62,6 +62,31 @@ fn what_became_this_hosts_while_it_ran_and_stood_still_goes_on() {
     assert_eq!(world.actions(), [&VmAction::Resume]);
 }
 
+/// A daemon that dies between the two would take the pause for a person's.
+#[test]
+fn a_pause_is_ordered_when_the_disk_has_it_or_takes_too_long() {
+    let answers = [Some(Ok(())), Some(Err("no space left".to_owned())), None];
+    for answer in answers {
+        let mut world = World::running("");
+        world.right = Right { hold: Hold::Suspended, ..world.right };
+        world.engine.set_right(world.now, "web", world.right);
+        let Some(Output::Store(saved)) = world.engine.poll_output() else { panic!("it is not written") };
+        assert_eq!(saved.groups["web"].suspended, Some(1));
+        assert_eq!(world.engine.poll_output(), None);
+        match answer {
+            Some(result) => world.handle(Input::Stored(result)),
+            None => {
+                let by = world.engine.poll_timeout().expect("a disk that hangs is not waited for");
+                assert_eq!(by.since(world.now), Duration::from_millis(100));
+                world.now = by;
+                world.engine.handle_timeout(by);
+                world.drain();
+            }
+        }
+        assert_eq!(world.actions(), [&VmAction::Suspend]);
+    }
+}
+
 #[test]
 fn that_it_stands_still_is_known_after_a_restart_of_the_daemon() {
     let world = World::suspended();

@@ -132,14 +132,59 @@ fn what_is_started_anew_after_a_move_has_not_gone_with_the_next_one() {
     assert_eq!(world.ordered(), [&migrate()]);
 }
 
+/// As libvirt 9.0 has it, and as from 9.2 on.
+const LEFT: [Run; 3] = [Run::Paused(Paused::Busy), Run::Paused(Paused::Unknown), HERE];
+
 #[test]
 fn what_a_failed_migration_leaves_standing_still_goes_on() {
-    let mut world = World::sending(Carry::Live);
-    world.done(&migrate(), Err(ActionError::Failed("broken pipe".to_owned())));
+    for left in LEFT {
+        let mut world = World::sending(Carry::Live);
+        world.done(&migrate(), Err(ActionError::Failed("broken pipe".to_owned())));
+        world.see(left);
+        world.done(&VmAction::Resume, Ok(()));
+        world.see(Run::Running);
+        assert!(matches!(world.told(), Told::Stayed { .. }));
+    }
+}
+
+#[test]
+fn what_is_left_standing_still_goes_on_though_the_ledger_ended_the_move_before_that_was_seen() {
+    for (left, restarted) in LEFT.into_iter().flat_map(|left| [(left, false), (left, true)]) {
+        let mut world = World::sending(Carry::Suspend);
+        let saving = DomainView { job: Job::Save, ..world.view(Run::Paused(Paused::Busy)) };
+        world.see_view(saving.clone(), None);
+        if restarted {
+            let right = Right { journey: Journey::None, ..world.right };
+            world = World::of("", world.stored.expect("stored"), right);
+            world.see_view(saving, None);
+        } else {
+            let failed = Err(ActionError::Failed("it was not saved".to_owned()));
+            world.done(&VmAction::Save { file: file() }, failed);
+            world.travels(Hold::Owned, 1, Journey::None);
+        }
+        assert_eq!(world.ordered(), [] as [&VmAction; 0], "how it ended is not seen yet");
+        world.see_view(world.view(left), Some(Happened::Paused(Paused::User)));
+        world.done(&VmAction::Resume, Ok(()));
+        world.see(Run::Running);
+        world.pass(Duration::from_secs(1));
+        assert_eq!((world.told(), world.ordered()), (Told::Well, vec![]));
+        // What a person does later is a person's.
+        world.see_view(world.view(HERE), Some(Happened::Paused(Paused::User)));
+        assert_eq!(world.ordered(), [] as [&VmAction; 0]);
+    }
+}
+
+#[test]
+fn what_a_person_paused_does_not_go_on_because_it_was_to_be_moved() {
+    let mut world = World::running("");
+    world.engine.reload(&two_hosts(), world.now);
+    world.drain();
     world.see(HERE);
-    world.done(&VmAction::Resume, Ok(()));
-    world.see(Run::Running);
-    assert!(matches!(world.told(), Told::Stayed { .. }));
+    world.goes(Carry::Suspend);
+    assert!(matches!(world.told(), Told::Stayed { .. }), "{:?}", world.told());
+    world.travels(Hold::Owned, 1, Journey::None);
+    assert_eq!(world.ordered(), [] as [&VmAction; 0]);
+    assert_eq!(world.group().condition, Condition::LeftAlone);
 }
 
 #[test]

@@ -214,6 +214,9 @@ impl Play<'_> {
                 let host = host.ok_or_else(|| format!("'{vm}' is paused nowhere at that moment"))?;
                 self.world.set_run(host, &vm, Run::Running, Some(Happened::Resumed));
             }
+            Vm::Crash if self.world.sends(&self.names.groups[group].vm).is_some() => {
+                self.world.deed(Deed::VmCrash(self.names.groups[group].vm.clone()));
+            }
             Vm::Crash
             | Vm::Hang
             | Vm::Lie

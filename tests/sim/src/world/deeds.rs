@@ -87,7 +87,7 @@ impl World {
                 self.power_on(host);
             }
             Deed::VmCrash(vm) => {
-                if let Some(host) = self.runs_on(&vm) {
+                if let Some(host) = self.runs_on(&vm).or_else(|| self.sends(&vm)) {
                     self.stops(host, &vm, Off::Crashed);
                 }
             }

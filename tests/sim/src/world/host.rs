@@ -28,6 +28,8 @@ pub struct Daemon {
     /// Writes that are not durable yet, in order; the first is under way.
     pub writes: VecDeque<Write>,
     pub disk_told: bool,
+    /// What is being written of its groups; a daemon that dies has written it, or has not.
+    pub storing: Option<Saved>,
     /// When its timer fires.
     pub timer: Option<Time>,
     /// Whether it was told that libvirt answers.

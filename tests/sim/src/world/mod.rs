@@ -342,7 +342,13 @@ impl World {
 
     /// Tells a daemon something, and does what it wants done.
     pub fn tell(&mut self, host: usize, input: Input) {
-        let now = self.hosts[host].clock.show(self.now);
+        let it = &mut self.hosts[host];
+        if let (Input::Stored(Ok(())), Some(daemon)) = (&input, &mut it.daemon)
+            && let Some(saved) = daemon.storing.take()
+        {
+            it.saved = saved;
+        }
+        let now = it.clock.show(self.now);
         if self.engine(host, |engine| engine.handle(now, input)).is_none() {
             return;
         }
@@ -450,7 +456,8 @@ impl World {
         match output {
             keeper::Output::Order(order) => self.ordered(host, order),
             keeper::Output::Store(saved) => {
-                self.hosts[host].saved = saved;
+                let Some(daemon) = &mut self.hosts[host].daemon else { return };
+                daemon.storing = Some(saved);
                 let input = Box::new(Input::Stored(Ok(())));
                 self.push(WRITE.1, Event::Tell { host, life, input });
             }
@@ -605,6 +612,11 @@ impl World {
         for domain in it.domains.values_mut() {
             domain.link = None;
         }
+        if let Some(saved) = daemon.storing.take()
+            && self.random.once_in(2)
+        {
+            it.saved = saved;
+        }
         let whole = if daemon.writes.is_empty() { 0 } else { self.random.index(daemon.writes.len() + 1) };
         for (nth, write) in daemon.writes.iter().enumerate() {
             if nth < whole {
@@ -672,6 +684,7 @@ impl World {
             store,
             writes: VecDeque::new(),
             disk_told: false,
+            storing: None,
             timer: None,
             connected: false,
             heard: BTreeMap::new(),

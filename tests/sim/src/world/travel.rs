@@ -288,7 +288,9 @@ impl World {
                 if end == End::Well { Ok(()) } else { failed() }
             }
             End::Still => {
-                self.set_run(from, vm, Run::Paused(Paused::User), Some(Happened::Paused(Paused::User)));
+                // As what it was stopped for before libvirt 9.2, and for an error since; or as libvirtd has it when it was restarted.
+                let why = *self.random.pick(&[Paused::Busy, Paused::Unknown, Paused::User]);
+                self.set_run(from, vm, Run::Paused(why), Some(Happened::Paused(why)));
                 failed()
             }
             End::Fails | End::Unheard => {
@@ -315,6 +317,12 @@ impl World {
     /// Whether an order is one that is under way.
     pub(super) fn is_under_way(&self, host: usize, ticket: Ticket) -> bool {
         self.travels.jobs.values().any(|job| job.from == host && job.ticket == ticket)
+    }
+
+    /// From where a VM's memory is on its way, though its vCPUs may stand still there.
+    pub fn sends(&self, vm: &str) -> Option<usize> {
+        let job = self.travels.jobs.values().find(|job| job.vm == vm)?;
+        self.hosts[job.from].is_awake().then_some(job.from)
     }
 
     /// What had come to the other host ends there with what sent it.

@@ -1,0 +1,40 @@
+# The lab: its places, and what its scripts have in common. Sourced by bash scripts.
+# shellcheck shell=bash disable=SC2034 # its variables are for those who source it
+
+LAB_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/bed/lib.sh
+. "$LAB_HERE/../bed/lib.sh"
+LAB=${ROOST_LAB:-/var/tmp/roost-lab}
+LAB_IMAGE=$BED_CACHE/lab
+LAB_NETNS=${ROOST_LAB_NETNS:-roost-lab}
+LAB_MIRROR='deb http://deb.debian.org/debian bookworm main'
+LAB_MIRROR_SECURITY='deb http://deb.debian.org/debian-security bookworm-security main'
+# The hosts by their indexes from 1 on: hypervisors, and the witness. Theirs are 10.77.0.INDEX and 10.77.1.INDEX, and their BMCs'
+# 10.77.0.(100 + INDEX).
+LAB_HOSTS=(h1 h2 h3 w)
+LAB_GUESTS=(alpha beta gamma shop)
+
+# lab_index HOST: prints its index.
+lab_index() {
+    local i
+    for i in "${!LAB_HOSTS[@]}"; do
+        [ "${LAB_HOSTS[i]}" != "$1" ] || { echo $((i + 1)); return; }
+    done
+    die "there is no host '$1': they are ${LAB_HOSTS[*]}"
+}
+
+# lab_kernel VMLINUZ FILE: the kernel without its packing, of which QEMU needs none, and which takes an emulated processor seconds.
+lab_kernel() {
+    local magic at
+    for magic in '\xfd7zXZ\x00=xz -dc' '\x02!L\x18=lz4 -dc'; do
+        at=$(LC_ALL=C grep -abo -m 1 -P "${magic%%=*}" "$1" | head -n 1 | cut -d: -f1)
+        [ -n "$at" ] || continue
+        # What stands behind it is not its own, and is complained of.
+        tail -c "+$((at + 1))" "$1" | ${magic#*=} >"$2.new" 2>/dev/null || true
+        [ "$(head -c 4 "$2.new")" != $'\x7fELF' ] || { mv "$2.new" "$2"; return; }
+    done
+    rm -f "$2.new"
+    die "'$1' is packed in a way that is not known here"
+}
+
+inside() { ip netns exec "$LAB_NETNS" "$@"; }

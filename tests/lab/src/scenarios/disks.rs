@@ -1,0 +1,49 @@
+//! What goes wrong with a host's own disk.
+
+use super::{QUIET, Scenario, seconds};
+use crate::lab::{Lab, Outcome};
+use std::thread;
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "disk-full",
+        must: "no VM is touched, and what is lost is told",
+        play: disk_full,
+        chaos: true,
+    },
+    Scenario {
+        name: "disk-read-only",
+        must: "no VM runs twice, and those of other hosts are not touched",
+        play: disk_read_only,
+        chaos: true,
+    },
+];
+
+const HOST: &str = "h1";
+
+fn disk_full(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    lab.deed(format!("the disk of {HOST} is filled"));
+    lab.host(HOST).run("dd if=/dev/zero of=/var/lib/filled bs=1M 2>/dev/null; sync; df / | tail -n 1")?;
+    // Decisions are made meanwhile, which it cannot keep.
+    let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
+    thread::sleep(QUIET);
+    lab.deed("it has room again");
+    lab.host(HOST).run("rm /var/lib/filled; sync")?;
+    order?;
+    lab.until("all are up", seconds(60), || lab.all_up())?;
+    lab.nothing_restarted(&lives)
+}
+
+fn disk_read_only(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
+    lab.host(HOST).run("echo u >/proc/sysrq-trigger")?;
+    let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
+    thread::sleep(QUIET);
+    order?;
+    lab.unchanged(&lives, &["beta", "gamma"])?;
+    lab.deed(format!("{HOST} is switched off and on"));
+    lab.host(HOST).power(false)?;
+    lab.host(HOST).power(true)
+}

@@ -1,0 +1,90 @@
+//! What goes wrong in a guest, or with its QEMU.
+
+use super::{Scenario, seconds};
+use crate::lab::{Lab, Outcome};
+use crate::record::Moment;
+use std::time::Duration;
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "application-killed",
+        must: "the guest's controller restarts it, and no VM is touched",
+        play: application_killed,
+        chaos: true,
+    },
+    Scenario {
+        name: "application-fault",
+        must: "the guest gives up on its application, and its VM is restarted where it is",
+        play: application_fault,
+        chaos: true,
+    },
+    Scenario { name: "guest-panic", must: "the VM is started again at once", play: guest_panic, chaos: true },
+    Scenario {
+        name: "guest-hang",
+        must: "a guest whose vCPUs are stuck is found out by its silence, and restarted",
+        play: guest_hang,
+        chaos: true,
+    },
+    Scenario { name: "qemu-killed", must: "the VM is started again at once", play: qemu_killed, chaos: true },
+];
+
+const SITE: &str = "alpha";
+
+fn application_killed(lab: &Lab) -> Outcome {
+    let (lives, from) = (lab.lives(), lab.record.now());
+    lab.in_guest(SITE, "pkill -9 -f serve.8080")?;
+    let (fell, ()) = lab.silenced(SITE, from, seconds(20))?;
+    let (rose, _) = lab.answered(SITE, fell, seconds(20))?;
+    lab.figure("application killed: did not answer for", rose - fell, None)?;
+    lab.nothing_restarted(&lives)
+}
+
+fn application_fault(lab: &Lab) -> Outcome {
+    let (lives, from) = (lab.lives(), lab.record.now());
+    lab.in_guest(SITE, "touch /run/broken; pkill -9 -f serve.8080")?;
+    let owner = lab.owner(SITE)?;
+    let (fault, _) = lab.told(from, seconds(30), &[owner], "given up on")?;
+    let (begun, _) = lab.told(fault, seconds(30), &[owner], "restart the VM now")?;
+    lab.figure("application fault told -> VM restart begun", begun - fault, Some(seconds(1)))?;
+    back(lab, SITE, from, fault, owner)?;
+    lab.unchanged(&lives, &["beta", "gamma", "shop"])
+}
+
+fn guest_panic(lab: &Lab) -> Outcome {
+    let (lives, owner) = (lab.lives(), lab.owner(SITE)?);
+    let from = lab.record.now();
+    lab.in_guest(SITE, "echo c >/proc/sysrq-trigger")?;
+    let (begun, _) = lab.told(from, seconds(30), &[owner], "restart the VM now")?;
+    lab.figure("guest panicked -> VM restart begun", begun - from, None)?;
+    back(lab, SITE, from, from, owner)?;
+    lab.unchanged(&lives, &["beta", "gamma", "shop"])
+}
+
+fn guest_hang(lab: &Lab) -> Outcome {
+    let (lives, owner) = (lab.lives(), lab.owner("beta")?);
+    let from = lab.record.now();
+    lab.in_guest("beta", "echo c >/proc/sysrq-trigger")?;
+    let (begun, _) = lab.told(from, seconds(90), &[owner], "restart the VM now")?;
+    lab.figure("guest hung -> VM restart begun", begun - from, Some(seconds(40)))?;
+    back(lab, "beta", from, from, owner)?;
+    lab.unchanged(&lives, &["alpha", "gamma", "shop"])
+}
+
+fn qemu_killed(lab: &Lab) -> Outcome {
+    let (lives, owner) = (lab.lives(), lab.owner(SITE)?);
+    let from = lab.deed(format!("the QEMU of {SITE} on {owner} is killed"));
+    lab.host(owner).run(&format!("pkill -KILL -f guest={SITE},"))?;
+    let (begun, _) = lab.told(from, seconds(20), &[owner], "restart the VM now")?;
+    lab.figure("QEMU killed -> VM restart begun", begun - from, None)?;
+    back(lab, SITE, from, from, owner)?;
+    lab.unchanged(&lives, &["beta", "gamma", "shop"])
+}
+
+/// The VM answers again, where it was.
+fn back(lab: &Lab, group: &str, from: Moment, since: Moment, owner: &str) -> Outcome {
+    let (fell, ()) = lab.silenced(group, from, seconds(60))?;
+    let (rose, _) = lab.answered(group, fell.max(since), seconds(120))?;
+    lab.figure("its client was not answered for", rose.saturating_sub(fell).max(Duration::ZERO), None)?;
+    let now = lab.owner(group)?;
+    if now == owner { Ok(()) } else { Err(format!("'{group}' is on {now}, and was on {owner}")) }
+}

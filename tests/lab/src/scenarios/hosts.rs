@@ -1,0 +1,266 @@
+//! What goes wrong with hosts and their network.
+
+use super::{QUIET, Scenario, seconds};
+use crate::lab::{HOSTS, HYPERVISORS, Lab, Outcome, VMS};
+use crate::record::Moment;
+use std::thread;
+use std::time::Duration;
+
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "power-loss",
+        must: "IPMI says that the host is off, and its VM starts elsewhere",
+        play: power_loss,
+        chaos: true,
+    },
+    Scenario {
+        name: "leader-power-loss",
+        must: "another host leads, and the lost one's VM starts elsewhere",
+        play: leader_power_loss,
+        chaos: true,
+    },
+    Scenario {
+        name: "frozen-host",
+        must: "a host that stands still is switched off by IPMI, and its VM starts elsewhere",
+        play: frozen,
+        chaos: true,
+    },
+    Scenario {
+        name: "frozen-host-returns",
+        must: "with its BMC unreachable its groups are blocked; when it goes on after 30 s no group has run twice",
+        play: frozen_returns,
+        chaos: true,
+    },
+    Scenario { name: "one-cable", must: "nothing happens", play: one_cable, chaos: true },
+    Scenario {
+        name: "both-cables",
+        must: "its VM stands still when its lease is over, IPMI switches it off, and the VM starts elsewhere",
+        play: both_cables,
+        chaos: true,
+    },
+    Scenario {
+        name: "all-cables",
+        must: "for 15 s: all VMs stand still and go on, and none is restarted",
+        play: all_cables,
+        chaos: true,
+    },
+    Scenario {
+        name: "watchdog",
+        must: "a host whose roostd hangs, and whose BMC cannot be reached, is reset by its watchdog; its VM starts elsewhere",
+        play: watchdog,
+        chaos: true,
+    },
+    Scenario {
+        name: "bmc-unreachable",
+        must: "nothing starts elsewhere until an operator says that the host is off",
+        play: bmc_unreachable,
+        chaos: true,
+    },
+    Scenario {
+        name: "leader-lost-in-failover",
+        must: "the next leader finishes what the last one began",
+        play: leader_lost_in_failover,
+        chaos: true,
+    },
+    Scenario { name: "witness-lost", must: "nothing happens", play: witness_lost, chaos: true },
+    Scenario {
+        name: "whole-cluster-power-cycle",
+        must: "every group starts once, by itself",
+        play: power_cycle,
+        chaos: true,
+    },
+];
+
+/// The VM that is at home on a host, and is not a standby.
+fn vm_of(host: &str) -> &'static str {
+    VMS.iter().find(|(_, home)| *home == host).expect("each hypervisor has one").0
+}
+
+/// The VMs that are not at home on a host.
+fn others_of(host: &str) -> Vec<&'static str> {
+    VMS.iter().filter(|(_, home)| *home != host).map(|(group, _)| *group).collect()
+}
+
+/// A hypervisor that does not lead.
+fn follower(lab: &Lab) -> Result<&'static str, String> {
+    let leader = lab.leader()?;
+    Ok(*HYPERVISORS.iter().rev().find(|host| **host != leader).expect("there are three"))
+}
+
+/// Waits until the VM of a lost host is started elsewhere and answers, and writes down how long that took.
+fn elsewhere(lab: &Lab, lost: &str, from: Moment, what: &str, most: Option<Duration>) -> Outcome {
+    let vm = vm_of(lost);
+    let others: Vec<&str> = HOSTS.into_iter().filter(|host| *host != lost).collect();
+    let (fenced, _) = lab.told(from, seconds(60), &others, &format!("'{lost}' runs nothing"))?;
+    let (started, _) = lab.told(from, seconds(60), &others, &format!("{vm}: starting VM"))?;
+    lab.figure(&format!("{what} -> known to run nothing"), fenced - from, None)?;
+    lab.figure(&format!("{what} -> its VM started elsewhere"), started - from, most)?;
+    let (fell, ()) = lab.silenced(vm, from, seconds(30))?;
+    let (rose, _) = lab.answered(vm, fell, seconds(120))?;
+    lab.figure(&format!("{what}: the VM's client was not answered for"), rose - fell, None)
+}
+
+fn power_loss(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    let from = lab.record.now();
+    lab.host(lost).power(false)?;
+    elsewhere(lab, lost, from, "host lost its power", Some(seconds(15)))?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn leader_power_loss(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), lab.leader()?);
+    let from = lab.record.now();
+    lab.host(lost).power(false)?;
+    if lost != "w" {
+        elsewhere(lab, lost, from, "leader lost its power", None)?;
+    } else {
+        lab.until("another host leads", seconds(30), || lab.leader().is_ok_and(|leader| leader != lost))?;
+    }
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn frozen(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    let from = lab.record.now();
+    lab.host(lost).frozen(true)?;
+    elsewhere(lab, lost, from, "host stood still", None)?;
+    lab.until("it was switched off", seconds(10), || !lab.host(lost).is_on())?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn frozen_returns(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    lab.host(lost).bmc(false)?;
+    let from = lab.record.now();
+    lab.host(lost).frozen(true)?;
+    let blocked = lab.told(from, seconds(30), &HOSTS, "could not be fenced");
+    thread::sleep(seconds(30).saturating_sub(lab.record.now() - from)); // that is the story
+    let early = lab.told(from, Duration::ZERO, &HOSTS, &format!("{}: starting VM", vm_of(lost)));
+    let back = lab.record.now();
+    lab.host(lost).frozen(false)?;
+    blocked?;
+    if early.is_ok() {
+        return Err("its VM was started elsewhere, while nothing proved that it did not run".to_owned());
+    }
+    let (rose, _) = lab.told(back, seconds(60), &HOSTS, &format!("{}: starting VM", vm_of(lost)))?;
+    lab.figure("host went on -> its VM started again", rose - back, None)?;
+    lab.host(lost).bmc(true)?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn one_cable(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    lab.host("h1").cable(1, false)?;
+    thread::sleep(QUIET);
+    let up = lab.all_up();
+    lab.host("h1").cable(1, true)?;
+    if !up {
+        return Err("a host is not up, though one of its cables is whole".to_owned());
+    }
+    lab.nothing_restarted(&lives)
+}
+
+fn both_cables(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    let from = lab.record.now();
+    lab.host(lost).cable(1, false)?;
+    lab.host(lost).cable(0, false)?;
+    elsewhere(lab, lost, from, "host cut off", None)?;
+    lab.until("it was switched off", seconds(10), || !lab.host(lost).is_on())?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn all_cables(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    let from = lab.deed("all cables are cut");
+    for up in [false, true] {
+        if up {
+            thread::sleep(seconds(15).saturating_sub(lab.record.now() - from));
+        }
+        for machine in lab.hosts() {
+            machine.cable(0, up)?;
+            machine.cable(1, up)?;
+        }
+    }
+    lab.until("all are up", seconds(60), || lab.all_up())?;
+    for (vm, _) in VMS {
+        lab.answers_now(vm, seconds(60))?;
+    }
+    thread::sleep(QUIET);
+    lab.nothing_restarted(&lives)
+}
+
+fn watchdog(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    lab.host(lost).bmc(false)?;
+    let boot = lab.host(lost).run("cat /proc/sys/kernel/random/boot_id")?;
+    let from = lab.deed(format!("roostd on {lost} hangs"));
+    lab.host(lost).run("systemctl kill --signal=STOP roostd")?;
+    let gone = lab.until("its watchdog resets it", seconds(30), || !lab.runs(vm_of(lost), lost));
+    let gone = gone?;
+    lab.figure("roostd hung -> its watchdog reset the host", gone - from, None)?;
+    let reset = lab.until("it boots again", seconds(120), || {
+        lab.host(lost).run("cat /proc/sys/kernel/random/boot_id").is_ok_and(|now| now != boot)
+    });
+    lab.host(lost).bmc(true)?;
+    reset?;
+    elsewhere(lab, lost, from, "roostd hung, BMC unreachable", None)?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn bmc_unreachable(lab: &Lab) -> Outcome {
+    let (lives, lost) = (lab.lives(), follower(lab)?);
+    lab.host(lost).bmc(false)?;
+    let from = lab.record.now();
+    lab.host(lost).power(false)?;
+    lab.told(from, seconds(40), &HOSTS, "could not be fenced")?;
+    thread::sleep(QUIET);
+    if lab.told(from, Duration::ZERO, &HOSTS, &format!("{}: starting VM", vm_of(lost))).is_ok() {
+        return Err("its VM was started elsewhere, while nothing proved that it did not run".to_owned());
+    }
+    let confirmed = lab.record.now();
+    lab.order(&format!("roost fence {lost} --confirm"))?;
+    let (started, _) = lab.told(confirmed, seconds(20), &HOSTS, &format!("{}: starting VM", vm_of(lost)))?;
+    lab.figure("operator confirmed -> its VM started elsewhere", started - confirmed, None)?;
+    lab.host(lost).bmc(true)?;
+    lab.unchanged(&lives, &others_of(lost))
+}
+
+fn leader_lost_in_failover(lab: &Lab) -> Outcome {
+    let (lost, leader) = (follower(lab)?, lab.leader()?);
+    let from = lab.record.now();
+    lab.host(lost).power(false)?;
+    lab.told(from, seconds(30), &[leader], "evicted")?;
+    lab.deed(format!("roostd on {leader}, the leader, is killed"));
+    lab.host(leader).run("systemctl kill --signal=KILL roostd")?;
+    elsewhere(lab, lost, from, "host lost its power, the leader died", None)
+}
+
+fn witness_lost(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    lab.host("w").power(false)?;
+    thread::sleep(QUIET);
+    lab.until("a host leads", seconds(30), || lab.leader().is_ok_and(|leader| leader != "w"))?;
+    lab.nothing_restarted(&lives)
+}
+
+fn power_cycle(lab: &Lab) -> Outcome {
+    lab.deed("the whole room loses its power");
+    for machine in lab.hosts() {
+        machine.power(false)?;
+    }
+    let from = lab.deed("and has it again");
+    for machine in lab.hosts() {
+        machine.power(true)?;
+    }
+    for (vm, _) in VMS {
+        let (rose, _) = lab.answered(vm, from, seconds(240))?;
+        lab.figure(&format!("power was back -> '{vm}' answered"), rose - from, None)?;
+        let boots = lab.boots(vm, from);
+        if boots != 1 {
+            return Err(format!("'{vm}' was started {boots} times"));
+        }
+    }
+    Ok(())
+}

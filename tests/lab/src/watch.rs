@@ -1,0 +1,249 @@
+//! What is looked at all the time, from outside and from inside of every host: which processes run, what guests write to the shared
+//! disk, what a client is answered, what `roostd` says. One thread for each; what they see goes to the record, and what must
+//! never be to the record as wrong.
+
+use crate::judge::Judge;
+use crate::record::{Fact, Moment, Record};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// Before a host's port is opened again: a machine without power has none.
+const REOPEN: Duration = Duration::from_millis(100);
+/// How often the shared disk is read. Guests write to it five times as rarely.
+const READ: Duration = Duration::from_millis(20);
+/// A guest that has not written for so long stands still.
+const SILENT: Duration = Duration::from_millis(1500);
+/// Of a VM's time on a processor between two looks: less is not running, but being looked after by QEMU.
+const RAN_NS: u64 = 1_000_000;
+/// How late a look at a host's processes may come in, for these hosts are slow.
+pub const LATE: Duration = Duration::from_millis(700);
+/// How often a client asks, and how long it waits.
+const ASK: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Bytes of the shared disk that are one guest's.
+const PARTITION: u64 = 1 << 20;
+
+/// A service and all places where it may be.
+pub struct Service {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may answer: a name for the place, and the address.
+    pub at: Vec<(&'static str, SocketAddr)>,
+}
+
+/// Follows the lines of a host's port, for ever; `gone` is told when the other end went.
+fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut gone: impl FnMut()) {
+    loop {
+        if let Ok(stream) = UnixStream::connect(&socket) {
+            let mut lines = BufReader::new(stream);
+            let mut text = Vec::new();
+            while matches!(lines.read_until(b'\n', &mut text), Ok(length) if length > 0) {
+                line(String::from_utf8_lossy(&text).trim());
+                text.clear();
+            }
+            gone();
+        }
+        thread::sleep(REOPEN);
+    }
+}
+
+/// What `roostd` on a host says, as `roost events --follow --json` has it. After a connection that ended some events come again.
+pub fn events(host: String, socket: PathBuf, record: Arc<Record>) {
+    thread::spawn(move || {
+        let mut newest = 0;
+        let say = |line: &str| {
+            let Ok(event) = serde_json::from_str::<Value>(line) else { return };
+            let word = |key: &str| event[key].as_str().map(str::to_owned);
+            let seq = event["seq"].as_u64().unwrap_or(0);
+            if seq <= newest {
+                return;
+            }
+            newest = seq;
+            record.note(Fact::Event {
+                host: host.clone(),
+                level: word("level").unwrap_or_default(),
+                kind: word("kind").unwrap_or_default(),
+                group: word("group"),
+                text: word("text").unwrap_or_default(),
+            });
+        };
+        follow(socket, say, || {});
+    });
+}
+
+/// A VM or service on a host, as the last looks saw it.
+struct Process {
+    pid: u32,
+    ns: u64,
+    /// In how many looks in a row it ran.
+    looks: u32,
+    /// When it was last seen to have run.
+    last: Moment,
+    runs: bool,
+}
+
+/// Which VMs run on a host, by the time that their vCPUs were on a processor.
+pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<Mutex<Judge>>) {
+    thread::spawn(move || {
+        let known: Mutex<(BTreeMap<String, Process>, Moment)> = Mutex::new((BTreeMap::new(), Duration::ZERO));
+        let stop = |group: &str, process: &mut Process| {
+            if process.runs {
+                process.runs = false;
+                record.note(Fact::Runs { group: group.to_owned(), host: host.clone(), runs: false });
+            }
+        };
+        let look = |line: &str| {
+            let mut known = known.lock().expect("one thread alone has it");
+            let (known, before) = &mut *known;
+            let mut words = line.split(' ');
+            let (Some(boot), Some(_uptime)) = (words.next(), words.next()) else { return };
+            let now = record.now();
+            let mut seen = Vec::new();
+            for (group, pid, ns) in words.filter_map(vm) {
+                seen.push(group);
+                let new = || Process { pid, ns, looks: 0, last: now, runs: false };
+                let process = known.entry(group.to_owned()).or_insert_with(new);
+                if process.pid != pid {
+                    stop(group, process);
+                    *process = new();
+                }
+                let ran = ns.saturating_sub(process.ns) >= RAN_NS;
+                process.ns = ns;
+                process.looks = if ran { process.looks + 1 } else { 0 };
+                // What QEMU does with a vCPU before it lets it run is over within one look.
+                if process.looks >= 2 {
+                    process.last = now;
+                    let runner = format!("{host}, boot {}, pid {pid}", boot.get(..8).unwrap_or(boot));
+                    if let Some(wrong) =
+                        judge.lock().expect("it does not panic").ran(group, &runner, *before, now)
+                    {
+                        record.note(Fact::Wrong(format!("by its processes, {wrong}")));
+                    }
+                    if !process.runs {
+                        process.runs = true;
+                        record.note(Fact::Runs { group: group.to_owned(), host: host.clone(), runs: true });
+                    }
+                } else if now.saturating_sub(process.last) > SILENT {
+                    stop(group, process);
+                }
+            }
+            for (group, process) in known.iter_mut().filter(|(group, _)| !seen.contains(&group.as_str())) {
+                stop(group, process);
+            }
+            *before = now;
+        };
+        let gone = || {
+            let mut known = known.lock().expect("one thread alone has it");
+            known.0.iter_mut().for_each(|(group, process)| stop(group, process));
+            known.0.clear();
+        };
+        follow(socket, look, gone);
+    });
+}
+
+/// `NAME:PID:NS`.
+fn vm(word: &str) -> Option<(&str, u32, u64)> {
+    let mut parts = word.split(':');
+    Some((parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Which guests write to the shared disk, whose partitions are `groups` in their order. What one reads is what was written last, so
+/// the order of boots is certain here.
+pub fn disk(file: File, groups: Vec<&'static str>, record: Arc<Record>) {
+    thread::spawn(move || {
+        let mut judge = Judge::new(Duration::ZERO);
+        let mut known: Vec<Option<(String, u64, Moment)>> = vec![None; groups.len()];
+        loop {
+            for (nth, (group, known)) in groups.iter().zip(&mut known).enumerate() {
+                let mut sector = [0; 512];
+                let now = record.now();
+                if file.read_exact_at(&mut sector, (nth as u64 + 1) * PARTITION).is_err() {
+                    continue;
+                }
+                let beat =
+                    core::str::from_utf8(&sector).ok().and_then(|text| text.trim_end().split_once(' '));
+                let Some((boot, Ok(number))) =
+                    beat.map(|(boot, number)| (boot.to_owned(), number.trim().parse()))
+                else {
+                    continue;
+                };
+                match known {
+                    Some((same, last, at)) if *same == boot && *last == number => {
+                        if *at != Duration::ZERO && now - *at > SILENT {
+                            *at = Duration::ZERO;
+                            record.note(Fact::Beats { group: (*group).to_owned(), boot: None });
+                        }
+                        continue;
+                    }
+                    Some((same, _, at)) if *same == boot && *at != Duration::ZERO => {}
+                    Some(_) => {
+                        record.note(Fact::Beats { group: (*group).to_owned(), boot: Some(boot.clone()) });
+                    }
+                    // What was written before the lab looked may be of a run before.
+                    None => {
+                        *known = Some((boot, number, Duration::ZERO));
+                        continue;
+                    }
+                }
+                *known = Some((boot.clone(), number, now));
+                if let Some(wrong) = judge.ran(group, &boot, now, now) {
+                    record.note(Fact::Wrong(format!("by what is on its disk, {wrong}")));
+                }
+            }
+            thread::sleep(READ);
+        }
+    });
+}
+
+/// Asks a service wherever it may be, as its clients do. One that answers after another did, of which it is older, runs twice.
+pub fn client(service: Service, record: &Arc<Record>) {
+    let seen = Arc::new(Mutex::new((Judge::new(Duration::ZERO), BTreeMap::<&'static str, String>::new())));
+    for (place, address) in service.at {
+        let (record, seen, name) = (Arc::clone(record), Arc::clone(&seen), service.name);
+        thread::spawn(move || {
+            loop {
+                let asked = record.now();
+                let answer = ask(address);
+                let mut seen = seen.lock().expect("it does not panic");
+                let (judge, answering) = &mut *seen;
+                if let Some(answer) = &answer {
+                    let wrong =
+                        judge.ran(name, &format!("{place}, boot and process {answer}"), asked, record.now());
+                    if let Some(wrong) = wrong {
+                        record.note(Fact::Wrong(format!("by its answers, {wrong}")));
+                    }
+                }
+                if answer.as_ref() != answering.get(place) {
+                    match answer {
+                        Some(answer) => answering.insert(place, answer),
+                        None => answering.remove(place),
+                    };
+                    let here = answering.contains_key(place).then_some(&place);
+                    let from = here.or_else(|| answering.keys().next()).map(|place| (*place).to_owned());
+                    record.note(Fact::Answers { service: name.to_owned(), from });
+                }
+                drop(seen);
+                thread::sleep(ASK);
+            }
+        });
+    }
+}
+
+/// What a service answers: its boot and process.
+fn ask(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned()).filter(|body| !body.is_empty())
+}
