@@ -189,26 +189,26 @@ impl World {
                 }
                 call.into_iter().for_each(|call| self.near_closes(call));
             }
-            Command::Hello => self.sends(seat, Piece::Hello),
+            Command::Hello => self.send_out(seat, Piece::Hello),
             Command::Snapshot { .. } => {
                 let call = caller.call.and_then(|call| self.calls.calls.get(&call));
                 let Some(to) = call.map(|call| (call.host, call.life)) else { return };
                 let Some(it) = self.seats.get_mut(seat) else { return };
                 it.connected(to);
                 let groups = u16::try_from(it.groups.len()).unwrap_or(u16::MAX);
-                self.sends(seat, Piece::ToHost(GuestMessage::Snapshot { groups }));
+                self.send_out(seat, Piece::ToHost(GuestMessage::Snapshot { groups }));
                 self.tell_all(seat);
             }
             Command::Order(order) => self.obeys(seat, HostMessage::Order(order)),
             Command::AskReady { group, number, circumstances } => {
                 self.obeys(seat, HostMessage::AskReady { group, number, circumstances });
             }
-            Command::Beat => self.sends(seat, Piece::ToHost(GuestMessage::Beat)),
+            Command::Beat => self.send_out(seat, Piece::ToHost(GuestMessage::Beat)),
             Command::Log(text) => self.say(|w| format!("controller of {}: {text}", w.target_of(seat))),
         }
     }
 
-    fn sends(&mut self, seat: &Seat, piece: Piece) {
+    fn send_out(&mut self, seat: &Seat, piece: Piece) {
         let Seat::Machine { host, .. } = *seat else { return };
         let now = self.hosts[host].clock.show(self.now);
         let Some(caller) = self.calls.callers.get_mut(seat) else { return };
@@ -221,7 +221,7 @@ impl World {
     pub(super) fn calls_out(&mut self, seat: &Seat, input: GuestInput) {
         let GuestInput::Message(message) = input else { return };
         if self.seats.get(seat).is_some_and(|it| it.link.is_some()) {
-            self.sends(seat, Piece::ToHost(message));
+            self.send_out(seat, Piece::ToHost(message));
         }
     }
 
