@@ -369,8 +369,14 @@ impl Engine {
         self.voters.get(&id).is_some_and(|voter| storage.is_none_or(|storage| storage == *voter))
     }
 
-    /// Whether this host should hear that one, and does not: who does not vote hears voters only.
+    /// Whether this host should hear that one, and does not: who does not vote hears voters only, and who does not lead no machine
+    /// that is watched, which speaks each second at most.
     pub(super) fn is_silent_here(&self, now: Instant, id: HostId) -> bool {
+        if self.watched.contains(&id) {
+            let age = self.member.silence(now, id).age;
+            let machine = self.config.host_by_id(id).filter(|_| self.watches());
+            return machine.is_some_and(|machine| age >= machine.silence / 2);
+        }
         let hears = self.voters.contains_key(&self.me) || self.voters.contains_key(&id);
         hears && self.member.silence(now, id).age >= self.config.cluster.timing.suspect_after
     }

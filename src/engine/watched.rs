@@ -83,10 +83,11 @@ impl Engine {
     /// What such a machine's own daemon would say of it.
     fn greet_for(&mut self, id: HostId) {
         let Some(watch) = self.watches.get(&id) else { return };
-        let running = match (watch.keeper.is_seen(), watch.keeper.may_run()) {
+        // Nothing is kept on that machine of what it had: whatever runs there may be what it had.
+        let running = match (watch.keeper.is_seen(), watch.keeper.is_idle()) {
             (false, _) => Running::Unknown,
-            (true, true) => Running::Something,
-            (true, false) => Running::Nothing,
+            (true, false) => Running::Something,
+            (true, true) => Running::Nothing,
         };
         let hello = Hello {
             machine: 0,
@@ -175,6 +176,12 @@ impl Engine {
     fn set_watched_rights(&mut self, now: Instant, id: HostId) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let stand = rights::stand(&self.ledger, id, watch.life, Stand::Waiting);
+        if stand == Stand::Over && watch.line == Line::Up {
+            // Its connection outlived its silence: it calls again, as the next life, and says what it runs.
+            watch.line = Line::Down;
+            let output = keeper::Output::Drop(keeper::Controller::Machine);
+            self.out.push_back(Output::Watched { host: watch.name.clone(), output });
+        }
         let nothing = BTreeSet::new();
         for group in watch.keeper.group_names() {
             let standing = (stand, Lease::Held, self.hands);

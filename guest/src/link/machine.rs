@@ -28,6 +28,10 @@ const REFUSED_RETRY: Duration = Duration::from_secs(60);
 /// A host that says nothing for this long, or reads nothing, is not there: it beats each second.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// One of several hosts that says nothing for this long is looked for elsewhere: if it lost its power another leads within two
+/// seconds, and that has to be found before it takes this machine for lost, five seconds later at the earliest. Three of its beats.
+const SILENCE_AMONG: Duration = Duration::from_secs(3);
+
 /// How long the guest is quiet at most. A host beats each [`BEAT`] and is answered, so this is only for a host that does not: it
 /// is longer than a beat, or the guest would wake for its own beat just before the host's comes.
 const QUIET: Duration = Duration::from_millis(1250);
@@ -185,6 +189,14 @@ impl Machine {
         match self.search {
             Search::One => SILENCE,
             Search::Among { .. } => PASSED_OVER,
+        }
+    }
+
+    /// How long a host may say nothing.
+    const fn silence(&self) -> Duration {
+        match self.search {
+            Search::One => SILENCE,
+            Search::Among { .. } => SILENCE_AMONG,
         }
     }
 
@@ -346,8 +358,8 @@ impl Machine {
                 let patience = self.patience().as_secs();
                 self.lose(now, format!("the host has not answered within {patience} s"), None);
             }
-            State::Up { heard, .. } if now.since(*heard) >= SILENCE => {
-                self.lose(now, format!("the host has said nothing for {} s", SILENCE.as_secs()), None);
+            State::Up { heard, .. } if now.since(*heard) >= self.silence() => {
+                self.lose(now, format!("the host has said nothing for {} s", self.silence().as_secs()), None);
             }
             State::Up { sent, .. } if now.since(*sent) >= QUIET && self.blocked.is_none() => {
                 self.commands.push_back(Command::Beat);
@@ -361,8 +373,10 @@ impl Machine {
         let due = match &self.state {
             State::Waiting { until } => *until,
             State::Connecting { since } | State::Greeting { since } => *since + self.patience(),
-            State::Up { heard, sent, .. } if self.blocked.is_none() => (*heard + SILENCE).min(*sent + QUIET),
-            State::Up { heard, .. } => *heard + SILENCE,
+            State::Up { heard, sent, .. } if self.blocked.is_none() => {
+                (*heard + self.silence()).min(*sent + QUIET)
+            }
+            State::Up { heard, .. } => *heard + self.silence(),
         };
         let due = match (&self.state, self.told) {
             (State::Up { since, .. }, Told::Later) => due.min(*since + STEADY),
@@ -678,6 +692,25 @@ mod tests {
         assert!(
             matches!(machine.poll_output(), Some(Command::Log(text)) if text.contains("10.0.0.3:962: it closed"))
         );
+    }
+
+    #[test]
+    fn one_of_several_hosts_that_falls_silent_is_left_in_time_for_the_next_to_be_found() {
+        let mut machine = among(3);
+        machine.handle_timeout(ms(0));
+        machine.handle(ms(0), Event::Connected);
+        machine.handle(ms(0), welcome());
+        drain(&mut machine);
+        machine.handle(ms(1_000), Event::Heard(HostMessage::Beat));
+        let mut now = ms(1_000);
+        while !drain(&mut machine).contains(&Command::Disconnect) {
+            now = machine.poll_timeout();
+            assert!(now <= ms(4_000), "{now:?}");
+            machine.handle_timeout(now);
+            machine.handle(now, Event::Sent);
+        }
+        assert_eq!((now, port(&machine)), (ms(4_000), 2));
+        assert!(machine.poll_timeout() <= ms(4_300));
     }
 
     #[test]

@@ -736,6 +736,12 @@ impl Keeper {
         self.groups.values().any(Group::may_run) || self.apps.values().any(|app| app.may_run(&around))
     }
 
+    /// Whether the machine's own controller runs no application, by its own word.
+    pub fn is_idle(&self) -> bool {
+        let around = self.around();
+        self.apps.values().all(|app| app.is_idle(&around))
+    }
+
     /// Whether libvirt has shown every group's VM, and the machine's own controller its applications.
     pub fn is_seen(&self) -> bool {
         let around = self.around();

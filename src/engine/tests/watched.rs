@@ -4,6 +4,8 @@
 use super::*;
 use crate::engine::fence::{FenceAction, FenceOrder, FenceResult};
 use crate::engine::keeper::remote_agent::GuestInput;
+use roost_proto::cluster::decision::Arms;
+use roost_proto::control::{Condition, HostState};
 use roost_proto::link::{GroupReport, GroupState, GuestMessage, HostMessage, ManagedReport, Order, Wanted};
 
 const CONFIG: &str = r#"
@@ -203,10 +205,61 @@ fn a_machine_is_admitted_when_its_controller_speaks_and_ordered_about() {
 }
 
 #[test]
+fn one_that_beats_is_not_shown_as_silent() {
+    let mut watch = Watch::running();
+    let state = |watch: &Watch| {
+        let status = watch.engine.cluster_status(watch.now, 0);
+        let host = status.hosts.iter().find(|host| host.name == "db3").map(|host| host.state);
+        let group = status.groups.iter().find(|group| group.name == "orders").map(|group| group.condition);
+        (host, group)
+    };
+    watch.falls_silent();
+    watch.pass(3);
+    assert_eq!(state(&watch), (Some(HostState::Up), Some(Condition::Online)));
+    watch.pass(4);
+    assert_eq!(state(&watch), (Some(HostState::Silent), Some(Condition::Unknown)));
+    watch.engine.leader = None;
+    assert_eq!(state(&watch).0, Some(HostState::Up), "who does not lead does not hear it");
+}
+
+#[test]
 fn one_that_is_silent_is_evicted_and_fenced_and_what_it_had_is_free() {
     let (mut watch, _) = Watch::evicted();
     (0..3).for_each(|_| watch.agents_answer(&FenceResult::Off));
     assert_eq!(watch.owner(), None, "it is fenced, and nobody else can take it");
+}
+
+/// Whatever it may be ordered then.
+#[test]
+fn one_that_stops_what_it_has_while_the_cluster_is_disarmed_runs_it_until_it_is_down() {
+    let (mut watch, epoch) = Watch::evicted();
+    let (request, who) = (RequestId(1), "operator".to_owned());
+    watch.handle(Input::Operator { request, who, command: Command::Arm(Arms::Disarmed) });
+    watch.pass(2);
+    assert!(watch.engine.ledger().is_disarmed());
+    watch.connect(GroupState::Stopping, Wanted::Offline, epoch);
+    let failed = FenceResult::Failed { reason: "no route to host".to_owned() };
+    (0..3).for_each(|_| watch.agents_answer(&failed));
+    let evicted = |watch: &Watch| matches!(watch.engine.ledger().standing(db3()), Standing::Evicted(_));
+    assert!(evicted(&watch), "it stops, and is not down");
+    watch.tell(GroupState::Offline, Wanted::Offline, epoch, None);
+    (0..3).for_each(|_| watch.agents_answer(&failed));
+    assert!(!evicted(&watch));
+}
+
+/// Its connection may outlive its silence, and what is said on it is said by a life that is over.
+#[test]
+fn one_that_is_evicted_is_hung_up_on_so_that_it_calls_anew() {
+    let (mut watch, _) = Watch::evicted();
+    assert_eq!(watch.dropped, 1);
+    let silence = watch.engine.member.silence(watch.now, db3()).age;
+    watch.hear(GuestInput::Message(GuestMessage::Beat));
+    assert_eq!(watch.engine.member.silence(watch.now, db3()).age, silence, "it is not heard by that");
+    watch.connect(GroupState::Offline, Wanted::Offline, 1);
+    let failed = FenceResult::Failed { reason: "no route to host".to_owned() };
+    (0..5).for_each(|_| watch.agents_answer(&failed));
+    assert!(watch.is_in(), "it says that it runs nothing");
+    assert_eq!(watch.dropped, 1);
 }
 
 #[test]

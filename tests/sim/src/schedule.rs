@@ -1,12 +1,14 @@
 //! A world from a seed: its machines, its groups, and what befalls them.
 
 mod applications;
+mod watched;
 
 use crate::random::Random;
 use crate::world::World;
 use crate::world::clock::Time;
 use crate::world::event::{Deed, Event};
 use crate::world::host::{Agent, Libvirt};
+use applications::Apps;
 use core::time::Duration;
 use roost::config::{
     Config, FenceAgent, FenceLevel, MAX_VOTERS, OnQuorumLoss, OnShutdown, Role, Standby, Timing,
@@ -33,8 +35,6 @@ const MOVES: Duration = Duration::from_secs(8);
 /// After all faults ended, everything is well again within so long: the longest wait of a ladder, a boot, a cold start.
 const HEALS: Duration = Duration::from_secs(240);
 
-/// What a seed's applications are drawn from.
-const APPS: u64 = 0xa995;
 /// In one of so many worlds operators ask questions all the time.
 const CURIOUS: u64 = 3;
 /// Groups are kept so long for a host that was shut down: some are back within it, some are not.
@@ -137,12 +137,12 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
     let mut random = Random::new(seed);
     // Of the worlds whose shape nobody says, every second one has them. Drawn apart, so that the others are what they are without.
     let usual = shape.hosts.is_none() && shape.groups.is_none() && !seed.is_multiple_of(2);
-    let mut apps = (shape.apps || usual).then(|| Random::new(seed ^ APPS));
+    let mut apps = (shape.apps || usual).then(|| Apps::new(seed));
     let config = config(shape, &mut random, apps.as_mut());
     let settles = config.cluster.timing.suspect_after * 4 + SETTLES;
     let mut world = World::new(config, random.draw(), trace);
     if let Some(apps) = &mut apps {
-        applications::prepare(&mut world, apps);
+        applications::prepare(&mut world, &mut apps.random);
     }
     if random.once_in(4) {
         for host in &mut world.hosts {
@@ -169,7 +169,8 @@ pub fn run(shape: Shape, seed: u64, trace: bool) -> Outcome {
         _ => {
             let over = plan(&mut world, &mut random);
             if let Some(apps) = &mut apps {
-                applications::plan(&mut world, apps, over);
+                applications::plan(&mut world, &mut apps.random, over);
+                watched::plan(&mut world, &mut apps.watched, over);
             }
             over
         }
@@ -259,7 +260,7 @@ fn recovers(world: &mut World, from: Time, broken: Option<usize>) {
 }
 
 /// A cluster.
-fn config(shape: Shape, random: &mut Random, apps: Option<&mut Random>) -> Config {
+fn config(shape: Shape, random: &mut Random, apps: Option<&mut Apps>) -> Config {
     let voters = 1 + random.index(7);
     let more = if random.once_in(20) { random.index(57) } else { random.index(3) };
     let hosts = shape.hosts.unwrap_or(voters + more);
@@ -299,8 +300,10 @@ fn config(shape: Shape, random: &mut Random, apps: Option<&mut Random>) -> Confi
             timeout: Duration::from_secs(60),
             retries: 0,
         };
-        host.fence = if fenced { vec![FenceLevel { agents: vec![agent] }] } else { Vec::new() };
-        host.watchdog = watched.then(|| PathBuf::from("/dev/watchdog"));
+        let watched_over = host.role == Role::Watched;
+        host.fence =
+            if fenced || watched_over { vec![FenceLevel { agents: vec![agent] }] } else { Vec::new() };
+        host.watchdog = (watched && !watched_over).then(|| PathBuf::from("/dev/watchdog"));
         if nth < witnesses {
             host.role = Role::Witness;
         }
@@ -396,7 +399,8 @@ fn network_work(world: &mut World, random: &mut Random) -> Time {
     });
     (world.check.calm_from, world.check.apps_calm) = (Some(world.now), true);
     let hosts = world.hosts.len();
-    let at = random.index(hosts);
+    let with_daemon: Vec<usize> = (0..hosts).filter(|host| !world.hosts[*host].is_watched).collect();
+    let at = *random.pick(&with_daemon);
     let deed = |arms| Event::Deed(Deed::Order(at, Command::Arm(arms)));
     world.queue.push(world.now, deed(Arms::Disarmed));
     // Until every host has heard of it.
@@ -778,6 +782,7 @@ fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
         }
         // Of fewer voters than the file had, one that loses its disk may be too many.
         2 | 3 if world.disk_lost => return,
+        2 if file.hosts[host].role == Role::Watched => return,
         2 if file.hosts.iter().filter(|other| other.votes).count() > 1 || !file.hosts[host].votes => {
             file.hosts[host].votes =
                 !file.hosts[host].votes && file.hosts.iter().filter(|other| other.votes).count() < MAX_VOTERS;
@@ -794,7 +799,10 @@ fn reload(world: &mut World, random: &mut Random, from: Time, until: Time) {
             applications::without(&mut file, &gone);
             file.groups.retain(|group| !group.on.is_empty());
             if !file.hosts.iter().any(|other| other.votes) {
-                file.hosts[0].votes = true;
+                let Some(able) = file.hosts.iter_mut().find(|other| other.role != Role::Watched) else {
+                    return;
+                };
+                able.votes = true;
             }
         }
         _ => return,

@@ -504,6 +504,15 @@ impl App {
         }
     }
 
+    /// Whether nothing of it runs on the machine itself, by the word of its controller, whoever it belongs to.
+    pub fn is_idle(&self, around: &Around<'_>) -> bool {
+        let idle = |seat: &Seat| match seat.account(around, &self.app.name) {
+            Account::Undefined => true,
+            account @ (Account::Off | Account::Silent | Account::Told(..)) => seat.is_down(&account),
+        };
+        self.metal().is_none_or(idle)
+    }
+
     /// Whether it was this host's since this machine booted, and may be still.
     pub const fn was_here(&self) -> bool {
         self.saved.app.is_some()

@@ -91,8 +91,24 @@ impl Play<'_> {
                 | Machine::DaemonSigcont
                 | Machine::Leave
         );
+        let of_roostd = daemon
+            || matches!(
+                what,
+                Machine::DaemonStart
+                    | Machine::DiskFails
+                    | Machine::DiskWorks
+                    | Machine::DiskLost
+                    | Machine::DiskTorn
+                    | Machine::Libvirt(_)
+            );
+        if it.is_watched && of_roostd {
+            return Err(format!("'{name}' is watched, and runs no roostd"));
+        }
         if daemon && it.daemon.is_none() {
             return Err(format!("no daemon runs on '{name}'"));
+        }
+        if what == Machine::ConnectionBreaks && self.world.watcher_of(host).is_none() {
+            return Err(format!("nobody watches '{name}' at that moment"));
         }
         let deed = match what {
             Machine::PowerOff => Deed::PowerOff(host),
@@ -114,6 +130,7 @@ impl Play<'_> {
             }
             Machine::Libvirt(how) => Deed::Libvirt(host, how),
             Machine::Agent(how) => Deed::Agent(host, how),
+            Machine::ConnectionBreaks => Deed::Breaks(host),
         };
         self.world.deed(deed);
         Ok(())

@@ -11,7 +11,7 @@ use roost_proto::control::MoveMethod;
 use roost_proto::text::nearest;
 
 /// The first words of every action, for whoever mistyped one.
-const VERBS: [&str; 32] = [
+const VERBS: [&str; 33] = [
     "at",
     "when",
     "expect",
@@ -44,6 +44,7 @@ const VERBS: [&str; 32] = [
     "arm",
     "failback",
     "controller",
+    "connection",
 ];
 
 /// What is done to a machine.
@@ -65,6 +66,8 @@ pub enum Machine {
     DiskTorn,
     Libvirt(Libvirt),
     Agent(Agent),
+    /// Its connection to the host that watches it.
+    ConnectionBreaks,
 }
 
 /// What is done to a VM or its applications.
@@ -229,6 +232,8 @@ pub fn read(words: &[&str], names: &Names) -> Result<Action, String> {
             Ok(Action::Application(application(nth, rest, names)?, nth))
         }
         ["controller", "of", place, rest @ ..] => controller(place, rest, names),
+        ["connection", "of", host, "breaks"] => machine(Machine::ConnectionBreaks, &[host]),
+        ["connection", ..] => Err("write 'connection of HOST breaks'".to_owned()),
         ["app", "of", vm, rest @ ..] => app(vm, rest, names),
         ["agent", "of", host, rest @ ..] => agent(host, rest, names),
         ["disk", "of", host, rest @ ..] => machine(disk(rest)?, &[host]),

@@ -104,6 +104,8 @@ pub enum Condition {
     RanOnlyOn(usize, Vec<Who>, Duration),
     NeverRanOn(usize, Vec<Who>, Duration),
     Host(Who, HostIs),
+    /// A machine without `roostd` speaks with that host, or with any.
+    Watched(Who, Option<Who>),
     HostCounted(Who, HostWhat, Count, Duration),
     SomebodyLeads,
     AllWell,
@@ -134,21 +136,21 @@ pub fn read(words: &[&str], names: &Names) -> Result<Condition, String> {
         }
         ["every", "host", rest @ ..] => {
             let all: Result<Vec<_>, _> =
-                (0..names.hosts.len()).map(|nth| host(Who::Host(nth), rest)).collect();
+                (0..names.hosts.len()).map(|nth| host(Who::Host(nth), rest, names)).collect();
             Ok(Condition::All(all?))
         }
         ["the", rest @ ..] => read(rest, names),
         ["group" | "vm", name, rest @ ..] => {
             group(names.vm(name).or_else(|_| names.group(name))?, rest, names)
         }
-        ["host", "of", name, rest @ ..] => host(Who::HostOf(names.group(name)?), rest),
-        ["host", name, rest @ ..] => host(names.who(&[name])?, rest),
+        ["host", "of", name, rest @ ..] => host(Who::HostOf(names.group(name)?), rest, names),
+        ["host", name, rest @ ..] => host(names.who(&[name])?, rest, names),
         [name, rest @ ..] => match (names.group(name).or_else(|_| names.vm(name)), names.who(&[name])) {
             (Ok(_), Ok(_)) => {
                 Err(format!("'{name}' is a group and a host: write 'group {name} ...' or 'host {name} ...'"))
             }
             (Ok(nth), Err(_)) => group(nth, rest, names),
-            (Err(_), Ok(who)) => host(who, rest),
+            (Err(_), Ok(who)) => host(who, rest, names),
             (Err(no_group), Err(no_host)) => Err(format!("{no_host}; and {no_group}")),
         },
         [] => Err("what is expected is missing".to_owned()),
@@ -259,7 +261,7 @@ fn group(nth: usize, words: &[&str], names: &Names) -> Result<Condition, String>
     }
 }
 
-fn host(who: Who, words: &[&str]) -> Result<Condition, String> {
+fn host(who: Who, words: &[&str], names: &Names) -> Result<Condition, String> {
     let is = |who, state| Ok(Condition::Host(who, state));
     let not = |condition| Ok(Condition::Not(Box::new(condition)));
     match words {
@@ -268,6 +270,8 @@ fn host(who: Who, words: &[&str]) -> Result<Condition, String> {
         ["is", "evicted"] => is(who, HostIs::Evicted),
         ["is", "in", "maintenance"] => is(who, HostIs::Maintenance),
         ["is", "quarantined"] => is(who, HostIs::Quarantined),
+        ["is", "watched"] => Ok(Condition::Watched(who, None)),
+        ["is", "watched", "by", by @ ..] => Ok(Condition::Watched(who, Some(names.who(by)?))),
         ["leads"] => is(who, HostIs::Leading),
         ["does", "not", "lead"] => not(Condition::Host(who, HostIs::Leading)),
         ["has", "power"] => is(who, HostIs::Powered),
@@ -277,7 +281,7 @@ fn host(who: Who, words: &[&str]) -> Result<Condition, String> {
         ["has", "no", "lease"] => not(Condition::Host(who, HostIs::Leased)),
         ["is", "not", rest @ ..] => {
             let words: Vec<&str> = ["is"].into_iter().chain(rest.iter().copied()).collect();
-            not(host(who, &words)?)
+            not(host(who, &words, names)?)
         }
         ["was", "never" | "not", rest @ ..] => {
             let (words, since) = since(rest)?;
@@ -293,8 +297,8 @@ fn host(who: Who, words: &[&str]) -> Result<Condition, String> {
             Ok(Condition::HostCounted(who, what, count(rest)?, since))
         }
         words => Err(format!(
-            "'{}' is not understood of a host: write is in, is out, is evicted, is in maintenance, is quarantined, leads, does not \
-             lead, has power, has no power, has its lease, has no lease, runs nothing, was evicted, was never evicted, was fenced \
+            "'{}' is not understood of a host: write is in, is out, is evicted, is in maintenance, is quarantined, is watched \
+             [by HOST], leads, does not lead, has power, has no power, has its lease, has no lease, runs nothing, was evicted, was never evicted, was fenced \
              [by agent|time|itself|operator], or was booted [2 times]",
             words.join(" ")
         )),

@@ -88,6 +88,13 @@ impl Judge<'_> {
                 };
                 self.host_is(host, *is)
             }
+            Condition::Watched(who, by) => {
+                let watcher = self.world.watcher_of(self.who(who)?);
+                match by {
+                    Some(by) => watcher == Some(self.who(by)?),
+                    None => watcher.is_some(),
+                }
+            }
             Condition::HostCounted(who, what, count, since) => {
                 count.holds(self.count_host(self.who(who)?, *what, *since))
             }
@@ -127,6 +134,14 @@ impl Judge<'_> {
                 format!("{} ran on {}", self.names.groups[*group].name, self.list(&hosts))
             }
             Condition::Host(who, _) => self.who(who).map_or_else(|why| why, |host| self.show_host(host)),
+            Condition::Watched(who, _) => self.who(who).map_or_else(
+                |why| why,
+                |host| {
+                    let by = self.world.watcher_of(host);
+                    let by = by.map_or("nobody".to_owned(), |by| self.names.hosts[by].clone());
+                    format!("{} is watched by {by}", self.names.hosts[host])
+                },
+            ),
             Condition::HostCounted(who, what, _, since) => self.who(who).map_or_else(
                 |why| why,
                 |host| format!("{}: {} times", self.names.hosts[host], self.count_host(host, *what, *since)),
@@ -176,7 +191,7 @@ impl Judge<'_> {
         self.world.ids.get(&id).copied()
     }
 
-    /// What is shown of a group: by its owner, or else by who leads.
+    /// What is shown of a group: by its owner, or else by who leads; that speaks for machines without `roostd`.
     pub fn status(&self, group: usize) -> Option<GroupStatus> {
         let name = &self.names.groups[group].name;
         let of = |host: usize| {
@@ -185,7 +200,13 @@ impl Judge<'_> {
             let now: Instant = it.clock.show(self.world.now);
             daemon.engine.status(now, 0).groups.into_iter().find(|group| group.name == *name)
         };
-        self.owner(group)
+        let owner = self.owner(group);
+        if owner.is_some_and(|owner| self.world.hosts[owner].is_watched) {
+            let it = &self.world.hosts[leader(self.world)?];
+            let status = it.daemon.as_ref()?.engine.cluster_status(it.clock.show(self.world.now), 0);
+            return status.groups.into_iter().find(|group| group.name == *name);
+        }
+        owner
             .and_then(of)
             .or_else(|| leader(self.world).and_then(of))
             .or_else(|| (0..self.world.hosts.len()).find_map(of))
@@ -396,6 +417,7 @@ impl Judge<'_> {
         let machine = match (it.powered, it.frozen, it.daemon.is_some(), it.stopped) {
             (false, ..) => "no power",
             (_, true, ..) => "frozen",
+            (_, _, false, _) if it.is_watched => "watched",
             (_, _, false, _) => "no daemon",
             (_, _, _, true) => "its daemon stands still",
             _ if leader(self.world) == Some(host) => "leads",

@@ -154,6 +154,7 @@ impl Report {
             let also = match (host.power, host.daemon) {
                 (false, _) => ", no power",
                 (_, "none") => ", no daemon",
+                (_, "watched") => ", watched",
                 (_, "frozen") => ", frozen",
                 (_, "stopped") => ", its daemon stands still",
                 _ if host.leads => ", leads",
@@ -240,6 +241,7 @@ fn ms(play: &Play<'_>, at: Time) -> u64 {
 fn host(play: &Play<'_>, nth: usize) -> Host {
     let it = &play.world.hosts[nth];
     let daemon = match &it.daemon {
+        None if it.is_watched => "watched",
         None => "none",
         Some(_) if it.frozen => "frozen",
         Some(_) if it.stopped => "stopped",

@@ -54,6 +54,7 @@ fn mistakes_are_told_with_their_line_and_what_to_write() {
         ("at 10s vm v1 explodes", "of a VM write: crashes, always crashes"),
         ("at 10s app of v1 faults", "has no controller in this world"),
         ("at 10s agent of h1 fails", "has no fence agent"),
+        ("at 10s connection of h1 brakes", "write 'connection of HOST breaks'"),
         ("at 10s cut h1 h2", "write 'cut h1 from h2'"),
         ("at 10s split h1 h2", "with a bar between them"),
         ("at 10s expect web runs on", "the name of a host is missing"),

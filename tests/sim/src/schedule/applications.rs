@@ -9,7 +9,7 @@ use crate::world::controller::Nature;
 use crate::world::event::{Deed, Event};
 use core::fmt::Write;
 use core::time::Duration;
-use roost::config::{Config, Target};
+use roost::config::{Config, Role, Target};
 use roost::engine::{Command, Destination};
 use roost_proto::cluster::GroupOrder;
 use roost_proto::control::Intent;
@@ -17,17 +17,51 @@ use roost_proto::control::Intent;
 /// A failover or a switch takes about so long.
 const GOES: Duration = Duration::from_secs(40);
 
-/// Writes one to three physical hosts, and an application for each or for all of them, with standby VMs that several may share.
-pub fn configure(text: &mut String, random: &mut Random, first: usize) {
-    let primaries = 1 + random.index(3);
-    for nth in 1..=primaries {
+/// Physical hosts with applications in one world, at most.
+const PRIMARIES: usize = 3;
+/// What a seed's applications are drawn from, and its watched machines.
+const SEED: u64 = 0xa995;
+const WATCHED: u64 = 0x3a7c;
+
+/// What applications are drawn from.
+pub struct Apps {
+    pub random: Random,
+    /// Apart, so that worlds without watched machines are what they are.
+    pub watched: Random,
+    /// Which primaries have no `roostd`, and for how many seconds each may be silent.
+    machines: [Option<u64>; PRIMARIES],
+}
+
+impl Apps {
+    pub fn new(seed: u64) -> Self {
+        let mut watched = Random::new(seed ^ WATCHED);
+        let mut machines = [None; PRIMARIES];
+        if watched.once_in(2) {
+            for _ in 0..2 {
+                machines[watched.index(PRIMARIES)] = Some(5 + watched.below(8));
+            }
+        }
+        Self { random: Random::new(seed ^ SEED), watched, machines }
+    }
+}
+
+/// Writes one to three physical hosts, some of them watched, and an application for each or for all of them, with standby VMs that
+/// several may share.
+pub fn configure(text: &mut String, apps: &mut Apps, first: usize) {
+    let Apps { random, machines, .. } = apps;
+    let primaries = 1 + random.index(PRIMARIES);
+    for (nth, watched) in (1..=primaries).zip(*machines) {
         let at = first + nth;
-        let _ = writeln!(
-            text,
-            "[[host]]\nname = \"p{nth}\"\naddress = \"10.0.{}.{}\"\nrole = \"application\"",
-            at / 200,
-            at % 200 + 1
-        );
+        let _ = writeln!(text, "[[host]]\nname = \"p{nth}\"");
+        let _ = match watched {
+            Some(silence) => writeln!(
+                text,
+                "role = \"watched\"\nkey = \"/key\"\nsilence = \"{silence}s\"\n[[host.fence]]\nagent = \"fence_sim\""
+            ),
+            None => {
+                writeln!(text, "address = \"10.0.{}.{}\"\nrole = \"application\"", at / 200, at % 200 + 1)
+            }
+        };
     }
     let standbys = 1 + random.index(2);
     let each = random.once_in(2);
@@ -120,6 +154,11 @@ pub fn prepare(world: &mut World, random: &mut Random) {
     world.keepers = groups.into_iter().filter(|_| random.once_in(4)).collect();
 }
 
+/// Whether a machine runs applications itself.
+fn is_primary(world: &World, host: usize) -> bool {
+    matches!(world.config.hosts[host].role, Role::Application | Role::Watched)
+}
+
 /// What befalls applications, beside all else.
 pub fn plan(world: &mut World, random: &mut Random, over: Time) {
     let span = over.since(world.now).saturating_sub(Duration::from_secs(20));
@@ -142,7 +181,7 @@ fn befall(world: &mut World, random: &mut Random, from: Time, until: Time) {
         ),
         Target::Vm(group) => Place::Vm(world.check.vm_of(group).unwrap_or_default()),
     };
-    let primaries: Vec<usize> = (0..hosts).filter(|nth| world.hosts[*nth].name.starts_with('p')).collect();
+    let primaries: Vec<usize> = (0..hosts).filter(|nth| is_primary(world, *nth)).collect();
     let primary = *random.pick(&primaries);
     let other = random.index(hosts);
     let order = |command| Deed::Order(other, command);

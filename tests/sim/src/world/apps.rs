@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Whether its controller does what it has to do.
-    fn is_up(&self, seat: &Seat) -> bool {
+    pub(super) fn is_up(&self, seat: &Seat) -> bool {
         let hung = match seat {
             Seat::Machine { .. } => false,
             Seat::Guest { vm, .. } => self
@@ -193,6 +193,7 @@ impl World {
     /// The machine's power is gone.
     pub(super) fn machine_ends(&mut self, host: usize) {
         self.seats.retain(|seat, _| !matches!(seat, Seat::Machine { host: of, .. } if *of == host));
+        self.caller_ends(host);
     }
 
     /// A guest's controller has connected to the daemon of its host.
@@ -209,6 +210,9 @@ impl World {
 
     /// A controller says something to the daemon that it is connected to.
     fn tells(&mut self, seat: &Seat, input: GuestInput) {
+        if self.calls(seat) {
+            return self.calls_out(seat, input);
+        }
         let Some((host, life)) = self.seats.get(seat).and_then(|it| it.link) else { return };
         let input = match seat {
             Seat::Machine { .. } => Input::Machine(input),
@@ -227,7 +231,7 @@ impl World {
         self.tells(seat, GuestInput::Message(GuestMessage::Managed(report)));
     }
 
-    fn tell_all(&mut self, seat: &Seat) {
+    pub(super) fn tell_all(&mut self, seat: &Seat) {
         let Some(it) = self.seats.get(seat) else { return };
         let names: Vec<String> = it.groups.keys().cloned().collect();
         for name in names {
@@ -250,6 +254,9 @@ impl World {
             it.dead_until = None;
         }
         if self.is_up(&seat) {
+            if self.calls(&seat) {
+                self.begins_to_call(&seat);
+            }
             // After it stood still, it hears first what time it is, or what its host says.
             let first = self.random.once_in(2);
             if first {
@@ -271,6 +278,9 @@ impl World {
 
     /// What its host said meanwhile; and whether that is there.
     fn hears(&mut self, seat: &Seat) {
+        if self.calls(seat) {
+            return; // each word when it arrives
+        }
         let Some(host) = self.host_of(seat) else { return };
         let now = self.now;
         let there = &self.hosts[host];
@@ -373,7 +383,7 @@ impl World {
 
     /// A daemon says something to a controller.
     pub(super) fn says(&mut self, host: usize, to: &keeper::Controller, message: HostMessage) {
-        self.check_say(host, to, &message);
+        self.check_say(host, host, to, &message);
         self.say(|w| format!("{}: to {to:?}: {message:?}", w.hosts[host].name));
         let life = self.hosts[host].life;
         let Some(seat) = self.seat_at(host, to) else { return };
@@ -397,7 +407,7 @@ impl World {
         self.obeys(seat, message);
     }
 
-    fn obeys(&mut self, seat: &Seat, message: HostMessage) {
+    pub(super) fn obeys(&mut self, seat: &Seat, message: HostMessage) {
         match message {
             HostMessage::Order(order) => {
                 let group = order.group.clone();
@@ -422,6 +432,7 @@ impl World {
         let readiness = if self.nature(seat, &group).unready {
             Readiness::NotReady { reason: "it is not ready".to_owned() }
         } else {
+            self.said_ready(seat, &group);
             Readiness::Ready
         };
         self.tells(seat, GuestInput::Message(GuestMessage::Ready { group, number, readiness }));
@@ -429,6 +440,9 @@ impl World {
 
     /// A daemon hangs up on its machine's own controller; it comes again.
     pub(super) fn drop_machine(&mut self, host: usize) {
+        if self.hosts[host].is_watched {
+            return self.connection_breaks(host);
+        }
         let seat = Seat::Machine { host, boot: self.hosts[host].boot };
         self.tells(&seat, GuestInput::Lost { reason: "the connection ended".to_owned() });
         if let Some(it) = self.seats.get_mut(&seat) {
@@ -449,6 +463,7 @@ impl World {
         let away = self.random.time(AWAY.0, AWAY.1);
         let until = self.now.after(away);
         match &seat {
+            Seat::Machine { .. } if self.calls(&seat) => self.caller_dies(&seat),
             Seat::Machine { host, .. } => self.drop_machine(*host),
             Seat::Guest { vm, .. } => {
                 let Some(host) = self.host_of(&seat) else { return };
@@ -522,7 +537,10 @@ impl World {
             report.obeys = *self.random.pick(&[managed.obeys, None, Some(0), Some(1), Some(number)]);
             let message = match self.random.below(8) {
                 0 => GuestMessage::Snapshot { groups: u16::try_from(number % 70).unwrap_or(0) },
-                1 => GuestMessage::Ready { group: name, number, readiness: Readiness::Ready },
+                1 => {
+                    self.said_ready(seat, &name);
+                    GuestMessage::Ready { group: name, number, readiness: Readiness::Ready }
+                }
                 2 => GuestMessage::Group(report.report),
                 _ => GuestMessage::Managed(report),
             };

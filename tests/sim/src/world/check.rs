@@ -7,7 +7,7 @@ use super::rights::Was;
 use super::said;
 use roost::config::{Apps, Config, Standby, Target};
 use roost::engine::keeper::vm::{Order, Run, VmAction};
-use roost::engine::ledger::{Ledger, Standing};
+use roost::engine::ledger::{Ledger, Preparing, Standing};
 use roost::engine::raft::{Record, Stored};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
@@ -69,6 +69,10 @@ pub struct Check {
     pub leaseless: Vec<Option<Time>>,
     /// Since when each host has no lease, and has an application on the machine itself that it has not ordered offline.
     pub unordered: Vec<Option<Time>>,
+    /// When each target said last that it is ready for an application.
+    pub readied: BTreeMap<(String, HostId), Time>,
+    /// New targets of applications that are made ready, as of which entry, and since when.
+    pub preparing: BTreeMap<String, (Preparing, Time)>,
     /// Where each application was, by the newest ledger.
     pub was: BTreeMap<String, Was>,
     /// The world is played to be measured, and not to be checked: of many hosts each check costs more than what is measured.
@@ -117,6 +121,8 @@ impl Check {
             forgiven: BTreeSet::new(),
             leaseless: vec![None; config.hosts.len()],
             unordered: vec![None; config.hosts.len()],
+            readied: BTreeMap::new(),
+            preparing: BTreeMap::new(),
             was: BTreeMap::new(),
             off: false,
         }
@@ -239,6 +245,7 @@ impl World {
         self.check.hands_off[host] = self.is_hands_off(host);
         self.check_stands_still(host);
         self.check_ordered_off(host);
+        self.check_strays(host);
         let Some(daemon) = &self.hosts[host].daemon else { return };
         if let Some(group) = daemon.engine.overlooked(self.hosts[host].clock.show(self.now)) {
             let text = format!("overlooked: {} leads, and does not look at {group}", self.hosts[host].name);
@@ -279,6 +286,7 @@ impl World {
             self.check_decided(host);
             self.check_fenced(host);
             self.check_kept(host);
+            self.check_recalled(host);
             self.check_released(host);
         }
     }

@@ -103,6 +103,7 @@ impl World {
                     self.lie(host, &vm);
                 }
             }
+            Deed::Breaks(machine) => self.connection_breaks(machine),
             Deed::ControllerDies(place) => self.controller_dies(&place),
             Deed::ControllerLies(place, lies) => self.controller_lies(&place, lies),
             Deed::ApplicationFails(group) => _ = self.application_fails(&group),

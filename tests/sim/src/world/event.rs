@@ -1,6 +1,7 @@
 //! What happens next, and when; and what can be done to the world from outside.
 
 use super::apps::Place;
+use super::calls::Side;
 use super::clock::Time;
 use super::controller::{Nature, Seat};
 use super::host::{Agent, Libvirt};
@@ -56,6 +57,14 @@ pub enum Event {
     Said { seat: Seat, connection: u64, message: Box<HostMessage> },
     /// A `ready` command has ended.
     Ready { seat: Seat, connection: u64, group: String, number: u32 },
+    /// The timer of a controller's link over TCP.
+    Line { seat: Seat },
+    /// A connection over TCP is to be made.
+    Dialled { call: u64 },
+    /// What was sent over TCP arrives at that end.
+    Carried { call: u64, to: Side },
+    /// A daemon beats on a connection over TCP.
+    Beats { call: u64 },
     /// It is another minute.
     Minute { host: usize, life: u64 },
     /// A machine has booted, and its daemon starts.
@@ -104,6 +113,8 @@ pub enum Deed {
     ControllerDies(Place),
     /// A controller says what it likes, or is set right.
     ControllerLies(Place, bool),
+    /// The connection of a machine that is watched is ended by something between it and its host.
+    Breaks(usize),
     /// An application fails where it is online.
     ApplicationFails(String),
     /// What an application is like on a target, or on all of them.

@@ -155,6 +155,8 @@ pub struct Host {
     /// It is a hypervisor.
     pub has_libvirt: bool,
     pub has_watchdog: bool,
+    /// It runs no daemon, and the leader speaks with its controller.
+    pub is_watched: bool,
     /// The machine is itself a VM: its watchdog stands still when it does.
     pub is_virtual: bool,
     pub powered: bool,

@@ -2,6 +2,7 @@
 //! store; everything around them is played here, and one seed decides all of it.
 
 pub mod apps;
+pub mod calls;
 pub mod check;
 pub mod clock;
 pub mod controller;
@@ -20,6 +21,7 @@ pub mod travel;
 
 use crate::random::Random;
 use apps::Natures;
+use calls::Calls;
 use check::Check;
 use clock::{Clock, Time};
 use controller::{Controller, Seat};
@@ -92,6 +94,8 @@ pub struct World {
     /// Every controller that has managed groups.
     pub seats: BTreeMap<Seat, Controller>,
     pub natures: Natures,
+    /// The connections of machines that are watched.
+    calls: Calls,
     /// Applications that go on without their host.
     pub keepers: BTreeSet<String>,
     /// What happened, in words, if it is wanted.
@@ -122,6 +126,7 @@ impl World {
             travels: Travels::default(),
             seats: BTreeMap::new(),
             natures: Natures::new(),
+            calls: Calls::default(),
             keepers: BTreeSet::new(),
             config: Arc::new(config),
             hosts,
@@ -225,6 +230,10 @@ impl World {
             Event::Seat { seat } => self.seat_beats(seat),
             Event::Turn { seat, group, turn } => self.turn(seat, group, turn),
             Event::Said { seat, connection, message } => self.said(&seat, connection, *message),
+            Event::Line { seat } => self.line_timer(&seat),
+            Event::Dialled { call } => self.dialled(call),
+            Event::Carried { call, to } => self.carried(call, to),
+            Event::Beats { call } => self.beats(call),
             Event::Ready { seat, connection, group, number } => self.ready(&seat, connection, group, number),
             Event::Minute { host, life } => {
                 if self.is_alive(host, life) && self.hold(host, || Event::Minute { host, life }) {
@@ -367,6 +376,7 @@ impl World {
         if let Some(until) = it.daemon.as_ref().and_then(|daemon| daemon.engine.lease_until()) {
             it.lease = Some((it.boot, until));
         }
+        self.hang_up(host);
         self.check_host(host);
         self.check_answered(host);
     }
@@ -374,7 +384,7 @@ impl World {
     fn carry_out(&mut self, host: usize, output: Output) {
         let life = self.hosts[host].life;
         match output {
-            Output::Watched { .. } => {}
+            Output::Watched { host: name, output } => self.keep_watched(host, &name, output),
             Output::Keeper(output) => self.keep(host, output),
             Output::Send { to, datagram } => self.send(host, to, datagram),
             Output::Write(write) => {
@@ -560,7 +570,9 @@ impl World {
         it.kept_down = false;
         let boot = it.boot;
         let after = self.random.time(BOOT.0, BOOT.1);
-        self.push(after, Event::Boot { host, boot });
+        if !self.hosts[host].is_watched {
+            self.push(after, Event::Boot { host, boot });
+        }
         self.seat_begins(Seat::Machine { host, boot });
     }
 
@@ -595,6 +607,8 @@ impl World {
         it.open.clear();
         it.stopped = false;
         let Some(mut daemon) = it.daemon.take() else { return };
+        self.called_ends(host);
+        let it = &mut self.hosts[host];
         for domain in it.domains.values_mut() {
             domain.link = None;
         }
@@ -620,8 +634,11 @@ impl World {
         }
     }
 
-    /// A life of the daemon begins.
+    /// A life of the daemon begins, if the machine has one.
     fn start(&mut self, host: usize) {
+        if self.hosts[host].is_watched {
+            return;
+        }
         if self.hosts[host].file.host_id(&self.hosts[host].name).is_none() {
             self.say(|w| {
                 format!("{}: roostd does not start: its configuration does not name it", w.hosts[host].name)
@@ -745,6 +762,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         id: HostId::of(&host.name),
         has_libvirt: host.role == Role::Hypervisor,
         has_watchdog: host.watchdog.is_some(),
+        is_watched: host.role == Role::Watched,
         is_virtual: false,
         powered: false,
         boot: 0,

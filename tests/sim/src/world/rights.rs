@@ -8,7 +8,7 @@ use super::host::Domain;
 use core::time::Duration;
 use roost::config::{App, Target};
 use roost::engine::keeper::Controller;
-use roost::engine::ledger::Ledger;
+use roost::engine::ledger::{Ledger, Preparing, Standing};
 use roost_proto::cluster::HostId;
 use roost_proto::cluster::decision::HostMode;
 use roost_proto::control::Intent;
@@ -31,13 +31,14 @@ pub struct Was {
 }
 
 impl World {
-    /// A host orders a controller about: it must have the right to.
-    pub(super) fn check_say(&mut self, host: usize, to: &Controller, message: &HostMessage) {
+    /// A host orders a controller about, its own, that of a guest, or that of a machine which it watches: `machine` is that, or
+    /// the host itself. It must have the right to.
+    pub(super) fn check_say(&mut self, host: usize, machine: usize, to: &Controller, message: &HostMessage) {
         let HostMessage::Order(order) = message else { return };
-        let it = &self.hosts[host];
+        let (it, of) = (&self.hosts[host], &self.hosts[machine]);
         let Some(daemon) = &it.daemon else { return };
         let target = match to {
-            Controller::Machine => Target::Host(it.name.clone()),
+            Controller::Machine => Target::Host(of.name.clone()),
             Controller::Guest(group) => Target::Vm(group.clone()),
         };
         let mine = |(_, app): &(&str, &App)| app.name == order.group && app.targets.contains(&target);
@@ -53,11 +54,12 @@ impl World {
         let record = ledger.group(&group);
         let now = it.clock.show(self.now);
         let leased = daemon.engine.lease_until().is_some_and(|until| now < until) || self.may_run_on(host);
+        let leased = leased && (!of.is_watched || matches!(ledger.standing(of.id), Standing::In(_)));
         let hands_off = self.check.hands_off[host] && self.is_hands_off(host);
         let online = order.wanted == Wanted::Online;
         // Elsewhere, and without a lease, also what is frozen may not run.
         let at_home = leased
-            && record.owner == Some(it.id)
+            && record.owner == Some(of.id)
             && ledger.target(&group) == Some(target.id())
             && record.recalled.is_none();
         let what = if hands_off {
@@ -68,7 +70,7 @@ impl World {
             return;
         } else if order.epoch > record.epoch {
             "no start without right: nobody has decided such an epoch"
-        } else if record.owner != Some(it.id) || order.epoch != record.epoch {
+        } else if record.owner != Some(of.id) || order.epoch != record.epoch {
             "no start without right: it is not this host's in that epoch"
         } else if ledger.target(&group) != Some(target.id()) {
             "no start without right: it is on another target"
@@ -118,6 +120,85 @@ impl World {
         if calm && !excused && !self.check.forgiven.contains(&group) {
             let what = if runs { "started" } else { "stopped" };
             self.violated(format!("no needless restart: {group} was {what}, and nothing had failed"));
+        }
+    }
+
+    /// An application is recalled for another target only after that has said that it is ready.
+    pub(super) fn check_recalled(&mut self, host: usize) {
+        let Some(daemon) = &self.hosts[host].daemon else { return };
+        let ledger = daemon.engine.ledger();
+        let mut now = BTreeMap::new();
+        let mut early = None;
+        for (group, app) in self.applications() {
+            let before = self.check.preparing.get(group).copied();
+            if let Some(new) = ledger.preparing(group) {
+                let since = before.filter(|(old, _)| *old == new).map_or(self.now, |(_, since)| since);
+                now.insert(group.to_owned(), (new, since));
+            } else if let Some((Preparing { to, .. }, since)) = before
+                && let Some(target) = app.targets.iter().find(|target| target.id() == to)
+                && ledger.group(group).recalled.is_some_and(|recall| recall.to == Some(to))
+            {
+                let by = match target {
+                    Target::Host(_) => Some(to),
+                    Target::Vm(vm) => ledger.group(vm).owner,
+                };
+                // A host that has it already speaks of where it is.
+                let same = by == ledger.group(group).owner;
+                let said = self.check.readied.get(&(group.to_owned(), to)).is_some_and(|at| *at >= since);
+                if !same && !said {
+                    early = Some(format!(
+                        "ready: {group} is recalled for {target}, which has not said that it is ready"
+                    ));
+                }
+            }
+        }
+        self.check.preparing = now;
+        if let Some(early) = early {
+            self.violated(early);
+        }
+    }
+
+    /// A target says that it is ready for an application.
+    pub(super) fn said_ready(&mut self, seat: &Seat, managed: &str) {
+        if let Some(group) = self.application(seat, managed) {
+            let target = self.target_of(seat).id();
+            self.check.readied.insert((group, target), self.now);
+        }
+    }
+
+    /// What runs on a machine that is watched, and is not its own, is ordered offline soon after the leader hears of it.
+    pub(super) fn check_strays(&mut self, host: usize) {
+        let Some(daemon) = self.hosts[host].daemon.as_ref().filter(|_| self.has_calls()) else { return };
+        let ledger = daemon.engine.ledger();
+        let same = self.hosts.iter().all(|host| host.file.number == self.config.number);
+        let exempt = !same || self.hosts[host].stopped || self.is_hands_off(host);
+        let watched = |nth: &usize| self.watcher_of(*nth) == Some(host);
+        let mut now = Vec::new();
+        for machine in (0..self.hosts.len()).filter(watched) {
+            let of = &self.hosts[machine];
+            let seat = Seat::Machine { host: machine, boot: of.boot };
+            let is_in = matches!(ledger.standing(of.id), Standing::In(_));
+            let own = |group: &String| is_in && ledger.target(group) == Some(of.id);
+            let strays = |group: &String| !own(group) && !ledger.group(group).frozen;
+            let stray = self.seats.get(&seat).filter(|it| !it.lies && self.is_up(&seat)).and_then(|it| {
+                let online = it.groups.values().filter(|managed| managed.wanted == Wanted::Online);
+                online.map(|managed| managed.app.clone()).find(strays)
+            });
+            now.push((machine, stray.filter(|_| !exempt)));
+        }
+        for (machine, stray) in now {
+            let Some(group) = stray else {
+                self.check.unordered[machine] = None;
+                continue;
+            };
+            let since = *self.check.unordered[machine].get_or_insert(self.now);
+            if self.now.since(since) > OBEYS {
+                let (name, by) = (&self.hosts[machine].name, &self.hosts[host].name);
+                let text = format!(
+                    "strays: {group} runs on {name} without right, and {by} does not order it offline"
+                );
+                self.violated(text);
+            }
         }
     }
 
