@@ -108,7 +108,10 @@ impl Engine {
                 let (level, then) = if fenced {
                     (Level::Info, "so only its fence agents can prove that it is off")
                 } else {
-                    (Level::Warning, "so that proves nothing: give it a fence agent, or say `trust_watchdog = true`")
+                    (
+                        Level::Warning,
+                        "so that proves nothing: give it a fence agent, or say `trust_watchdog = true`",
+                    )
                 };
                 let text = format!(
                     "the watchdog resets this machine when it is not fed for {} s; the machine is itself a VM, and may stand still \

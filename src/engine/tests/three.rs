@@ -188,7 +188,9 @@ fn told_of_a_virtual_watchdog(config: &Config) -> Level {
     trio.drain();
     trio.engine.handle(trio.now, Input::Watchdog(WatchdogInput::Virtual { timeout: Duration::from_secs(5) }));
     let told = core::iter::from_fn(|| trio.engine.poll_output()).find_map(|output| match output {
-        Output::Keeper(keeper::Output::Event(event)) if event.kind == EventKind::Watchdog => Some(event.level),
+        Output::Keeper(keeper::Output::Event(event)) if event.kind == EventKind::Watchdog => {
+            Some(event.level)
+        }
         _ => None,
     });
     told.expect("it is told")
