@@ -389,7 +389,7 @@ impl Leader {
         // Its VM is off, and nobody tries to start that any more.
         let lost = view.ledger.inside(&group.name).is_some_and(|vm| view.ledger.group(vm).given_up.is_some())
             && matches!(told.state, GroupState::Coming | GroupState::Unknown);
-        if lost && other_targets(view, reports, plan.get(), (group, app)).next().is_some() {
+        if lost && has_done_here(view, reports, plan.get(), (group, app)) {
             return Owned::Recall(RecallReason::Failed);
         }
         let leaves = view.ledger.inside(&group.name).is_none() && is_leaving(view, owner);
@@ -677,6 +677,20 @@ fn other_targets<'a>(
     let at = view.ledger.target(&group.name);
     let judged = judge_targets(view, reports, plan, group, app);
     judged.into_iter().filter(move |(target, able)| Some(target.id()) != at && able.is_possible())
+}
+
+/// Whether an application has nothing to wait for where it is: another target could have it, or it failed there before. Then, if that
+/// is so of all, it is given up on, and that is told.
+fn has_done_here(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Plan<'_>,
+    (group, app): (&config::Group, &App),
+) -> bool {
+    let at = view.ledger.target(&group.name);
+    judge_targets(view, reports, plan, group, app).iter().any(|(target, able)| {
+        Some(target.id()) != at && (able.is_possible() || matches!(able, Able::Failed(_)))
+    })
 }
 
 /// The first that can run it now, or else the first.

@@ -146,6 +146,24 @@ fn it_leaves_a_vm_that_was_given_up_on_for_a_target_that_can_take_it() {
 }
 
 #[test]
+fn in_a_vm_that_was_given_up_on_it_is_given_up_on_when_it_failed_on_every_other_target() {
+    let mut office = warm("");
+    office.tell(C, "db", GroupState::GivenUp { reason: "it does not start".to_owned() }, 0, 0);
+    office.settle();
+    office.stops();
+    assert_eq!(office.place(), VM);
+    let (group, epoch) = ("s".to_owned(), office.ledger.group("s").epoch);
+    office.apply(Decision::GiveUp { group, epoch, reason: "it does not start".to_owned() });
+    let host = office.owner("db");
+    office.tell(host, "db", GroupState::Coming, 0, 0);
+    office.tell(C, "db", GroupState::Down, 0, 0);
+    office.settle();
+    office.stops();
+    assert_eq!(office.place(), "nowhere");
+    assert_eq!(office.ledger.group("db").given_up.as_deref(), Some("it failed on every target"));
+}
+
+#[test]
 fn a_cold_standby_is_off_until_it_is_needed_and_off_again_afterwards() {
     let mut office = world("standby = \"cold\"", "");
     office.settle();

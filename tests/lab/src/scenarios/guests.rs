@@ -61,8 +61,8 @@ fn guest_panic(lab: &Lab) -> Outcome {
 fn guest_hang(lab: &Lab) -> Outcome {
     let (lives, owner) = (lab.lives(), lab.owner("beta")?);
     let from = lab.in_guest("beta", "echo c >/proc/sysrq-trigger")?;
-    let (begun, _) = lab.told(from, seconds(90), &[owner], "restart the VM now")?;
-    lab.figure("guest hung -> VM restart begun", begun - from, Some(seconds(40)))?;
+    let (begun, _) = lab.told(from, seconds(120), &[owner], "restart the VM now")?;
+    lab.figure("guest hung -> VM restart begun", begun - from, Some(seconds(100)))?;
     back(lab, "beta", from, from, owner)?;
     lab.unchanged(&lives, &["alpha", "gamma", "shop"])
 }
@@ -70,7 +70,7 @@ fn guest_hang(lab: &Lab) -> Outcome {
 fn qemu_killed(lab: &Lab) -> Outcome {
     let (lives, owner) = (lab.lives(), lab.owner(SITE)?);
     let from = lab.deed(format!("the QEMU of {SITE} on {owner} is killed"));
-    lab.host(owner).run(&format!("pkill -KILL -f guest={SITE},"))?;
+    lab.host(owner).run(&format!("pkill -KILL -f '[g]uest={SITE},'"))?;
     let (begun, _) = lab.told(from, seconds(20), &[owner], "restart the VM now")?;
     lab.figure("QEMU killed -> VM restart begun", begun - from, None)?;
     back(lab, SITE, from, from, owner)?;
