@@ -273,7 +273,7 @@ impl Engine {
             return;
         }
         if before.is_some_and(|before| before != life) {
-            self.raft.begins_anew(from);
+            self.raft.begins_anew(now, from);
         }
         if let Some(beat) = &datagram.beat {
             let silent = self.member.silence(now, from).age;

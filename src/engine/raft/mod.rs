@@ -446,11 +446,19 @@ impl Raft {
         self.look_at_peers();
     }
 
-    /// A host was restarted: how much it has is asked again, for its disk may have lost what it once said it had.
-    pub fn begins_anew(&mut self, host: HostId) {
+    /// A host was restarted: how much it has is asked again, for its disk may have lost what it once said it had. If it led it does so
+    /// no more, and a leader that cannot come back is not waited for.
+    pub fn begins_anew(&mut self, now: Instant, host: HostId) {
         let last = self.log.last().index;
         if let Some(progress) = self.progress.get_mut(&host) {
             progress.begin_anew(last + 1);
+        }
+        if self.role == Role::Follower && self.leader == Some(host) {
+            self.leader = None;
+            self.leader_heard = None;
+            // Not all at once, so that one has asked before the next begins.
+            let beat = u64::try_from(self.settings.beat.as_nanos()).unwrap_or(u64::MAX).max(1);
+            self.election_at = now + Duration::from_nanos((self.jitter.draw() >> 8) % beat);
         }
     }
 

@@ -470,7 +470,38 @@ fn a_follower_that_lost_the_end_of_its_log_gets_it_again() {
     disk.entries.truncate(2);
     net.crash(2);
     net.boot(host(2), disk);
-    net.raft(1).begins_anew(host(2));
+    let now = net.now;
+    net.raft(1).begins_anew(now, host(2));
     net.ticks(6);
     assert!(net.has_applied(2, "entry 4"));
+}
+
+/// Its disk is whole, and its word is good; but what led it is gone, and its followers would wait for it for one to two elections.
+#[test]
+fn a_leader_that_was_restarted_is_not_waited_for() {
+    for seed in 0..20 {
+        let mut net = Net::new(&[1, 2, 3], &[], seed);
+        net.elect_this(1);
+        net.ticks(2);
+        net.restart(1);
+        let now = net.now;
+        for number in [2, 3] {
+            net.raft(number).begins_anew(now, host(1));
+            assert_eq!(net.raft(number).leader(), None);
+        }
+        net.ticks(3);
+        assert_eq!(net.leaders_now().len(), 1, "{}", net.describe());
+    }
+}
+
+#[test]
+fn a_leader_hears_of_others_that_were_restarted_and_leads_on() {
+    let mut net = Net::new(&[1, 2, 3], &[], 1);
+    net.elect_this(1);
+    net.restart(2);
+    let (now, term) = (net.now, net.raft(1).term());
+    net.raft(1).begins_anew(now, host(2));
+    net.raft(3).begins_anew(now, host(2));
+    net.ticks(6);
+    assert_eq!((net.leaders_now(), net.raft(1).term()), (vec![host(1)], term));
 }
