@@ -66,6 +66,7 @@ impl Lab {
         let judge = Arc::new(Mutex::new(Judge::new(watch::LATE)));
         for machine in &self.machines {
             let (name, record) = (&machine.name, &self.record);
+            watch::power(name.clone(), machine.file("qemu.pid"), Arc::clone(record));
             watch::events(name.clone(), machine.file("events.sock"), Arc::clone(record));
             watch::processes(
                 name.clone(),
@@ -378,6 +379,12 @@ impl Lab {
         self.status().is_some_and(|status| {
             status["hosts"].as_array().is_some_and(|hosts| hosts.iter().all(|host| host["state"] == "up"))
         })
+    }
+
+    /// How many groups a host has.
+    pub fn groups_of(&self, host: &str) -> Option<u64> {
+        let status = self.status()?;
+        status["hosts"].as_array()?.iter().find(|one| one["name"] == host)?["groups"].as_u64()
     }
 
     /// The guest's controller is connected.

@@ -54,21 +54,14 @@ impl Machine {
 
     /// Gives it power, or takes it away: nothing in it notices the end.
     pub fn power(&self, on: bool) -> Result<(), String> {
-        if !on {
-            self.record.note(Fact::Power { host: self.name.clone(), on });
-        }
-        self.script("power", if on { "on" } else { "off" })?;
-        if on {
-            self.record.note(Fact::Power { host: self.name.clone(), on });
-        }
-        Ok(())
+        let word = if on { "on" } else { "off" };
+        self.record.note(Fact::Deed(format!("{} is switched {word}", self.name)));
+        self.script("power", word).map(drop)
     }
 
     /// Whether it has power.
     pub fn is_on(&self) -> bool {
-        // Its process is asked for, not the script, which waits while power is switched.
-        fs::read_to_string(self.file("qemu.pid"))
-            .is_ok_and(|pid| fs::metadata(format!("/proc/{}/exe", pid.trim())).is_ok())
+        is_on(&self.file("qemu.pid"))
     }
 
     /// Switches its management processor on, or makes it unreachable.
@@ -162,4 +155,9 @@ impl Machine {
         )));
         self.monitor("set_link", &json!({ "name": format!("link{link}"), "up": up })).map(drop)
     }
+}
+
+/// Whether the process runs whose number is in that file. The script that switches it is not asked, for it waits for its turn.
+pub fn is_on(pid: &Path) -> bool {
+    fs::read_to_string(pid).is_ok_and(|pid| fs::metadata(format!("/proc/{}/exe", pid.trim())).is_ok())
 }

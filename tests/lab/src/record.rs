@@ -41,7 +41,7 @@ impl fmt::Display for Fact {
             Self::Ended(Err(why)) => write!(f, "    FAILED: {why}"),
             Self::Deed(what) => write!(f, "  * {what}"),
             Self::Power { host, on } => {
-                write!(f, "  * {host} {}", if *on { "has power" } else { "has no power" })
+                write!(f, "    {host} {}", if *on { "has power" } else { "has no power" })
             }
             Self::Event { host, level, group, text, .. } => {
                 let group = group.as_ref().map(|group| format!("{group}: ")).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! never be to the record as wrong.
 
 use crate::judge::Judge;
+use crate::machine::is_on;
 use crate::record::{Fact, Moment, Record};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use std::time::Duration;
 
 /// Before a host's port is opened again: a machine without power has none.
 const REOPEN: Duration = Duration::from_millis(100);
+/// How often is looked whether a host has power.
+const LOOK: Duration = Duration::from_millis(50);
 /// How often the shared disk is read. Guests write to it five times as rarely.
 const READ: Duration = Duration::from_millis(20);
 /// A guest that has not written for so long stands still.
@@ -52,6 +55,20 @@ fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut gone: impl FnMut()) {
         }
         thread::sleep(REOPEN);
     }
+}
+
+/// Whether a host has power, whoever switched it, by the file with its process.
+pub fn power(host: String, pid: PathBuf, record: Arc<Record>) {
+    thread::spawn(move || {
+        let mut known = None;
+        loop {
+            let on = is_on(&pid);
+            if known.replace(on) != Some(on) {
+                record.note(Fact::Power { host: host.clone(), on });
+            }
+            thread::sleep(LOOK);
+        }
+    });
 }
 
 /// What `roostd` on a host says, as `roost events --follow --json` has it. After a connection that ended some events come again.

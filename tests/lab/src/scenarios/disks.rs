@@ -24,12 +24,15 @@ const HOST: &str = "h1";
 fn disk_full(lab: &Lab) -> Outcome {
     let lives = lab.lives();
     lab.deed(format!("the disk of {HOST} is filled"));
-    lab.host(HOST).run("dd if=/dev/zero of=/var/lib/filled bs=1M 2>/dev/null; sync; df / | tail -n 1")?;
+    // What is kept for root is written as well.
+    lab.host(HOST).run(
+        "fallocate -l $(df --output=avail -B1 / | tail -n 1) /var/lib/filled; dd if=/dev/zero of=/var/lib/filled2 bs=1M 2>/dev/null; sync",
+    )?;
     // Decisions are made meanwhile, which it cannot keep.
     let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
     thread::sleep(QUIET);
     lab.deed("it has room again");
-    lab.host(HOST).run("rm /var/lib/filled; sync")?;
+    lab.host(HOST).run("rm -f /var/lib/filled /var/lib/filled2; sync")?;
     order?;
     lab.until("all are up", seconds(60), || lab.all_up())?;
     lab.nothing_restarted(&lives)

@@ -90,9 +90,8 @@ fn follower(lab: &Lab) -> Result<&'static str, String> {
 /// Waits until the VM of a lost host is started elsewhere and answers, and writes down how long that took.
 fn elsewhere(lab: &Lab, lost: &str, from: Moment, what: &str, most: Option<Duration>) -> Outcome {
     let vm = vm_of(lost);
-    let others: Vec<&str> = HOSTS.into_iter().filter(|host| *host != lost).collect();
-    let (fenced, _) = lab.told(from, seconds(60), &others, &format!("'{lost}' runs nothing"))?;
-    let (started, _) = lab.told(from, seconds(60), &others, &format!("{vm}: starting VM"))?;
+    let (fenced, _) = lab.told(from, seconds(60), &HOSTS, &format!("'{lost}' runs nothing"))?;
+    let (started, _) = lab.told(fenced, seconds(60), &HOSTS, &format!("{vm}: starting VM"))?;
     lab.figure(&format!("{what} -> known to run nothing"), fenced - from, None)?;
     lab.figure(&format!("{what} -> its VM started elsewhere"), started - from, most)?;
     let (fell, ()) = lab.silenced(vm, from, seconds(30))?;

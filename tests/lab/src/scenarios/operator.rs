@@ -1,7 +1,7 @@
 //! What operators do.
 
 use super::{Scenario, seconds};
-use crate::lab::{Lab, Outcome};
+use crate::lab::{HYPERVISORS, Lab, Outcome};
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -67,25 +67,26 @@ fn cold(lab: &Lab) -> Outcome {
 
 fn drain(lab: &Lab) -> Outcome {
     let lives = lab.lives();
-    lab.order("roost maintenance h1 on --wait")?;
-    for group in ["alpha", "shop"] {
-        if lab.owner(group)? == "h1" {
-            return Err(format!("'{group}' is still on h1"));
-        }
-    }
+    empty(lab, "h1")?;
     lab.order("roost maintenance h1 off")?;
     lab.nothing_restarted(&lives)
 }
 
+/// Has a host emptied, and waits until nothing is left on it.
+fn empty(lab: &Lab, host: &str) -> Outcome {
+    let from = lab.record.now();
+    lab.order(&format!("roost maintenance {host} on"))?;
+    let done = lab.until(&format!("{host} is empty"), seconds(300), || lab.groups_of(host) == Some(0))?;
+    lab.figure("maintenance ordered -> the host is empty", done - from, None)
+}
+
 fn rolling(lab: &Lab) -> Outcome {
     let lives = lab.lives();
-    for host in ["h1", "h2", "h3"] {
-        lab.order(&format!("roost maintenance {host} on --wait"))?;
+    for host in HYPERVISORS {
+        empty(lab, host)?;
         lab.deed(format!("the package on {host} is upgraded"));
         lab.host(host).run("dpkg --install /srv/shared/provision/roost_*.deb")?;
-        lab.until("it is up again", seconds(60), || {
-            lab.host(host).run("roost status >/dev/null; [ $? -le 1 ]").is_ok()
-        })?;
+        lab.until("roostd runs", seconds(60), || lab.host(host).run("systemctl is-active roostd").is_ok())?;
         lab.order(&format!("roost maintenance {host} off"))?;
         lab.until("all are up", seconds(60), || lab.all_up())?;
     }
