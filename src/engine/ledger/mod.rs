@@ -462,8 +462,22 @@ impl Ledger {
         (to, life): (HostId, Incarnation),
         need: Need,
     ) -> Effect {
-        let active = self.host(to).is_some_and(|host| host.mode == HostMode::Active);
-        if !self.admits(to, life) || !active {
+        if self.host(to).is_none_or(|host| host.mode != HostMode::Active) {
+            return Effect::Passed("that host takes nothing new");
+        }
+        self.give(index, group, epoch, (to, life), need)
+    }
+
+    /// A group that is free becomes a host's.
+    fn give(
+        &mut self,
+        index: Index,
+        group: &str,
+        epoch: u64,
+        (to, life): (HostId, Incarnation),
+        need: Need,
+    ) -> Effect {
+        if !self.admits(to, life) {
             return Effect::Passed("that host cannot take it");
         }
         let mut record = self.groups.entry(group);
@@ -504,7 +518,8 @@ impl Ledger {
         if !stays || group == inside || self.inside(inside).is_some() {
             return Effect::Passed("the VM is not that host's, or is about to go");
         }
-        let effect = self.assign(index, group, epoch, (to, life), Need::default());
+        // The VM is on that host already, whatever else is to be there.
+        let effect = self.give(index, group, epoch, (to, life), Need::default());
         if effect == Effect::Done {
             self.apps.inside.insert(group.to_owned(), inside.to_owned());
         }

@@ -521,6 +521,20 @@ fn a_snapshot_of_version_1_holds_no_applications() {
     assert_eq!(book.ledger.apps_in("web").count(), 0);
 }
 
+/// Its VM runs there already; the application would have to do without.
+#[test]
+fn an_application_is_given_a_place_in_a_vm_on_a_host_that_takes_nothing_new() {
+    for mode in [HostMode::Maintenance, HostMode::Quarantined] {
+        let mut book = book();
+        assert_eq!(book.decide(Decision::Mode { host: A, mode, by: String::new() }), Effect::Done);
+        let (group, inside) = ("app".to_owned(), "web".to_owned());
+        let (epoch, to, incarnation, inside_epoch) = (0, A, life(1, 1), 1);
+        let decision = Decision::AssignInside { group, epoch, to, incarnation, inside, inside_epoch };
+        assert_eq!(book.decide(decision), Effect::Done);
+        assert_eq!(book.ledger.target("app"), Some(HostId::of_vm("web")));
+    }
+}
+
 #[test]
 fn while_the_cluster_is_disarmed_nothing_is_given_or_taken_and_nobody_evicted() {
     let mut book = book();

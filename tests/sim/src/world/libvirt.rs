@@ -24,6 +24,8 @@ const GUEST_STOP: (Duration, Duration) = (Duration::from_millis(300), Duration::
 const LOST_AFTER: Duration = Duration::from_secs(5);
 /// A libvirt that hung has much to do: what it took on before happens within so long.
 const LATE: Duration = Duration::from_secs(3);
+/// The soonest that a driver is answered by a libvirt that works again.
+const ANSWERS_AFTER: Duration = Duration::from_millis(20);
 
 /// What became of an order.
 enum Effect {
@@ -431,7 +433,9 @@ impl World {
                 // What it had taken on happens now, or never.
                 for (of, order) in parked {
                     if libvirt == Libvirt::Up && self.random.once_in(2) {
-                        let after = self.random.time(Duration::ZERO, LATE);
+                        // What a daemon asked that is dead had its turn before the next one is answered.
+                        let latest = if of == life { LATE } else { ANSWERS_AFTER };
+                        let after = self.random.time(Duration::ZERO, latest);
                         self.push(after, Event::Late { host, boot, life: of, order: Box::new(order) });
                     } else if of == life {
                         let gone = ActionError::Failed("libvirtd ended".to_owned());
@@ -442,7 +446,7 @@ impl World {
             }
         }
         let after = match libvirt {
-            Libvirt::Up => self.random.time(Duration::from_millis(20), Duration::from_secs(1)),
+            Libvirt::Up => self.random.time(ANSWERS_AFTER, Duration::from_secs(1)),
             Libvirt::Hung => LOST_AFTER,
             Libvirt::Down => Duration::from_millis(20),
         };
