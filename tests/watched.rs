@@ -108,12 +108,13 @@ impl Machine {
         }
     }
 
-    /// All of it stops, as when its power fails.
+    /// All of it stops, as when its power fails, and nothing is left in /run.
     fn dies(&mut self) {
         self.crash();
         if let Some(pid) = self.process() {
             kill(Pid::from_raw(pid), Signal::SIGKILL).expect("ours");
         }
+        let _ = fs::remove_dir_all(self.dir.join("guest")); // it may have made none yet
     }
 }
 
