@@ -396,5 +396,29 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// An error of the system's about a file.
 pub fn of_file(what: &str, path: &Path, error: &io::Error) -> CallError {
-    CallError::Failed(format!("{what} '{}': {error}", path.display()))
+    // The packages' unit makes most places so, for roostd alone.
+    let sandboxed = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+    let advice = if sandboxed {
+        "; under systemd, `systemctl edit roostd` allows it with ReadWritePaths="
+    } else {
+        ""
+    };
+    CallError::Failed(format!("{what} '{}': {error}{advice}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_the_sandbox_keeps_is_told_with_what_opens_it() {
+        let told = |error: i32| {
+            format!(
+                "{:?}",
+                of_file("cannot write", Path::new("/srv/g"), &io::Error::from_raw_os_error(error))
+            )
+        };
+        assert!(told(libc::EROFS).contains("ReadWritePaths="));
+        assert!(!told(libc::ENOSPC).contains("ReadWritePaths="));
+    }
 }
