@@ -3,9 +3,12 @@
 #[path = "common/cluster.rs"]
 mod cluster;
 mod common;
+#[path = "common/controller.rs"]
+mod controller;
 
 use cluster::{Cluster, new_key};
 use common::{Bed, SOON, hello};
+use controller::AS_GUEST;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use roost_proto::control::{Ask, Condition, GroupStatus, HostState, Reply, Status};
@@ -55,16 +58,10 @@ kind = "process"
 command = ["/bin/sh", "-c", "echo $$ > DIR/pid; exec sleep 1000"]
 "#;
 
-/// Set for this very program, when it is to be `roost-guest`: its folder.
-const AS_GUEST: &str = "ROOST_TEST_GUEST";
-
 /// Not a test: `roost-guest`, when a test starts this program as that.
 #[test]
 fn controller() {
-    let Ok(dir) = std::env::var(AS_GUEST) else { return };
-    let args = ["--config", &format!("{dir}/guest.toml"), "--run-dir", &format!("{dir}/guest"), "run"];
-    let exit = roost_guest::main(args.map(Into::into));
-    std::process::exit(i32::from(exit.code()));
+    controller::main();
 }
 
 /// A machine's controller and what it started: gone when it is dropped.
@@ -93,9 +90,7 @@ impl Machine {
 
     /// The application's process, if it runs.
     fn process(&self) -> Option<i32> {
-        let pid = fs::read_to_string(self.dir.join("pid")).ok()?.trim().parse().ok()?;
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        line.starts_with("sleep").then_some(pid)
+        controller::process(&self.dir)
     }
 
     fn log(&self) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Set for the very test program, when it is to be `roost-guest`: the folder of its files.
-const AS_GUEST: &str = "ROOST_TEST_GUEST";
+pub const AS_GUEST: &str = "ROOST_TEST_GUEST";
 
 /// What the test called `controller` of such a program does: it is `roost-guest`, if it was started as that.
 pub fn main() {

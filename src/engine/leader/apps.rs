@@ -667,8 +667,8 @@ impl Leader {
     }
 }
 
-/// The targets where an application is not, and could be, in the order of the file.
-fn other_targets<'a>(
+/// What the targets where an application is not could do for it, in the order of the file.
+fn elsewhere<'a>(
     view: &View<'_>,
     reports: &Reports,
     plan: &Plan<'_>,
@@ -676,21 +676,23 @@ fn other_targets<'a>(
 ) -> impl Iterator<Item = (&'a Target, Able)> {
     let at = view.ledger.target(&group.name);
     let judged = judge_targets(view, reports, plan, group, app);
-    judged.into_iter().filter(move |(target, able)| Some(target.id()) != at && able.is_possible())
+    judged.into_iter().filter(move |(target, _)| Some(target.id()) != at)
+}
+
+/// The targets where an application is not, and could be, in the order of the file.
+fn other_targets<'a>(
+    view: &View<'_>,
+    reports: &Reports,
+    plan: &Plan<'_>,
+    app: (&'a config::Group, &'a App),
+) -> impl Iterator<Item = (&'a Target, Able)> {
+    elsewhere(view, reports, plan, app).filter(|(_, able)| able.is_possible())
 }
 
 /// Whether an application has nothing to wait for where it is: another target could have it, or it failed there before. Then, if that
 /// is so of all, it is given up on, and that is told.
-fn has_done_here(
-    view: &View<'_>,
-    reports: &Reports,
-    plan: &Plan<'_>,
-    (group, app): (&config::Group, &App),
-) -> bool {
-    let at = view.ledger.target(&group.name);
-    judge_targets(view, reports, plan, group, app).iter().any(|(target, able)| {
-        Some(target.id()) != at && (able.is_possible() || matches!(able, Able::Failed(_)))
-    })
+fn has_done_here(view: &View<'_>, reports: &Reports, plan: &Plan<'_>, app: (&config::Group, &App)) -> bool {
+    elsewhere(view, reports, plan, app).any(|(_, able)| able.is_possible() || matches!(able, Able::Failed(_)))
 }
 
 /// The first that can run it now, or else the first.

@@ -291,11 +291,7 @@ impl Lab {
         if self.provisioned.exists() {
             return Ok(());
         }
-        for machine in &self.machines {
-            if !machine.is_on() {
-                machine.power(true)?;
-            }
-        }
+        self.all_on()?;
         for machine in &self.machines {
             self.until(&format!("{} has booted", machine.name), BOOT, || {
                 machine.try_run("true", QUESTION).is_ok()
@@ -312,6 +308,11 @@ impl Lab {
             .map_err(|error| format!("'{}': {error}", self.provisioned.display()))
     }
 
+    /// Switches on what has no power.
+    fn all_on(&self) -> Outcome {
+        self.machines.iter().filter(|machine| !machine.is_on()).try_for_each(|machine| machine.power(true))
+    }
+
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
     pub fn mend(&self) -> Outcome {
         for machine in &self.machines {
@@ -325,11 +326,7 @@ impl Lab {
     /// The lab is as it was in the beginning: everything has power and cables and is up, every VM is online at home, the
     /// application on its metal.
     pub fn settle(&self) -> Outcome {
-        for machine in &self.machines {
-            if !machine.is_on() {
-                machine.power(true)?;
-            }
-        }
+        self.all_on()?;
         self.until("all hosts are up and every group is online", SETTLING, || self.is_settled())
             .map_err(|why| self.explain(why))?;
         for (group, home) in VMS {
