@@ -173,13 +173,7 @@ pub struct Switch {
     pub to: Option<String>,
     /// How.
     #[command(flatten)]
-    pub method: Method,
-    /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move
-    #[arg(long)]
-    pub wait: bool,
-    /// Only tell what would be done, step by step, or why it cannot be
-    #[arg(long, conflicts_with_all = ["live", "suspend", "cold", "wait"])]
-    pub dry_run: bool,
+    pub manner: Manner,
 }
 
 /// Which group goes home, and how.
@@ -188,6 +182,14 @@ pub struct Failback {
     /// The group
     pub group: String,
     /// How.
+    #[command(flatten)]
+    pub manner: Manner,
+}
+
+/// How a group is moved, and how far.
+#[derive(Debug, Args)]
+pub struct Manner {
+    /// By which method.
     #[command(flatten)]
     pub method: Method,
     /// Wait until it is there, or stays; Ctrl-C ends the waiting, not the move

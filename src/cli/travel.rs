@@ -30,7 +30,7 @@ const fn method(asked: &Method) -> Option<MoveMethod> {
 
 /// Moves a group to another host, or an application to another target.
 pub fn switch(socket: &Path, wanted: &Switch, out: &mut impl Write) -> Result<Exit, Error> {
-    if wanted.dry_run {
+    if wanted.manner.dry_run {
         return dry_run(
             socket,
             &wanted.group,
@@ -39,17 +39,17 @@ pub fn switch(socket: &Path, wanted: &Switch, out: &mut impl Write) -> Result<Ex
         );
     }
     let (group, to) = (wanted.group.clone(), wanted.to.clone());
-    let ask = Ask::Switch { group, to, method: method(&wanted.method) };
-    order(socket, &wanted.group, ask, wanted.wait, out)
+    let ask = Ask::Switch { group, to, method: method(&wanted.manner.method) };
+    order(socket, &wanted.group, ask, wanted.manner.wait, out)
 }
 
 /// Moves a group home.
 pub fn failback(socket: &Path, wanted: &Failback, out: &mut impl Write) -> Result<Exit, Error> {
-    if wanted.dry_run {
+    if wanted.manner.dry_run {
         return dry_run(socket, &wanted.group, &Whither::Home, out);
     }
-    let ask = Ask::Failback { group: wanted.group.clone(), method: method(&wanted.method) };
-    order(socket, &wanted.group, ask, wanted.wait, out)
+    let ask = Ask::Failback { group: wanted.group.clone(), method: method(&wanted.manner.method) };
+    order(socket, &wanted.group, ask, wanted.manner.wait, out)
 }
 
 /// Treats a group as failed where it is.
