@@ -249,9 +249,14 @@ impl Libvirtd {
         format!("qemu+unix:///system?socket={}/socket/libvirt-sock", self.folder.0.display())
     }
 
+    /// Sends it a signal. After SIGSTOP it stands still: its threads are stopped one by one, and a call that came meanwhile
+    /// would be answered.
     pub fn signal(&self, signal: Signal) -> Pid {
         let pid = self.pid("libvirtd.pid");
         kill(pid, signal).expect("libvirtd runs");
+        while signal == Signal::SIGSTOP && !stands_still(pid) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         pid
     }
 
@@ -286,6 +291,15 @@ impl Libvirtd {
             .find(is_it)
             .unwrap_or_else(|| panic!("there is no process {inner} in the namespace"))
     }
+}
+
+/// Whether no thread of a process runs, or can before it is let go on.
+fn stands_still(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it exists");
+    tasks.flatten().all(|task| {
+        // Gone meanwhile, or stopped.
+        fs::read_to_string(task.path().join("stat")).map_or(true, |stat| stat.contains(") T "))
+    })
 }
 
 impl Drop for Libvirtd {
