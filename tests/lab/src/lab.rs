@@ -28,6 +28,8 @@ pub const SETTLING: Duration = Duration::from_secs(240);
 const BOOT: Duration = Duration::from_secs(240);
 /// How long packages may take to be installed.
 const INSTALLING: Duration = Duration::from_secs(600);
+/// How long it may take until a host is known to be off: a fence agent is asked again after a while.
+const FENCING: Duration = Duration::from_secs(60);
 /// How often something is asked that has no event.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a question to a host may take.
@@ -308,9 +310,23 @@ impl Lab {
             .map_err(|error| format!("'{}': {error}", self.provisioned.display()))
     }
 
-    /// Switches on what has no power.
+    /// Switches on what has no power, once it is known to have none: a fence agent that found it on again would switch it off again.
     fn all_on(&self) -> Outcome {
-        self.machines.iter().filter(|machine| !machine.is_on()).try_for_each(|machine| machine.power(true))
+        for machine in self.machines.iter().filter(|machine| !machine.is_on()) {
+            // Or nobody is there who could find out.
+            let _ = self.until("it is known to be off", FENCING, || {
+                !self.status().is_some_and(|status| {
+                    let of = |host: &Value| host["name"] == machine.name.as_str();
+                    status["hosts"].as_array().is_some_and(|hosts| {
+                        hosts
+                            .iter()
+                            .any(|host| of(host) && (host["state"] == "silent" || host["state"] == "blocked"))
+                    })
+                })
+            });
+            machine.power(true)?;
+        }
+        Ok(())
     }
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
@@ -327,8 +343,18 @@ impl Lab {
     /// application on its metal.
     pub fn settle(&self) -> Outcome {
         self.all_on()?;
-        self.until("all hosts are up and every group is online", SETTLING, || self.is_settled())
+        self.until("all hosts are up and every group is online", SETTLING, || self.settled().is_some())
             .map_err(|why| self.explain(why))?;
+        if !self.settled().is_some_and(|status| is_home(&status)) {
+            self.go_home()?;
+            self.until("all is at home", SETTLING, || self.settled().is_some_and(|status| is_home(&status)))
+                .map_err(|why| self.explain(why))?;
+        }
+        let right = self.record.wrongs(Duration::ZERO);
+        right.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
+    }
+
+    fn go_home(&self) -> Outcome {
         for (group, home) in VMS {
             if self.owner(group)? != home {
                 self.order(&format!("roost switch {group} --to {home} --wait"))?;
@@ -337,10 +363,7 @@ impl Lab {
         if self.group(APP.0).is_some_and(|group| group["target"] != APP.1) {
             self.order(&format!("roost failback {} --wait", APP.0))?;
         }
-        self.until("all is at home", SETTLING, || self.is_settled() && self.is_home())
-            .map_err(|why| self.explain(why))?;
-        let right = self.record.wrongs(Duration::ZERO);
-        right.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
+        Ok(())
     }
 
     /// Gives an order at the leader, as an operator would, and waits for its end.
@@ -363,12 +386,21 @@ impl Lab {
         format!("{why}; roost status says:\n{}", said.map(|done| done.text).unwrap_or_default())
     }
 
-    /// Every client is answered, and by the word of each host every host is up, and every group online. The hosts are asked last:
-    /// each question is work for them.
-    fn is_settled(&self) -> bool {
+    /// What a host says, if every client is answered, and by the word of each host every host is up, and every group online. The
+    /// hosts are asked last: each question is work for them.
+    fn settled(&self) -> Option<Value> {
         let answered =
             VMS.iter().map(|(group, _)| *group).chain([APP.0]).all(|service| self.answers(service).is_some());
-        answered && HOSTS.iter().all(|host| self.status_of(host).is_some_and(|status| is_well(&status)))
+        if !answered {
+            return None;
+        }
+        let said: Vec<_> = thread::scope(|scope| {
+            let asked = HOSTS.map(|host| scope.spawn(move || self.status_of(host)));
+            asked.map(|one| one.join().expect("it does not panic")).into()
+        });
+        said.iter()
+            .all(|status| status.as_ref().is_some_and(is_well))
+            .then(|| said.into_iter().flatten().next())?
     }
 
     /// Every host is up, by the word of one.
@@ -409,16 +441,6 @@ impl Lab {
         self.record.since(from).into_iter().filter_map(boot).collect::<BTreeSet<_>>().len()
     }
 
-    fn is_home(&self) -> bool {
-        let Some(status) = self.status() else { return false };
-        let at = |name: &str, key: &str, home: &str| {
-            status["groups"]
-                .as_array()
-                .is_some_and(|groups| groups.iter().any(|group| group["name"] == name && group[key] == home))
-        };
-        VMS.iter().all(|(group, home)| at(group, "owner", home)) && at(APP.0, "target", APP.1)
-    }
-
     /// From where a service answers now.
     pub fn answers(&self, service: &str) -> Option<String> {
         self.record
@@ -448,4 +470,14 @@ fn is_well(status: &Value) -> bool {
             && group["moving"].is_null()
     };
     status["leader"].is_string() && all("hosts", |host| host["state"] == "up") && all("groups", online)
+}
+
+/// Every VM and the application is at home.
+fn is_home(status: &Value) -> bool {
+    let at = |name: &str, key: &str, home: &str| {
+        status["groups"]
+            .as_array()
+            .is_some_and(|groups| groups.iter().any(|group| group["name"] == name && group[key] == home))
+    };
+    VMS.iter().all(|(group, home)| at(group, "owner", home)) && at(APP.0, "target", APP.1)
 }

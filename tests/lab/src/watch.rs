@@ -8,8 +8,8 @@ use crate::record::{Fact, Moment, Record};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -22,14 +22,16 @@ const REOPEN: Duration = Duration::from_millis(100);
 /// How often is looked whether a host has power.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the shared disk is read. Guests write to it five times as rarely.
-const READ: Duration = Duration::from_millis(20);
+const READ: Duration = Duration::from_millis(40);
 /// A guest that has not written for so long stands still.
 const SILENT: Duration = Duration::from_millis(1500);
 /// How late a look at a host's processes may come in, for these hosts are slow.
 pub const LATE: Duration = Duration::from_millis(700);
 /// How often a client asks, and how long it waits.
-const ASK: Duration = Duration::from_millis(100);
+const ASK: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The longest answer, in bytes.
+const ANSWER: usize = 256;
 /// Bytes of the shared disk that are one guest's.
 const PARTITION: u64 = 1 << 20;
 
@@ -220,9 +222,14 @@ pub fn client(service: Service, record: &Arc<Record>) {
     for (place, address) in service.at {
         let (record, seen, name) = (Arc::clone(record), Arc::clone(&seen), service.name);
         thread::spawn(move || {
-            loop {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+                socket.connect(address)?;
+                socket.set_read_timeout(Some(PATIENCE)).map(|()| socket)
+            });
+            let socket = socket.expect("this machine has ports, and a way to its own bridge");
+            for number in 0_u64.. {
                 let asked = record.now();
-                let answer = ask(address);
+                let answer = ask(&socket, number).ok();
                 let mut seen = seen.lock().expect("it does not panic");
                 let (judge, answering) = &mut *seen;
                 if let Some(answer) = &answer {
@@ -248,12 +255,17 @@ pub fn client(service: Service, record: &Arc<Record>) {
     }
 }
 
-/// What a service answers: its boot and process.
-fn ask(address: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned()).filter(|body| !body.is_empty())
+/// What a service answers to a question, which has a number of its own: its boot and process.
+fn ask(socket: &UdpSocket, number: u64) -> io::Result<String> {
+    let question = format!("{number} ");
+    socket.send(question.as_bytes())?;
+    let mut answer = [0; ANSWER];
+    loop {
+        let length = socket.recv(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        // One to a question before has come too late.
+        if let Some(answer) = answer.strip_prefix(&question) {
+            return Ok(answer.trim().to_owned());
+        }
+    }
 }
