@@ -36,6 +36,13 @@ exit 0
 
 /// Ends as if the machine were off, and says nothing.
 const MUTE: &str = "cat >/dev/null\nexit 2\n";
+/// Fails with words on several lines, one of them only if Python would warn.
+const WORDY: &str = r#"
+cat >/dev/null
+[ "$PYTHONWARNINGS" = ignore ] || echo "fence_wordy:5: DeprecationWarning: 'pipes' is deprecated"
+printf 'ERROR: connection timed out\n\n  Please use "-h" for usage\n' >&2
+exit 1
+"#;
 /// Hangs with a child that holds its output open, and reads nothing.
 const HANGING: &str = "sleep 1000 &\nsleep 1000\n";
 /// Says far too much, then fails.
@@ -64,6 +71,7 @@ impl Bed {
             ("fence_good", GOOD),
             ("fence_liar", LIAR),
             ("fence_mute", MUTE),
+            ("fence_wordy", WORDY),
             ("fence_hanging", HANGING),
             ("fence_chatty", CHATTY),
             ("fence_leaving", LEAVING),
@@ -139,6 +147,13 @@ fn what_ends_well_and_is_still_on_is_not_off() {
     let bed = Bed::new();
     let why = reason(bed.ask(FenceAction::Off, &[&[bed.agent("fence_liar", "m")]]));
     assert!(why.contains("still on"), "{why}");
+}
+
+#[test]
+fn what_an_agent_complains_of_is_told_on_one_line() {
+    let bed = Bed::new();
+    let why = reason(bed.ask(FenceAction::Off, &[&[bed.agent("fence_wordy", "m")]]));
+    assert!(why.ends_with(r#"said "ERROR: connection timed out; Please use "-h" for usage""#), "{why}");
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub fn run(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, Strin
 
 impl Ran {
     fn complaint(&self, agent: &FenceAgent, action: &str) -> String {
-        let words: String = roost_proto::text::printable(self.output.trim()).chars().take(TOLD).collect();
+        let lines: Vec<&str> = self.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let words: String = roost_proto::text::printable(&lines.join("; ")).chars().take(TOLD).collect();
         let words = if words.is_empty() { "nothing".to_owned() } else { format!("\"{words}\"") };
         format!("'{}', asked for {action}, ended with {} and said {words}", agent.agent, self.status)
     }
@@ -69,6 +70,8 @@ fn spawn(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String>
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
+        // What Python thinks of an agent's source is no news of the machine; Debian 12's fence_ipmilan has it say so each time.
+        .env("PYTHONWARNINGS", "ignore")
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
