@@ -153,6 +153,15 @@ impl Lab {
             .ok_or_else(|| format!("none of {who} said '{words}' within {} s", bound.as_secs()))
     }
 
+    /// Waits until a host has no power. It may be switched on again at once.
+    pub fn without_power(&self, name: &str, from: Moment, bound: Duration) -> Result<(Moment, ()), String> {
+        let found =
+            |fact: &Fact| matches!(fact, Fact::Power { host, on: false } if host == name).then_some(());
+        self.record
+            .wait(from, bound, found)
+            .ok_or_else(|| format!("{name} still has power after {} s", bound.as_secs()))
+    }
+
     /// Waits until a service answers, and says from where.
     pub fn answered(&self, service: &str, from: Moment, bound: Duration) -> Result<(Moment, String), String> {
         let found = |fact: &Fact| match fact {
@@ -266,16 +275,20 @@ impl Lab {
         Lives { at: self.record.now(), boots }
     }
 
-    /// None of these VMs was started or booted again since `lives`. The emulated processor now and then resets a guest by itself, in
-    /// the middle of its work; that is Roost's doing only if Roost said so.
+    /// How often a guest booted again by itself since then, by Roost's word. The emulated processor now and then resets one in the
+    /// middle of its work.
+    pub fn rebooted(&self, group: &str, from: Moment) -> usize {
+        let so = |(_, fact): &(Moment, Fact)| matches!(fact, Fact::Event { group: Some(name), text, .. } if name == group && text == "the guest rebooted");
+        self.record.since(from).iter().filter(|fact| so(fact)).count()
+    }
+
+    /// None of these VMs was started or booted again since `lives`, but by itself.
     pub fn unchanged(&self, lives: &Lives, groups: &[&str]) -> Outcome {
         let now = self.lives();
         for group in groups.iter().filter(|group| lives.boots.get(**group) != now.boots.get(**group)) {
             let told = self.record.since(lives.at);
             let recovers = |(_, fact): &(Moment, Fact)| matches!(fact, Fact::Event { kind, group: Some(name), .. } if name == group && kind == "recovery");
-            let itself =
-                self.told(lives.at, Duration::ZERO, &HOSTS, &format!("{group}: the guest rebooted")).is_ok();
-            if !itself || told.iter().any(recovers) {
+            if self.rebooted(group, lives.at) == 0 || told.iter().any(recovers) {
                 return Err(format!("'{group}' was restarted, and should not have been"));
             }
             self.deed(format!("nothing: the emulated processor reset the guest of {group}"));
@@ -331,12 +344,7 @@ impl Lab {
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
     pub fn mend(&self) -> Outcome {
-        for machine in &self.machines {
-            if machine.is_on() {
-                machine.mend()?;
-            }
-        }
-        Ok(())
+        self.machines.iter().try_for_each(Machine::mend)
     }
 
     /// The lab is as it was in the beginning: everything has power and cables and is up, every VM is online at home, the

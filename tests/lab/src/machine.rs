@@ -139,11 +139,11 @@ impl Machine {
     /// Undoes what was done to it from outside.
     pub fn mend(&self) -> Result<(), String> {
         self.script("bmc", "on")?;
-        self.monitor("cont", &json!({}))?;
-        for link in ["link0", "link1"] {
-            self.monitor("set_link", &json!({ "name": link, "up": true }))?;
-        }
-        Ok(())
+        let up = |link| self.monitor("set_link", &json!({ "name": link, "up": true })).map(drop);
+        let mended =
+            self.monitor("cont", &json!({})).map(drop).and_then(|()| up("link0")).and_then(|()| up("link1"));
+        // One without power has nothing of that, and may lose it in this moment.
+        if self.is_on() { mended } else { Ok(()) }
     }
 
     /// Cuts or mends one of its two cables.

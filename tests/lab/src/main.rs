@@ -15,7 +15,7 @@ use lab::{Lab, Outcome};
 use record::Fact;
 use scenarios::Scenario;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -76,7 +76,8 @@ fn wish(words: &[String]) -> Result<Wish, String> {
     }
 }
 
-fn work(dir: &std::path::Path, scripts: &std::path::Path, wish: Wish) -> Outcome {
+fn work(dir: &Path, scripts: &Path, wish: Wish) -> Outcome {
+    let place = dir.join("report.html");
     let lab = Lab::open(dir, scripts)?;
     lab.record.note(Fact::Scenario("the lab is set up".to_owned()));
     let ready = lab.provision().and_then(|()| lab.settle());
@@ -94,6 +95,7 @@ fn work(dir: &std::path::Path, scripts: &std::path::Path, wish: Wish) -> Outcome
                     if let Err(why) = play(&lab, scenario) {
                         failed.push(format!("{}: {why}", scenario.name));
                     }
+                    write_report(&lab, &place)?; // if this is cut short, there is one all the same
                 }
             }
             if failed.is_empty() {
@@ -104,11 +106,14 @@ fn work(dir: &std::path::Path, scripts: &std::path::Path, wish: Wish) -> Outcome
         }
         Wish::Chaos { minutes, seed } => chaos::play(&lab, minutes, seed),
     });
-    let place = dir.join("report.html");
-    fs::write(&place, report::html(&lab.record.since(record::Moment::ZERO)))
-        .map_err(|error| format!("'{}': {error}", place.display()))?;
+    write_report(&lab, &place)?;
     println!("\nthe report is {}", place.display());
     end
+}
+
+fn write_report(lab: &Lab, place: &Path) -> Outcome {
+    fs::write(place, report::html(&lab.record.since(record::Moment::ZERO)))
+        .map_err(|error| format!("'{}': {error}", place.display()))
 }
 
 /// Plays a scenario, and makes the lab well again.

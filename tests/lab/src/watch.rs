@@ -23,6 +23,8 @@ const REOPEN: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(50);
 /// How often the shared disk is read. Guests write to it five times as rarely.
 const READ: Duration = Duration::from_millis(40);
+/// A host that has told nothing for so long stands still, or boots.
+const MUTE: Duration = Duration::from_secs(3);
 /// A guest that has not written for so long stands still.
 const SILENT: Duration = Duration::from_millis(1500);
 /// How late a look at a host's processes may come in, for these hosts are slow.
@@ -43,15 +45,22 @@ pub struct Service {
     pub at: Vec<(&'static str, SocketAddr)>,
 }
 
-/// Follows the lines of a host's port, for ever; `gone` is told when the other end went.
+/// Follows the lines of a host's port, for ever; `gone` is told when the other end went, or is silent.
 fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut gone: impl FnMut()) {
     loop {
         if let Ok(stream) = UnixStream::connect(&socket) {
+            stream.set_read_timeout(Some(MUTE)).expect("it is no zero");
             let mut lines = BufReader::new(stream);
             let mut text = Vec::new();
-            while matches!(lines.read_until(b'\n', &mut text), Ok(length) if length > 0) {
-                line(String::from_utf8_lossy(&text).trim());
-                text.clear();
+            loop {
+                match lines.read_until(b'\n', &mut text) {
+                    Ok(1..) if text.ends_with(b"\n") => {
+                        line(String::from_utf8_lossy(&text).trim());
+                        text.clear();
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => gone(),
+                    Ok(_) | Err(_) => break,
+                }
             }
             gone();
         }

@@ -5,15 +5,10 @@ use crate::lab::{Lab, Outcome};
 use std::thread;
 
 pub const ALL: &[Scenario] = &[
-    Scenario {
-        name: "disk-full",
-        must: "no VM is touched, and what is lost is told",
-        play: disk_full,
-        chaos: true,
-    },
+    Scenario { name: "disk-full", must: "it is told, and no VM is touched", play: disk_full, chaos: true },
     Scenario {
         name: "disk-read-only",
-        must: "no VM runs twice, and those of other hosts are not touched",
+        must: "it is told, no VM runs twice, and those of other hosts are not touched",
         play: disk_read_only,
         chaos: true,
     },
@@ -29,11 +24,14 @@ fn disk_full(lab: &Lab) -> Outcome {
         "fallocate -l $(df --output=avail -B1 / | tail -n 1) /var/lib/filled; dd if=/dev/zero of=/var/lib/filled2 bs=1M 2>/dev/null; sync",
     )?;
     // Decisions are made meanwhile, which it cannot keep.
+    let from = lab.record.now();
     let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
+    let told = lab.told(from, seconds(20), &[HOST], "could not be stored");
     thread::sleep(QUIET);
     lab.deed("it has room again");
     lab.host(HOST).run("rm -f /var/lib/filled /var/lib/filled2; sync")?;
     order?;
+    told?;
     lab.until("all are up", seconds(60), || lab.all_up())?;
     lab.nothing_restarted(&lives)
 }
@@ -42,9 +40,12 @@ fn disk_read_only(lab: &Lab) -> Outcome {
     let lives = lab.lives();
     lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
     lab.host(HOST).run("echo u >/proc/sysrq-trigger")?;
+    let from = lab.record.now();
     let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
+    let told = lab.told(from, seconds(20), &[HOST], "could not be stored");
     thread::sleep(QUIET);
     order?;
+    told?;
     lab.unchanged(&lives, &["beta", "gamma"])?;
     lab.deed(format!("{HOST} is switched off and on"));
     lab.host(HOST).power(false)?;

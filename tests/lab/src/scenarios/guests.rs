@@ -3,7 +3,6 @@
 use super::{Scenario, seconds};
 use crate::lab::{Lab, Outcome};
 use crate::record::Moment;
-use std::time::Duration;
 
 pub const ALL: &[Scenario] = &[
     Scenario {
@@ -45,7 +44,7 @@ fn application_fault(lab: &Lab) -> Outcome {
     let (fault, _) = lab.told(from, seconds(30), &[owner], "given up on")?;
     let (begun, _) = lab.told(fault, seconds(30), &[owner], "restart the VM now")?;
     lab.figure("application fault told -> VM restart begun", begun - fault, Some(seconds(1)))?;
-    back(lab, SITE, from, fault, owner)?;
+    back(lab, "application fault", SITE, (from, fault), owner)?;
     lab.unchanged(&lives, &["beta", "gamma", "shop"])
 }
 
@@ -54,7 +53,7 @@ fn guest_panic(lab: &Lab) -> Outcome {
     let from = lab.in_guest(SITE, "echo c >/proc/sysrq-trigger")?;
     let (begun, _) = lab.told(from, seconds(30), &[owner], "restart the VM now")?;
     lab.figure("guest panicked -> VM restart begun", begun - from, None)?;
-    back(lab, SITE, from, from, owner)?;
+    back(lab, "guest panicked", SITE, (from, from), owner)?;
     lab.unchanged(&lives, &["beta", "gamma", "shop"])
 }
 
@@ -63,7 +62,7 @@ fn guest_hang(lab: &Lab) -> Outcome {
     let from = lab.in_guest("beta", "echo c >/proc/sysrq-trigger")?;
     let (begun, _) = lab.told(from, seconds(120), &[owner], "restart the VM now")?;
     lab.figure("guest hung -> VM restart begun", begun - from, Some(seconds(100)))?;
-    back(lab, "beta", from, from, owner)?;
+    back(lab, "guest hung", "beta", (from, from), owner)?;
     lab.unchanged(&lives, &["alpha", "gamma", "shop"])
 }
 
@@ -73,15 +72,15 @@ fn qemu_killed(lab: &Lab) -> Outcome {
     lab.host(owner).run(&format!("pkill -KILL -f '[g]uest={SITE},'"))?;
     let (begun, _) = lab.told(from, seconds(20), &[owner], "restart the VM now")?;
     lab.figure("QEMU killed -> VM restart begun", begun - from, None)?;
-    back(lab, SITE, from, from, owner)?;
+    back(lab, "QEMU killed", SITE, (from, from), owner)?;
     lab.unchanged(&lives, &["beta", "gamma", "shop"])
 }
 
-/// The VM answers again, where it was.
-fn back(lab: &Lab, group: &str, from: Moment, since: Moment, owner: &str) -> Outcome {
+/// The VM answers again, where it was: its client was not answered after the first moment, and is answered after the second.
+fn back(lab: &Lab, what: &str, group: &str, (from, since): (Moment, Moment), owner: &str) -> Outcome {
     let (fell, ()) = lab.silenced(group, from, seconds(60))?;
     let (rose, _) = lab.answered(group, fell.max(since), seconds(120))?;
-    lab.figure("its client was not answered for", rose.saturating_sub(fell).max(Duration::ZERO), None)?;
+    lab.figure(&format!("{what}: the VM's client was not answered for"), rose - fell, None)?;
     let now = lab.owner(group)?;
     if now == owner { Ok(()) } else { Err(format!("'{group}' is on {now}, and was on {owner}")) }
 }
