@@ -42,7 +42,7 @@ pub type Outcome = Result<(), String>;
 pub struct Lab {
     /// What was seen and done.
     pub record: Arc<Record>,
-    machines: Vec<Machine>,
+    machines: Vec<Arc<Machine>>,
     /// Is there once all hosts are provisioned.
     provisioned: PathBuf,
 }
@@ -58,7 +58,8 @@ impl Lab {
     /// The lab in that folder, whose scripts are in `scripts`. From now on all is looked at.
     pub fn open(dir: &Path, scripts: &Path) -> Result<Self, String> {
         let record = Arc::new(Record::new());
-        let machines = HOSTS.map(|name| Machine::new(name, dir, scripts, Arc::clone(&record))).into();
+        let machines =
+            HOSTS.map(|name| Arc::new(Machine::new(name, dir, scripts, Arc::clone(&record)))).into();
         let lab = Self { record, machines, provisioned: dir.join("provisioned") };
         lab.look(dir)?;
         Ok(lab)
@@ -70,12 +71,7 @@ impl Lab {
             let (name, record) = (&machine.name, &self.record);
             watch::power(name.clone(), machine.file("qemu.pid"), Arc::clone(record));
             watch::events(name.clone(), machine.file("events.sock"), Arc::clone(record));
-            watch::processes(
-                name.clone(),
-                machine.file("checker.sock"),
-                Arc::clone(record),
-                Arc::clone(&judge),
-            );
+            watch::processes(Arc::clone(machine), Arc::clone(record), Arc::clone(&judge));
         }
         let shared: PathBuf = dir.join("shared.img");
         let shared = File::open(&shared).map_err(|error| format!("'{}': {error}", shared.display()))?;
@@ -94,12 +90,13 @@ impl Lab {
         self.machines
             .iter()
             .find(|machine| machine.name == name)
+            .map(Arc::as_ref)
             .unwrap_or_else(|| panic!("the lab has no host '{name}'"))
     }
 
     /// The hosts.
-    pub fn hosts(&self) -> &[Machine] {
-        &self.machines
+    pub fn hosts(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().map(Arc::as_ref)
     }
 
     /// Writes down what is about to be done, and says when that was.
@@ -344,7 +341,7 @@ impl Lab {
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
     pub fn mend(&self) -> Outcome {
-        self.machines.iter().try_for_each(Machine::mend)
+        self.hosts().try_for_each(Machine::mend)
     }
 
     /// The lab is as it was in the beginning: everything has power and cables and is up, every VM is online at home, the

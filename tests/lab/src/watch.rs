@@ -3,7 +3,7 @@
 //! never be to the record as wrong.
 
 use crate::judge::Judge;
-use crate::machine::is_on;
+use crate::machine::{Machine, is_on};
 use crate::record::{Fact, Moment, Record};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -45,8 +45,17 @@ pub struct Service {
     pub at: Vec<(&'static str, SocketAddr)>,
 }
 
-/// Follows the lines of a host's port, for ever; `gone` is told when the other end went, or is silent.
-fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut gone: impl FnMut()) {
+/// How the lines of a host's port end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The port has gone, as it does with the power.
+    Closed,
+    /// It is there, and nothing comes.
+    Mute,
+}
+
+/// Follows the lines of a host's port, for ever; `ended` is told when none come any more.
+fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut ended: impl FnMut(End)) {
     loop {
         if let Ok(stream) = UnixStream::connect(&socket) {
             stream.set_read_timeout(Some(MUTE)).expect("it is no zero");
@@ -58,11 +67,11 @@ fn follow(socket: PathBuf, mut line: impl FnMut(&str), mut gone: impl FnMut()) {
                         line(String::from_utf8_lossy(&text).trim());
                         text.clear();
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => gone(),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ended(End::Mute),
                     Ok(_) | Err(_) => break,
                 }
             }
-            gone();
+            ended(End::Closed);
         }
         thread::sleep(REOPEN);
     }
@@ -102,7 +111,7 @@ pub fn events(host: String, socket: PathBuf, record: Arc<Record>) {
                 text: word("text").unwrap_or_default(),
             });
         };
-        follow(socket, say, || {});
+        follow(socket, say, |_| {});
     });
 }
 
@@ -116,8 +125,9 @@ struct Process {
 }
 
 /// Which VMs run on a host, by the time that their vCPUs ran.
-pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<Mutex<Judge>>) {
+pub fn processes(machine: Arc<Machine>, record: Arc<Record>, judge: Arc<Mutex<Judge>>) {
     thread::spawn(move || {
+        let host = machine.name.clone();
         let known: Mutex<(BTreeMap<String, Process>, Moment)> = Mutex::new((BTreeMap::new(), Duration::ZERO));
         let stop = |group: &str, process: &mut Process| {
             if process.runs {
@@ -162,12 +172,19 @@ pub fn processes(host: String, socket: PathBuf, record: Arc<Record>, judge: Arc<
             }
             *before = now;
         };
-        let gone = || {
+        let ended = |end| {
             let mut known = known.lock().expect("one thread alone has it");
             known.0.iter_mut().for_each(|(group, process)| stop(group, process));
+            // Once for each time.
+            if end == End::Mute && !known.0.is_empty() {
+                record.note(Fact::Deed(format!(
+                    "nothing: {host} has power, and tells nothing; see its mute.log"
+                )));
+                let _ = machine.look_inside(); // it may lose its power in this moment
+            }
             known.0.clear();
         };
-        follow(socket, look, gone);
+        follow(machine.file("checker.sock"), look, ended);
     });
 }
 
