@@ -321,22 +321,23 @@ impl Lab {
     }
 
     /// Switches on what has no power, once it is known to have none: a fence agent that found it on again would switch it off again.
+    /// The witness has no such agent.
     fn all_on(&self) -> Outcome {
-        for machine in self.machines.iter().filter(|machine| !machine.is_on()) {
-            // Or nobody is there who could find out.
-            let _ = self.until("it is known to be off", FENCING, || {
-                !self.status().is_some_and(|status| {
-                    let of = |host: &Value| host["name"] == machine.name.as_str();
-                    status["hosts"].as_array().is_some_and(|hosts| {
-                        hosts
-                            .iter()
-                            .any(|host| of(host) && (host["state"] == "silent" || host["state"] == "blocked"))
-                    })
-                })
-            });
+        for machine in self.hosts().filter(|machine| !machine.is_on()) {
+            let known = || !matches!(self.state_of(&machine.name).as_deref(), Some("silent" | "blocked"));
+            if HYPERVISORS.contains(&machine.name.as_str()) {
+                let _ = self.until("it is known to be off", FENCING, known); // or nobody is there who could find out
+            }
             machine.power(true)?;
         }
         Ok(())
+    }
+
+    /// The state of a host, by the word of one that knows a leader.
+    fn state_of(&self, name: &str) -> Option<String> {
+        let status = self.status()?;
+        let host = status["hosts"].as_array()?.iter().find(|host| host["name"] == name)?;
+        host["state"].as_str().map(str::to_owned)
     }
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.

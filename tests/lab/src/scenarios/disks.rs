@@ -47,7 +47,6 @@ fn disk_read_only(lab: &Lab) -> Outcome {
     order?;
     told?;
     lab.unchanged(&lives, &["beta", "gamma"])?;
-    lab.deed(format!("{HOST} is switched off and on"));
-    lab.host(HOST).power(false)?;
-    lab.host(HOST).power(true)
+    // It is made well by being switched off and on, as all hosts are afterwards that have no power.
+    lab.host(HOST).power(false)
 }
