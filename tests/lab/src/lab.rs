@@ -220,7 +220,11 @@ impl Lab {
 
     /// What is told of a group.
     pub fn group(&self, name: &str) -> Option<Value> {
-        self.status()?["groups"].as_array()?.iter().find(|group| group["name"] == name).cloned()
+        self.listed("groups", name)
+    }
+
+    fn listed(&self, list: &str, name: &str) -> Option<Value> {
+        self.status()?[list].as_array()?.iter().find(|one| one["name"] == name).cloned()
     }
 
     /// Whose a group is.
@@ -335,9 +339,7 @@ impl Lab {
 
     /// The state of a host, by the word of one that knows a leader.
     fn state_of(&self, name: &str) -> Option<String> {
-        let status = self.status()?;
-        let host = status["hosts"].as_array()?.iter().find(|host| host["name"] == name)?;
-        host["state"].as_str().map(str::to_owned)
+        self.listed("hosts", name)?["state"].as_str().map(str::to_owned)
     }
 
     /// Undoes what was done to hosts from outside, whether or not a scenario ended well.
@@ -349,9 +351,13 @@ impl Lab {
     /// application on its metal.
     pub fn settle(&self) -> Outcome {
         self.all_on()?;
-        self.until("all hosts are up and every group is online", SETTLING, || self.settled().is_some())
-            .map_err(|why| self.explain(why))?;
-        if !self.settled().is_some_and(|status| is_home(&status)) {
+        let mut settled = None;
+        self.until("all hosts are up and every group is online", SETTLING, || {
+            settled = self.settled();
+            settled.is_some()
+        })
+        .map_err(|why| self.explain(why))?;
+        if !settled.as_ref().is_some_and(is_home) {
             self.go_home()?;
             self.until("all is at home", SETTLING, || self.settled().is_some_and(|status| is_home(&status)))
                 .map_err(|why| self.explain(why))?;
@@ -418,8 +424,7 @@ impl Lab {
 
     /// How many groups a host has.
     pub fn groups_of(&self, host: &str) -> Option<u64> {
-        let status = self.status()?;
-        status["hosts"].as_array()?.iter().find(|one| one["name"] == host)?["groups"].as_u64()
+        self.listed("hosts", host)?["groups"].as_u64()
     }
 
     /// The guest's controller is connected.

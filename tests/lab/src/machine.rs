@@ -129,18 +129,15 @@ impl Machine {
 
     /// Appends what its processors do to its file `mute.log`, twice, a second apart: it has power and tells nothing.
     pub fn look_inside(&self) -> Result<(), String> {
-        let mut log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.file("mute.log"))
-            .map_err(|error| format!("mute.log of {}: {error}", self.name))?;
+        let failed = |error: io::Error| format!("mute.log of {}: {error}", self.name);
+        let mut log =
+            OpenOptions::new().create(true).append(true).open(self.file("mute.log")).map_err(failed)?;
         for pause in [Duration::ZERO, Duration::from_secs(1)] {
             thread::sleep(pause);
             let said =
                 self.monitor("human-monitor-command", &json!({ "command-line": "info registers -a" }))?;
             let (at, said) = (self.record.now().as_secs_f64(), said.as_str().unwrap_or_default());
-            writeln!(log, "{at:.2} s\n{said}")
-                .map_err(|error| format!("mute.log of {}: {error}", self.name))?;
+            writeln!(log, "{at:.2} s\n{said}").map_err(failed)?;
         }
         Ok(())
     }
