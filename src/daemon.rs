@@ -492,6 +492,7 @@ impl Daemon {
                     self.measure.meter.fence(order.action);
                     self.fencer.order(order);
                 }
+                Output::WithdrawFence(ticket) => self.fencer.withdraw(ticket),
                 Output::Watchdog(order) => self.feed(order),
                 Output::BeginAnew => self.ended = Some(Ended::Anew),
                 Output::Left => self.ended = Some(Ended::Left),

@@ -2,11 +2,15 @@
 
 use core::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use roost::config::{FenceAgent, FenceLevel};
 use roost::driver::fencer::Fencer;
 use roost::engine::fence::{FenceAction, FenceOrder, FenceResult, FenceTicket};
 use roost_proto::cluster::HostId;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,6 +51,14 @@ exit 1
 const HANGING: &str = "sleep 1000 &\nsleep 1000\n";
 /// Says far too much, then fails.
 const CHATTY: &str = "cat >/dev/null\nhead -c 5000000 /dev/zero | tr '\\0' 'x'\nexit 1\n";
+/// Tells on a FIFO, which it and its child hold open, that it has begun; then hangs.
+const SLOW: &str = r#"
+while IFS='=' read -r key value; do [ "$key" = state ] && state=$value; done
+exec 3>"$state.pipe"
+echo begun >&3
+sleep 1000 &
+sleep 1000
+"#;
 /// Leaves a child behind that holds its output open, and ends well.
 const LEAVING: &str = r#"
 while IFS='=' read -r key value; do [ "$key" = action ] && action=$value; done
@@ -54,6 +66,8 @@ sleep 1000 &
 [ "$action" = status ] && { echo "Status: OFF"; exit 2; }
 exit 0
 "#;
+
+const TICKET: FenceTicket = FenceTicket(7);
 
 struct Bed {
     dir: PathBuf,
@@ -75,6 +89,7 @@ impl Bed {
             ("fence_hanging", HANGING),
             ("fence_chatty", CHATTY),
             ("fence_leaving", LEAVING),
+            ("fence_slow", SLOW),
         ] {
             let file = bed.dir.join(name);
             std::fs::write(&file, format!("#!/bin/sh\n{script}")).expect("ours");
@@ -94,13 +109,26 @@ impl Bed {
         FenceAgent { agent: agent.to_owned(), options, delay, timeout, retries: 1 }
     }
 
-    fn ask(&self, action: FenceAction, levels: &[&[FenceAgent]]) -> FenceResult {
+    fn ask(&mut self, action: FenceAction, levels: &[&[FenceAgent]]) -> FenceResult {
+        self.order(action, levels);
+        self.answer()
+    }
+
+    fn order(&mut self, action: FenceAction, levels: &[&[FenceAgent]]) {
         let levels = levels.iter().map(|agents| FenceLevel { agents: agents.to_vec() }).collect();
-        let ticket = FenceTicket(7);
-        self.fencer.order(FenceOrder { ticket, host: HostId(1), name: "h1".to_owned(), levels, action });
+        self.fencer.order(FenceOrder {
+            ticket: TICKET,
+            host: HostId(1),
+            name: "h1".to_owned(),
+            levels,
+            action,
+        });
+    }
+
+    fn answer(&mut self) -> FenceResult {
         loop {
             if let Some((of, result)) = self.fencer.poll() {
-                assert_eq!(of, ticket);
+                assert_eq!(of, TICKET);
                 return result;
             }
             let ready =
@@ -130,7 +158,7 @@ fn reason(result: FenceResult) -> String {
 
 #[test]
 fn a_machine_is_asked_for_switched_off_seen_off_and_switched_on() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let agent = [bed.agent("fence_good", "m")];
     assert_eq!(bed.ask(FenceAction::Status, &[&agent]), FenceResult::On);
     assert_eq!(bed.ask(FenceAction::Off, &[&agent]), FenceResult::Off);
@@ -144,28 +172,28 @@ fn a_machine_is_asked_for_switched_off_seen_off_and_switched_on() {
 
 #[test]
 fn what_ends_well_and_is_still_on_is_not_off() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let why = reason(bed.ask(FenceAction::Off, &[&[bed.agent("fence_liar", "m")]]));
     assert!(why.contains("still on"), "{why}");
 }
 
 #[test]
 fn what_an_agent_complains_of_is_told_on_one_line() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let why = reason(bed.ask(FenceAction::Off, &[&[bed.agent("fence_wordy", "m")]]));
     assert!(why.ends_with(r#"said "ERROR: connection timed out; Please use "-h" for usage""#), "{why}");
 }
 
 #[test]
 fn an_exit_status_alone_proves_nothing() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let why = reason(bed.ask(FenceAction::Status, &[&[bed.agent("fence_mute", "m")]]));
     assert!(why.contains("fence_mute") && why.contains("said nothing"), "{why}");
 }
 
 #[test]
 fn an_agent_that_hangs_is_killed_with_its_children_and_the_next_level_tried() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let hanging = [bed.agent("fence_hanging", "m")];
     let why = reason(bed.ask(FenceAction::Status, &[&hanging]));
     assert!(why.contains("did not end within 2 s"), "{why}");
@@ -175,8 +203,30 @@ fn an_agent_that_hangs_is_killed_with_its_children_and_the_next_level_tried() {
 }
 
 #[test]
+fn an_order_that_is_withdrawn_ends_its_agent_and_asks_no_other() {
+    let mut bed = Bed::new();
+    let mut slow = bed.agent("fence_slow", "m");
+    slow.timeout = Duration::from_secs(1000);
+    let pipe = bed.dir.join("m.pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).expect("a FIFO");
+    let good = bed.agent("fence_good", "m");
+    bed.order(FenceAction::Off, &[&[slow], &[good]]);
+    let mut pipe = BufReader::new(File::open(&pipe).expect("it is opened"));
+    let mut begun = String::new();
+    pipe.read_line(&mut begun).expect("it is read");
+    bed.fencer.withdraw(TICKET);
+    assert_eq!(pipe.read_line(&mut begun).expect("it is read"), 0, "it and its child have ended");
+    let why = reason(bed.answer());
+    assert!(why.contains("not wanted any more"), "{why}");
+    assert_eq!((begun.as_str(), bed.power("m").as_str()), ("begun\n", "on"));
+    bed.fencer.withdraw(TICKET); // too late is nothing
+    let good = bed.agent("fence_good", "m");
+    assert_eq!(bed.ask(FenceAction::Off, &[&[good]]), FenceResult::Off, "what is ordered next is done");
+}
+
+#[test]
 fn all_agents_of_a_level_must_see_it_off() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let (one, two) = (bed.agent("fence_good", "one"), bed.agent("fence_good", "two"));
     let both = [one.clone(), two];
     assert_eq!(bed.ask(FenceAction::Off, &[&[one]]), FenceResult::Off);
@@ -189,7 +239,7 @@ fn all_agents_of_a_level_must_see_it_off() {
 
 #[test]
 fn what_an_agent_says_is_bounded_and_what_it_leaves_behind_is_ended() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     let why = reason(bed.ask(FenceAction::Off, &[&[bed.agent("fence_chatty", "m")]]));
     assert!(why.len() < 1000 && why.contains("xxx"), "{} bytes", why.len());
     assert_eq!(bed.ask(FenceAction::Off, &[&[bed.agent("fence_leaving", "m")]]), FenceResult::Off);
@@ -197,7 +247,7 @@ fn what_an_agent_says_is_bounded_and_what_it_leaves_behind_is_ended() {
 
 #[test]
 fn what_is_no_agent_is_not_run() {
-    let bed = Bed::new();
+    let mut bed = Bed::new();
     for name in ["fence_../../bin/sh", "sh", "fence_"] {
         let why = reason(bed.ask(FenceAction::Status, &[&[bed.agent(name, "m")]]));
         assert!(why.contains("no fence agent's name"), "{why}");

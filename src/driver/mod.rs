@@ -16,3 +16,5 @@ pub mod shutdown;
 pub mod systemd;
 pub mod udp;
 pub mod watchdog;
+
+mod leash;

@@ -74,7 +74,8 @@ impl Engine {
                 if let (Decision::Fenced { host, incarnation, by }, Effect::Done, Some(leader)) =
                     (&entry.decision, effect, &mut self.leader)
                 {
-                    leader.runs_nothing(*host, *incarnation, *by);
+                    let withdrawn = leader.runs_nothing(*host, *incarnation, *by);
+                    self.carry_out(self.awake, withdrawn.into_iter().collect());
                 }
                 if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
                     self.armed = Some(self.awake);
@@ -131,7 +132,10 @@ impl Engine {
             }
             (false, true) => {
                 self.changed.ledger = Flag::Unseen; // whom it watched it lets go
-                self.next_ticket = self.leader.take().map_or(self.next_ticket, |leader| leader.next_ticket());
+                if let Some(mut leader) = self.leader.take() {
+                    self.next_ticket = leader.next_ticket();
+                    self.carry_out(now, leader.resigns());
+                }
             }
             (true, true) | (false, false) => {}
         }

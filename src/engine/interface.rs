@@ -167,6 +167,8 @@ pub enum Output {
     Write(raft::Write),
     /// Ask fence agents.
     Fence(FenceOrder),
+    /// What fence agents were asked is not wanted any more: what they have not done yet they are not to do.
+    WithdrawFence(FenceTicket),
     /// Feed the watchdog, or put it away.
     Watchdog(WatchdogOrder),
     /// Answer an operator.

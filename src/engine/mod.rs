@@ -580,6 +580,7 @@ impl Engine {
                     }
                 }
                 Act::Fence(order) => self.out.push_back(Output::Fence(order)),
+                Act::WithdrawFence(ticket) => self.out.push_back(Output::WithdrawFence(ticket)),
                 Act::Tell(level, kind, group, text) => self.record(level, kind, group, text),
             }
         }

@@ -2,13 +2,18 @@
 //! (ClusterLabs, fence-agents, doc/FenceAgentAPI.md).
 
 use crate::config::FenceAgent;
-use nix::sys::signal::{Signal, killpg};
+use crate::driver::leash::Leash;
+use crate::sys::process::pidfd_open;
+use core::time::Duration;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 /// What is kept of an agent's output, in bytes; the rest is read and thrown away.
 const OUTPUT: usize = 4096;
@@ -30,8 +35,8 @@ pub struct Ran {
 }
 
 /// Asks for the power. It is off when the agent's words say so and its exit status does not say otherwise.
-pub fn status(folder: &Path, agent: &FenceAgent) -> Result<Power, String> {
-    let ran = spawn(folder, agent, "status")?;
+pub fn status(leash: &Leash, folder: &Path, agent: &FenceAgent) -> Result<Power, String> {
+    let ran = spawn(leash, folder, agent, "status")?;
     let said = ran.output.lines().find_map(|line| {
         let (key, value) = line.trim().split_once(':')?;
         key.trim().eq_ignore_ascii_case("status").then(|| value.trim().to_ascii_lowercase())
@@ -44,8 +49,8 @@ pub fn status(folder: &Path, agent: &FenceAgent) -> Result<Power, String> {
 }
 
 /// Runs an action that must end well.
-pub fn run(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
-    let ran = spawn(folder, agent, action)?;
+pub fn run(leash: &Leash, folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
+    let ran = spawn(leash, folder, agent, action)?;
     if ran.status.success() { Ok(ran) } else { Err(ran.complaint(agent, action)) }
 }
 
@@ -58,13 +63,16 @@ impl Ran {
     }
 }
 
-fn spawn(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
+fn spawn(leash: &Leash, folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String> {
     let name = &agent.agent;
     let plain = name.strip_prefix("fence_").is_some_and(|rest| {
         !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     });
     if !plain {
         return Err(format!("'{name}' is no fence agent's name"));
+    }
+    if leash.is_cut() {
+        return Err(format!("'{name}' was not asked for {action}: it is not wanted any more"));
     }
     let mut child = Command::new(folder.join(name))
         .env_clear()
@@ -83,7 +91,7 @@ fn spawn(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String>
                 folder.join(name).display()
             )
         })?;
-    let group = Pid::from_raw(child.id().cast_signed());
+    leash.hold(Pid::from_raw(child.id().cast_signed()));
     let mut input = String::new();
     for (key, value) in &agent.options {
         input += &format!("{key}={value}\n");
@@ -91,27 +99,39 @@ fn spawn(folder: &Path, agent: &FenceAgent, action: &str) -> Result<Ran, String>
     input += &format!("action={action}\n");
     let stdin = child.stdin.take();
     let outputs = [child.stdout.take().map(collect), child.stderr.take().map(collect)];
-    let (tell, ended) = channel();
-    std::thread::spawn(move || {
-        // An agent that does not read is killed with its group when its time is over.
-        if let Some(mut stdin) = stdin {
-            let _ = stdin.write_all(input.as_bytes()); // what it did not read it did not want
-        }
-        let _ = tell.send(child.wait()); // nobody waits any more when its time is over
-    });
-    let status = match ended.recv_timeout(agent.timeout) {
-        Ok(status) => status.map_err(|error| format!("'{name}' was lost: {error}"))?,
-        Err(_) => {
-            let _ = killpg(group, Signal::SIGKILL); // it may end in this moment
-            return Err(format!(
-                "'{name}', asked for {action}, did not end within {} s",
-                agent.timeout.as_secs()
-            ));
-        }
-    };
-    let _ = killpg(group, Signal::SIGKILL); // what it left behind holds its output open
+    // What it does not read it does not want; when its time is over it is killed with its group, and nobody holds the pipe.
+    std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+    let in_time = ends_within(&child, agent.timeout);
+    leash.let_go(); // what it left behind holds its output open
+    if !matches!(in_time, Ok(true)) {
+        std::thread::spawn(move || child.wait()); // the kernel may take its time to end it
+        return Err(match in_time {
+            Err(error) => format!("'{name}' was lost: {error}"),
+            Ok(_) => {
+                format!("'{name}', asked for {action}, did not end within {} s", agent.timeout.as_secs())
+            }
+        });
+    }
+    let status = child.wait().map_err(|error| format!("'{name}' was lost: {error}"))?;
     let output = outputs.into_iter().flatten().filter_map(|output| output.recv().ok()).collect();
     Ok(Ran { status, output })
+}
+
+/// Whether it ended in time. It is not waited for: its number means no other process yet.
+fn ends_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let process = pidfd_open(child.id().cast_signed())?;
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let millis = left.as_nanos().div_ceil(1_000_000);
+        let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ended, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Reads a pipe to its end, and keeps the beginning.

@@ -3,19 +3,22 @@
 //! The first level whose agents all succeed counts; all agents of a level must succeed, as for a machine with two power
 //! supplies. That a machine is off is believed when the agents' own `status` says so after it was switched off, and never
 //! because `off` ended well.
+//!
+//! An order can be withdrawn: its agent is killed, and no other is asked. What it has sent already may still be done.
 
 mod agent;
 
+use super::leash::Leash;
 use super::mailbox::{Mailbox, Teller, mailbox};
 use crate::config::{FenceAgent, FenceLevel};
 use crate::engine::fence::{FenceAction, FenceOrder, FenceResult, FenceTicket};
 use agent::Power;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Orders under way at the same time, at most: more hosts than that do not fail at once in a cluster that has a majority.
@@ -31,14 +34,15 @@ pub struct Fencer {
     folder: PathBuf,
     tell: Teller<(FenceTicket, FenceResult)>,
     told: Mailbox<(FenceTicket, FenceResult)>,
-    running: Arc<AtomicUsize>,
+    /// What is under way, and what its agents are held by.
+    orders: BTreeMap<FenceTicket, Arc<Leash>>,
 }
 
 impl Fencer {
     /// A fencer with the agents in `folder`.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let (tell, told) = mailbox()?;
-        Ok(Self { folder: folder.to_owned(), tell, told, running: Arc::default() })
+        Ok(Self { folder: folder.to_owned(), tell, told, orders: BTreeMap::new() })
     }
 
     /// Readable when [`Fencer::poll`] has something.
@@ -47,40 +51,44 @@ impl Fencer {
     }
 
     /// An answer, if there is one.
-    pub fn poll(&self) -> Option<(FenceTicket, FenceResult)> {
-        self.told.take()
+    pub fn poll(&mut self) -> Option<(FenceTicket, FenceResult)> {
+        let (ticket, result) = self.told.take()?;
+        self.orders.remove(&ticket);
+        Some((ticket, result))
     }
 
     /// Carries an order out; it is answered once.
-    pub fn order(&self, order: FenceOrder) {
+    pub fn order(&mut self, order: FenceOrder) {
         let ticket = order.ticket;
         let failed = |reason: String| self.tell.tell((ticket, FenceResult::Failed { reason }));
-        if self.running.fetch_add(1, Ordering::SeqCst) >= MAX_AT_ONCE {
-            self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.orders.len() >= MAX_AT_ONCE {
             failed(format!("{MAX_AT_ONCE} fence orders are under way already"));
             return;
         }
-        let (folder, tell, running) = (self.folder.clone(), self.tell.clone(), Arc::clone(&self.running));
-        let work = move || {
-            let result = carry_out(&folder, &order);
-            running.fetch_sub(1, Ordering::SeqCst);
-            tell.tell((ticket, result));
-        };
-        let spawned = std::thread::Builder::new().name("fence".to_owned()).stack_size(STACK).spawn(work);
-        if let Err(error) = spawned {
-            self.running.fetch_sub(1, Ordering::SeqCst);
-            failed(format!("no thread could be started: {error}"));
+        let leash = Arc::<Leash>::default();
+        let (folder, tell, held) = (self.folder.clone(), self.tell.clone(), Arc::clone(&leash));
+        let work = move || tell.tell((ticket, carry_out(&held, &folder, &order)));
+        match std::thread::Builder::new().name("fence".to_owned()).stack_size(STACK).spawn(work) {
+            Ok(_) => drop(self.orders.insert(ticket, leash)),
+            Err(error) => failed(format!("no thread could be started: {error}")),
+        }
+    }
+
+    /// An order is not wanted any more: what of it is not done yet is not done. It is answered all the same.
+    pub fn withdraw(&self, ticket: FenceTicket) {
+        if let Some(leash) = self.orders.get(&ticket) {
+            leash.cut();
         }
     }
 }
 
-fn carry_out(folder: &Path, order: &FenceOrder) -> FenceResult {
+fn carry_out(leash: &Leash, folder: &Path, order: &FenceOrder) -> FenceResult {
     let mut reasons = Vec::new();
     for (nth, level) in order.levels.iter().enumerate() {
         let done = match order.action {
-            FenceAction::Status => status(folder, level),
-            FenceAction::Off => off(folder, level),
-            FenceAction::On => on(folder, level),
+            FenceAction::Status => status(leash, folder, level),
+            FenceAction::Off => off(leash, folder, level),
+            FenceAction::On => on(leash, folder, level),
         };
         match done {
             Ok(Power::Off) => return FenceResult::Off,
@@ -92,48 +100,52 @@ fn carry_out(folder: &Path, order: &FenceOrder) -> FenceResult {
 }
 
 /// Off only if all of them call it off.
-fn status(folder: &Path, level: &FenceLevel) -> Result<Power, String> {
+fn status(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, String> {
     let mut power = Power::Off;
     for agent in &level.agents {
-        if agent::status(folder, agent)? == Power::On {
+        if agent::status(leash, folder, agent)? == Power::On {
             power = Power::On;
         }
     }
     Ok(power)
 }
 
-fn off(folder: &Path, level: &FenceLevel) -> Result<Power, String> {
+fn off(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, String> {
     for agent in &level.agents {
         std::thread::sleep(agent.delay); // two hosts that fence each other do not do it in the same moment
-        tries(agent, || agent::run(folder, agent, "off").map(|_| ()))?;
+        tries(leash, agent, || agent::run(leash, folder, agent, "off").map(|_| ()))?;
     }
     let limit = level.agents.iter().map(|agent| agent.timeout).max().unwrap_or_default();
     let until = Instant::now() + limit;
     loop {
-        match status(folder, level) {
+        match status(leash, folder, level) {
             Ok(Power::Off) => return Ok(Power::Off),
             Ok(Power::On) if Instant::now() >= until => {
                 return Err(format!("it is still on {} s after it was switched off", limit.as_secs()));
             }
-            Err(reason) if Instant::now() >= until => return Err(reason),
+            Err(reason) if leash.is_cut() || Instant::now() >= until => return Err(reason),
             Ok(Power::On) | Err(_) => std::thread::sleep(LOOK_AGAIN), // an agent can only be asked again
         }
     }
 }
 
-fn on(folder: &Path, level: &FenceLevel) -> Result<Power, String> {
+fn on(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, String> {
     for agent in &level.agents {
-        tries(agent, || agent::run(folder, agent, "on").map(|_| ()))?;
+        tries(leash, agent, || agent::run(leash, folder, agent, "on").map(|_| ()))?;
     }
     Ok(Power::On)
 }
 
 /// Tries again as often as is configured.
-fn tries(agent: &FenceAgent, mut what: impl FnMut() -> Result<(), String>) -> Result<(), String> {
+fn tries(
+    leash: &Leash,
+    agent: &FenceAgent,
+    mut what: impl FnMut() -> Result<(), String>,
+) -> Result<(), String> {
     let mut left = agent.retries;
     loop {
         match what() {
-            Err(_) if left > 0 => left -= 1,
+            Err(_) if left > 0 && !leash.is_cut() => left -= 1,
             done => return done,
         }
     }

@@ -9,12 +9,13 @@
 mod folder;
 mod run;
 
+use super::leash::Leash;
 use super::mailbox::{Mailbox, Teller, mailbox};
 use core::time::Duration;
 use jiff::Timestamp;
 use roost_proto::control::{Event, EventKind, Level};
 use roost_proto::text::{clip, printable};
-use run::{Leash, Ran, Variable};
+use run::{Ran, Variable};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

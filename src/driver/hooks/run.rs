@@ -1,12 +1,12 @@
 //! One run of one hook: the event on its standard input, both outputs in one pipe, a deadline, and its process group killed
 //! at the end of it.
 
+use crate::driver::leash::Leash;
 use crate::sys::process::pidfd_open;
 use core::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use roost_proto::text::printable;
 use std::fs::File;
@@ -15,7 +15,6 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 /// What is kept of a hook's output, in bytes: its end. The rest is read and thrown away.
@@ -40,59 +39,6 @@ pub enum Ran {
         /// The last lines that it wrote.
         output: String,
     },
-}
-
-/// What a hook that runs is held by, so that it ends with `roostd`: nobody else would ever end one that hangs.
-#[derive(Debug, Default)]
-pub struct Leash(Mutex<Held>);
-
-#[derive(Clone, Copy, Debug, Default)]
-enum Held {
-    #[default]
-    Nobody,
-    /// The process group of this leader, which nobody has waited for yet: its number means no other.
-    Group(Pid),
-    /// Whoever runs is killed.
-    Cut,
-}
-
-impl Leash {
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().expect("no thread panics while it holds this")
-    }
-
-    fn hold(&self, group: Pid) {
-        let mut held = self.lock();
-        match *held {
-            Held::Cut => kill_group(group),
-            Held::Nobody | Held::Group(_) => *held = Held::Group(group),
-        }
-    }
-
-    /// The group is about to be waited for.
-    fn let_go(&self) {
-        let mut held = self.lock();
-        if let Held::Group(group) = *held {
-            kill_group(group);
-            *held = Held::Nobody;
-        }
-    }
-
-    /// Kills what runs, and whatever else is run from now on.
-    pub fn cut(&self) {
-        if let Held::Group(group) = core::mem::replace(&mut *self.lock(), Held::Cut) {
-            kill_group(group);
-        }
-    }
-
-    /// Whether it was cut.
-    pub fn is_cut(&self) -> bool {
-        matches!(*self.lock(), Held::Cut)
-    }
-}
-
-fn kill_group(group: Pid) {
-    let _ = killpg(group, Signal::SIGKILL); // there may be nobody left
 }
 
 /// Runs the program at `path`. What is left of its process group when it ends, or when `limit` has passed, is killed.

@@ -53,6 +53,11 @@ impl Fencing {
         matches!(self.order, Some((_, FenceAction::Off, _)))
     }
 
+    /// Takes an order to switch it off back, if one is under way: it may have done so already, and its answer says nothing any more.
+    pub fn withdrawn(&mut self) -> Option<FenceTicket> {
+        self.order.take_if(|(_, action, _)| *action == FenceAction::Off).map(|(ticket, _, _)| ticket)
+    }
+
     /// Whether the host was off at some moment after `heard`: what lived then is dead.
     pub fn was_off_after(&self, heard: Instant) -> bool {
         self.off_since.is_some_and(|at| at > heard)

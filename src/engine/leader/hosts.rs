@@ -87,9 +87,6 @@ impl Leader {
     }
 
     fn watch_outsider(&mut self, view: &View<'_>, host: &config::Host, id: HostId, acts: &mut Vec<Act>) {
-        if self.fencing.get(&id).is_some_and(Fencing::is_switching) {
-            return; // it is about to lose its power
-        }
         self.fencing.remove(&id);
         let newest = view.ledger.host(id).map_or(0, |record| record.newest);
         if let Some((life, hello)) = self.candidate(view, id).filter(|(life, _)| life.start > newest) {
@@ -355,6 +352,8 @@ impl Leader {
             }
         }
         if view.ledger.is_disarmed() {
+            let order = self.fencing.get_mut(&id).and_then(Fencing::withdrawn);
+            acts.extend(order.map(Act::WithdrawFence)); // meanwhile nobody loses power
             return None;
         }
         if self.is_past(view, id, admitted) {

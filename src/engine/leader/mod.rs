@@ -131,6 +131,8 @@ pub enum Act {
     Voters(Voters),
     /// Ask fence agents.
     Fence(FenceOrder),
+    /// They are not to do it any more.
+    WithdrawFence(FenceTicket),
     /// Record this.
     Tell(Level, EventKind, Option<String>, String),
 }
@@ -259,11 +261,19 @@ impl Leader {
     }
 
     /// A host was fenced. What it said before is past, unless only its lease and its watchdog are known to have run out: they
-    /// stop what it owned, and not what it ran without right.
-    pub fn runs_nothing(&mut self, host: HostId, life: Incarnation, by: FencedBy) {
+    /// stop what it owned, and not what it ran without right. An order to take its power is to be withdrawn: late, it would take
+    /// that of the machine's next life.
+    pub fn runs_nothing(&mut self, host: HostId, life: Incarnation, by: FencedBy) -> Option<Act> {
         if by != FencedBy::Time {
             self.reports.forget(host, life);
         }
+        self.fencing.get_mut(&host)?.withdrawn().map(Act::WithdrawFence)
+    }
+
+    /// Orders to take a host's power that are to be withdrawn, since this host leads no more: the next leader does not know of
+    /// them, and gives its own.
+    pub fn resigns(&mut self) -> Vec<Act> {
+        self.fencing.values_mut().filter_map(Fencing::withdrawn).map(Act::WithdrawFence).collect()
     }
 
     /// Fence agents answered.

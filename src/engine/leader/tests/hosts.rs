@@ -22,6 +22,16 @@ impl Office {
     }
 }
 
+/// `c` is evicted, and its agents were asked to take its power.
+fn switching() -> (Office, FenceOrder) {
+    let mut office = with_agent();
+    office.settle();
+    office.lose_c(Duration::from_millis(3100));
+    let off = office.fences().pop().expect("it is ordered");
+    assert_eq!(off.action, FenceAction::Off);
+    (office, off)
+}
+
 #[test]
 fn a_host_is_evicted_when_a_majority_misses_it_for_so_long_and_not_before() {
     let mut office = Office::of(&[]);
@@ -94,6 +104,35 @@ fn a_status_that_hangs_does_not_keep_the_power_from_being_taken() {
     assert!(office.fences().is_empty());
     office.answer(&off, &FenceResult::Off);
     assert_eq!(office.standing(C), "out");
+}
+
+/// A slow agent would take the power of what the operator has switched on meanwhile.
+#[test]
+fn an_order_to_take_its_power_is_withdrawn_when_the_host_is_known_to_run_nothing() {
+    for by in [FencedBy::Operator, FencedBy::Time, FencedBy::Itself] {
+        let (mut office, off) = switching();
+        office.apply(Decision::Fenced { host: id(C), incarnation: office.lives[&id(C)], by });
+        assert_eq!(office.withdrawn(), [off.ticket]);
+        office.settle();
+        assert_eq!((office.standing(C), office.owner("web")), ("out", B));
+        office.answer(&off, &FenceResult::Off);
+        assert!(office.fences().is_empty(), "its answer says nothing any more");
+    }
+}
+
+#[test]
+fn an_order_to_take_its_power_is_withdrawn_by_who_leads_no_more_and_while_the_cluster_is_disarmed() {
+    let (mut office, off) = switching();
+    assert_eq!(office.leader.resigns(), [Act::WithdrawFence(off.ticket)]);
+    let (mut office, off) = switching();
+    let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
+    office.apply(arm(Arms::Disarmed));
+    office.settle();
+    assert_eq!(office.withdrawn(), [off.ticket]);
+    assert!(office.fences().is_empty() && office.standing(C) == "evicted");
+    office.apply(arm(Arms::Armed));
+    office.pass(Duration::from_secs(60), &[B]);
+    assert_eq!(office.fences().pop().map(|order| order.action), Some(FenceAction::Off), "it is wanted again");
 }
 
 #[test]

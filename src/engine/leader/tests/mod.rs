@@ -102,7 +102,7 @@ impl Office {
         self.index += 1;
         let effect = self.ledger.apply(self.index, &Entry { asked: None, decision: decision.clone() });
         if let Decision::Fenced { host, incarnation, by } = &decision {
-            self.leader.runs_nothing(*host, *incarnation, *by);
+            self.acts.extend(self.leader.runs_nothing(*host, *incarnation, *by));
         }
         self.decided.push(decision);
         effect
@@ -281,6 +281,12 @@ impl Office {
         let orders = orders.collect();
         self.acts.retain(|act| !matches!(act, Act::Fence(_)));
         orders
+    }
+
+    /// Orders to fence agents that were withdrawn.
+    fn withdrawn(&self) -> Vec<FenceTicket> {
+        let ticket = |act: &Act| if let Act::WithdrawFence(ticket) = act { Some(*ticket) } else { None };
+        self.acts.iter().filter_map(ticket).collect()
     }
 
     fn told(&self, words: &str) -> bool {

@@ -321,6 +321,24 @@ impl World {
         self.check.kept = kept;
     }
 
+    /// A host's power is taken: whoever ordered it still leads, and does not know yet that the host runs nothing. What it runs by
+    /// then is its next life's.
+    pub(super) fn check_switching(&mut self, by: usize, life: u64, target: usize) {
+        let Some(daemon) = self.hosts[by].daemon.as_ref().filter(|_| self.hosts[by].life == life) else {
+            return;
+        };
+        let (leads, standing) =
+            (daemon.engine.raft().is_leader(), daemon.engine.ledger().standing(self.hosts[target].id));
+        if !leads || !matches!(standing, Standing::Evicted(_)) {
+            self.violated(format!(
+                "fencing: {} has taken the power of {}, which stands as {standing:?}, {}",
+                self.hosts[by].name,
+                self.hosts[target].name,
+                if leads { "and leads" } else { "and does not lead" }
+            ));
+        }
+    }
+
     /// A host of which the ledger says that it runs nothing must run nothing.
     fn check_fenced(&mut self, host: usize) {
         let Some(daemon) = &self.hosts[host].daemon else { return };

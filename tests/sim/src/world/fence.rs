@@ -40,11 +40,18 @@ impl World {
         self.push(after, Event::Agent { order: Box::new(order), by, life });
     }
 
-    /// The agent does what it was asked: even when who asked is gone, since it is a process of its own.
+    /// The agent does what it was asked: even when who asked is gone, since it is a process of its own; not when it
+    /// was withdrawn.
     pub(super) fn agent_acts(&mut self, order: FenceOrder, by: usize, life: u64) {
         let Some(target) = self.ids.get(&order.host).copied() else { return };
+        if self.hosts[by].withdrawn.contains(&(life, order.ticket)) {
+            let result = FenceResult::Failed { reason: "it was withdrawn".to_owned() };
+            self.push(Duration::ZERO, Event::Answer { order: Box::new(order), by, life, result });
+            return;
+        }
         match order.action {
             FenceAction::Off => {
+                self.check_switching(by, life, target);
                 self.say(|w| format!("{}: its power is taken", w.hosts[target].name));
                 self.power_off(target);
             }

@@ -6,6 +6,7 @@ use super::event::Event;
 use super::question::Open;
 use roost::config::Config;
 use roost::engine::Engine;
+use roost::engine::fence::FenceTicket;
 use roost::engine::keeper::vm::{Off, Order, Run};
 use roost::engine::raft::Write;
 use roost::store::Store;
@@ -192,6 +193,8 @@ pub struct Host {
     /// Orders that a hung libvirt has taken.
     pub parked: Vec<(u64, Order)>,
     pub agent: Agent,
+    /// Orders to fence agents that a life of its daemon has withdrawn.
+    pub withdrawn: BTreeSet<(u64, FenceTicket)>,
     pub domains: BTreeMap<String, Domain>,
     /// Memory, in MiB.
     pub memory: u32,

@@ -396,6 +396,9 @@ impl World {
                 }
             }
             Output::Fence(order) => self.fence_ordered(host, order),
+            Output::WithdrawFence(ticket) => {
+                self.hosts[host].withdrawn.insert((life, ticket));
+            }
             Output::Watchdog(WatchdogOrder::Feed) if self.hosts[host].put_away => {}
             Output::Watchdog(WatchdogOrder::Feed) => {
                 self.check_fed(host);
@@ -785,6 +788,7 @@ fn machine(host: &roost::config::Host, file: &Arc<Config>, random: &mut Random) 
         libvirt: Libvirt::Up,
         parked: Vec::new(),
         agent: Agent::Works,
+        withdrawn: BTreeSet::new(),
         domains: groups.map(|group| (group.vm.clone(), Domain::new())).collect(),
         memory: 64 * 1024,
         cpus: 32,
