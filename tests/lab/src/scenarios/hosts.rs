@@ -46,7 +46,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "watchdog",
-        must: "a host whose roostd hangs, and whose BMC cannot be reached, is reset by its watchdog; its VM starts elsewhere",
+        must: "a host whose roostd hangs unseen by systemd, and whose BMC cannot be reached, is reset; its VM starts elsewhere",
         play: watchdog,
         chaos: true,
     },
@@ -202,8 +202,8 @@ fn watchdog(lab: &Lab) -> Outcome {
     let (lives, lost) = (lab.lives(), follower(lab)?);
     lab.host(lost).bmc(false)?;
     let boot = lab.host(lost).run("cat /proc/sys/kernel/random/boot_id")?;
-    let from = lab.deed(format!("roostd on {lost} hangs"));
-    lab.host(lost).run("systemctl kill --signal=STOP roostd")?;
+    let from = lab.deed(format!("roostd on {lost} hangs, and systemd does not restart it"));
+    lab.host(lost).run("systemctl service-watchdogs no && systemctl kill --signal=STOP roostd")?;
     let gone = lab.until("its watchdog resets it", seconds(30), || !lab.runs(vm_of(lost), lost));
     let gone = gone?;
     lab.figure("roostd hung -> its watchdog reset the host", gone - from, None)?;
