@@ -1,12 +1,17 @@
-//! What a program that this one started is held by, so that another thread can end it.
+//! What a program that this one started is held by, so that another thread can end it: a hook that hangs when `roostd` ends, a
+//! fence agent that is not wanted any more.
 
+use core::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// Holds one program at a time, with its process group.
 #[derive(Debug, Default)]
-pub struct Leash(Mutex<Held>);
+pub struct Leash {
+    held: Mutex<Held>,
+    cut: Condvar,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Held {
@@ -20,7 +25,7 @@ enum Held {
 
 impl Leash {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().expect("no thread panics while it holds this")
+        self.held.lock().expect("no thread panics while it holds this")
     }
 
     /// Holds a process group whose leader has just been started.
@@ -43,9 +48,18 @@ impl Leash {
 
     /// Kills what runs, and whatever else is run from now on.
     pub fn cut(&self) {
-        if let Held::Group(group) = core::mem::replace(&mut *self.lock(), Held::Cut) {
+        let mut held = self.lock();
+        if let Held::Group(group) = *held {
             kill_group(group);
         }
+        *held = Held::Cut;
+        self.cut.notify_all();
+    }
+
+    /// Waits for so long, or until it is cut.
+    pub fn wait(&self, time: Duration) {
+        let on = |held: &mut Held| !matches!(held, Held::Cut);
+        let _ = self.cut.wait_timeout_while(self.lock(), time, on); // either is well
     }
 
     /// Whether it was cut.

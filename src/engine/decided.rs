@@ -79,6 +79,10 @@ impl Engine {
                 }
                 if matches!((&entry.decision, effect), (Decision::Arm { .. }, Effect::Done)) {
                     self.armed = Some(self.awake);
+                    if let Some(leader) = self.leader.as_mut().filter(|_| self.ledger.is_disarmed()) {
+                        let withdrawn = leader.spares_all();
+                        self.carry_out(self.awake, withdrawn);
+                    }
                 }
                 if only.is_none_or(|group| self.keeper.keeps(group) || self.is_watched_for(group)) {
                     self.changed.ledger = Flag::Unseen;
@@ -134,7 +138,7 @@ impl Engine {
                 self.changed.ledger = Flag::Unseen; // whom it watched it lets go
                 if let Some(mut leader) = self.leader.take() {
                     self.next_ticket = leader.next_ticket();
-                    self.carry_out(now, leader.resigns());
+                    self.carry_out(now, leader.spares_all());
                 }
             }
             (true, true) | (false, false) => {}

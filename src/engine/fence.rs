@@ -41,6 +41,8 @@ pub enum FenceResult {
     Off,
     /// It is on.
     On,
+    /// It was withdrawn before it was done: nothing is known.
+    Withdrawn,
     /// No level could do it, or say it.
     Failed {
         /// What each agent said, for people.
@@ -53,6 +55,7 @@ impl fmt::Display for FenceResult {
         match self {
             Self::Off => write!(f, "off"),
             Self::On => write!(f, "on"),
+            Self::Withdrawn => write!(f, "unknown: it was withdrawn"),
             Self::Failed { reason } => write!(f, "unknown: {reason}"),
         }
     }

@@ -83,7 +83,7 @@ const ACTIONS: [&str; 15] = [
     "forget",
 ];
 const FENCE_ACTIONS: [&str; 3] = ["status", "off", "on"];
-const FENCE_RESULTS: [&str; 3] = ["off", "on", "failed"];
+const FENCE_RESULTS: [&str; 4] = ["off", "on", "failed", "withdrawn"];
 
 impl Meter {
     /// An event was recorded.
@@ -141,6 +141,7 @@ impl Meter {
             FenceResult::Off => 0,
             FenceResult::On => 1,
             FenceResult::Failed { .. } => 2,
+            FenceResult::Withdrawn => 3,
         };
         self.fence_results[at] += 1;
     }

@@ -4,7 +4,8 @@
 //! supplies. That a machine is off is believed when the agents' own `status` says so after it was switched off, and never
 //! because `off` ended well.
 //!
-//! An order can be withdrawn: its agent is killed, and no other is asked. What it has sent already may still be done.
+//! An order can be withdrawn: its agent is killed, and no other is asked. What it has sent already may still be done; and an
+//! agent outlives its `roostd`.
 
 mod agent;
 
@@ -96,7 +97,7 @@ fn carry_out(leash: &Leash, folder: &Path, order: &FenceOrder) -> FenceResult {
             Err(reason) => reasons.push(format!("level {}: {reason}", nth + 1)),
         }
     }
-    FenceResult::Failed { reason: reasons.join("; ") }
+    if leash.is_cut() { FenceResult::Withdrawn } else { FenceResult::Failed { reason: reasons.join("; ") } }
 }
 
 /// Off only if all of them call it off.
@@ -112,7 +113,7 @@ fn status(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, Str
 
 fn off(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, String> {
     for agent in &level.agents {
-        std::thread::sleep(agent.delay); // two hosts that fence each other do not do it in the same moment
+        leash.wait(agent.delay); // two hosts that fence each other do not do it in the same moment
         tries(leash, agent, || agent::run(leash, folder, agent, "off").map(|_| ()))?;
     }
     let limit = level.agents.iter().map(|agent| agent.timeout).max().unwrap_or_default();
@@ -124,7 +125,7 @@ fn off(leash: &Leash, folder: &Path, level: &FenceLevel) -> Result<Power, String
                 return Err(format!("it is still on {} s after it was switched off", limit.as_secs()));
             }
             Err(reason) if leash.is_cut() || Instant::now() >= until => return Err(reason),
-            Ok(Power::On) | Err(_) => std::thread::sleep(LOOK_AGAIN), // an agent can only be asked again
+            Ok(Power::On) | Err(_) => leash.wait(LOOK_AGAIN), // an agent can only be asked again
         }
     }
 }

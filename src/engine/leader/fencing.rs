@@ -53,8 +53,8 @@ impl Fencing {
         matches!(self.order, Some((_, FenceAction::Off, _)))
     }
 
-    /// Takes an order to switch it off back, if one is under way: it may have done so already, and its answer says nothing any more.
-    pub fn withdrawn(&mut self) -> Option<FenceTicket> {
+    /// Takes back an order to switch it off, if one is under way; its answer says nothing any more.
+    pub fn withdraw(&mut self) -> Option<FenceTicket> {
         self.order.take_if(|(_, action, _)| *action == FenceAction::Off).map(|(ticket, _, _)| ticket)
     }
 
@@ -105,6 +105,7 @@ impl Fencing {
     ) -> Option<Option<(Level, String)>> {
         let (_, action, asked) = self.order.take_if(|(order, _, _)| *order == ticket)?;
         let words = match (action, result) {
+            (_, FenceResult::Withdrawn) => None,
             (FenceAction::Status | FenceAction::Off, FenceResult::Off) => {
                 self.off_since = Some(asked); // it was off at some moment since
                 self.failures = 0;
@@ -117,7 +118,7 @@ impl Fencing {
                         Level::Warning,
                         format!("the fence agents of '{{host}}' do not say whether it has power: {reason}"),
                     )),
-                    FenceResult::Off | FenceResult::On => None,
+                    FenceResult::Off | FenceResult::On | FenceResult::Withdrawn => None,
                 }
             }
             (FenceAction::Off, _) => {
@@ -127,7 +128,9 @@ impl Fencing {
                 self.off_after = Some(now + wait);
                 let said = match result {
                     FenceResult::Failed { reason } => reason.clone(),
-                    FenceResult::Off | FenceResult::On => "it is still on".to_owned(),
+                    FenceResult::Off | FenceResult::On | FenceResult::Withdrawn => {
+                        "it is still on".to_owned()
+                    }
                 };
                 let text = format!(
                     "'{{host}}' could not be fenced: {said}; its groups stay blocked, and it is tried again in {} s; if you make \

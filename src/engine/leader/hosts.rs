@@ -282,13 +282,11 @@ impl Leader {
         life: Incarnation,
         acts: &mut Vec<Act>,
     ) -> bool {
-        let heard = view.member.peer(id).filter(|peer| peer.life == Some(life)).and_then(|peer| peer.heard);
-        let heard = heard.unwrap_or(self.since);
-        if self.fencing_of(&host.name, id).was_off_after(heard) {
-            return true;
+        let off = self.is_off_now(view, id, life);
+        if !off {
+            self.ask(view, host, id, FenceAction::Status, acts);
         }
-        self.ask(view, host, id, FenceAction::Status, acts);
-        false
+        off
     }
 
     fn ask(
@@ -321,7 +319,8 @@ impl Leader {
             if by == FencedBy::Agent && !view.ledger.is_disarmed() {
                 let mut on = Fencing::new(host.name.clone());
                 let (order, _) = on.next(view.now, host, FenceAction::On, &mut self.next_ticket);
-                self.fencing.insert(id, on);
+                let off = self.fencing.insert(id, on).and_then(|mut fencing| fencing.withdraw());
+                acts.extend(off.map(Act::WithdrawFence));
                 acts.extend(order.map(Act::Fence)); // as far as its agents can: it is wanted back
             }
         }
@@ -352,8 +351,6 @@ impl Leader {
             }
         }
         if view.ledger.is_disarmed() {
-            let order = self.fencing.get_mut(&id).and_then(Fencing::withdrawn);
-            acts.extend(order.map(Act::WithdrawFence)); // meanwhile nobody loses power
             return None;
         }
         if self.is_past(view, id, admitted) {
@@ -377,8 +374,14 @@ impl Leader {
         None
     }
 
+    /// Whether the machine was off after it was last heard in the boot of that life, whose VMs a later life in it may find.
     fn is_off_now(&self, view: &View<'_>, id: HostId, life: Incarnation) -> bool {
-        let heard = view.member.peer(id).filter(|peer| peer.life == Some(life)).and_then(|peer| peer.heard);
+        let heard = view.member.peer(id).and_then(|peer| match peer.life {
+            Some(newest) if newest.boot == life.boot => peer.heard,
+            // Another boot, or another machine of that name: that life was heard before it, or beside it.
+            Some(_) => Some(peer.rival.map_or(peer.since, |rival| rival.max(peer.since))),
+            None => None,
+        });
         self.fencing.get(&id).is_some_and(|fencing| fencing.was_off_after(heard.unwrap_or(self.since)))
     }
 
@@ -420,6 +423,9 @@ impl Leader {
                 }
             }
             Standing::Evicted(admitted) => {
+                // Whoever has removed it looks after it.
+                let off = self.fencing.get_mut(&id).and_then(Fencing::withdraw);
+                acts.extend(off.map(Act::WithdrawFence));
                 if self.is_past(view, id, admitted) {
                     let (incarnation, by) = (admitted.incarnation, FencedBy::Time);
                     acts.push(Act::Decide(Decision::Fenced { host: id, incarnation, by }));

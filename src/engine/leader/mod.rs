@@ -267,13 +267,13 @@ impl Leader {
         if by != FencedBy::Time {
             self.reports.forget(host, life);
         }
-        self.fencing.get_mut(&host)?.withdrawn().map(Act::WithdrawFence)
+        self.fencing.get_mut(&host)?.withdraw().map(Act::WithdrawFence)
     }
 
-    /// Orders to take a host's power that are to be withdrawn, since this host leads no more: the next leader does not know of
-    /// them, and gives its own.
-    pub fn resigns(&mut self) -> Vec<Act> {
-        self.fencing.values_mut().filter_map(Fencing::withdrawn).map(Act::WithdrawFence).collect()
+    /// Withdraws all orders to take a host's power: the cluster is disarmed, or this host leads no more, and the next leader, which
+    /// does not know of them, gives its own.
+    pub fn spares_all(&mut self) -> Vec<Act> {
+        self.fencing.values_mut().filter_map(Fencing::withdraw).map(Act::WithdrawFence).collect()
     }
 
     /// Fence agents answered.

@@ -121,18 +121,34 @@ fn an_order_to_take_its_power_is_withdrawn_when_the_host_is_known_to_run_nothing
 }
 
 #[test]
-fn an_order_to_take_its_power_is_withdrawn_by_who_leads_no_more_and_while_the_cluster_is_disarmed() {
-    let (mut office, off) = switching();
-    assert_eq!(office.leader.resigns(), [Act::WithdrawFence(off.ticket)]);
+fn an_order_to_take_its_power_that_was_withdrawn_is_given_again_when_it_is_wanted_again() {
     let (mut office, off) = switching();
     let arm = |arms| Decision::Arm { arms, by: "root".to_owned() };
     office.apply(arm(Arms::Disarmed));
+    assert_eq!(office.leader.spares_all(), [Act::WithdrawFence(off.ticket)]);
     office.settle();
-    assert_eq!(office.withdrawn(), [off.ticket]);
     assert!(office.fences().is_empty() && office.standing(C) == "evicted");
     office.apply(arm(Arms::Armed));
     office.pass(Duration::from_secs(60), &[B]);
     assert_eq!(office.fences().pop().map(|order| order.action), Some(FenceAction::Off), "it is wanted again");
+}
+
+/// An agent that is wrong once is not to be believed when `roostd` is restarted there.
+#[test]
+fn off_is_no_proof_against_a_later_life_in_the_same_boot() {
+    let mut office = with_agent();
+    office.settle();
+    office.lose_c(Duration::from_millis(1600));
+    let status = office.fences().remove(0);
+    office.now = office.now + BEAT;
+    office.beat(C);
+    office.answer(&status, &FenceResult::Off);
+    office.lose_c(Duration::from_millis(3100));
+    assert_eq!(office.standing(C), "evicted");
+    let before = office.lives[&id(C)];
+    office.comes_again(C, Incarnation { start: before.start + 1, ..before }, Running::Something);
+    office.settle();
+    assert_eq!(office.standing(C), "evicted", "its VMs run on");
 }
 
 #[test]

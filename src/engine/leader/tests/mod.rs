@@ -101,7 +101,7 @@ impl Office {
     fn apply(&mut self, decision: Decision) -> Effect {
         self.index += 1;
         let effect = self.ledger.apply(self.index, &Entry { asked: None, decision: decision.clone() });
-        if let Decision::Fenced { host, incarnation, by } = &decision {
+        if let (Decision::Fenced { host, incarnation, by }, Effect::Done) = (&decision, effect) {
             self.acts.extend(self.leader.runs_nothing(*host, *incarnation, *by));
         }
         self.decided.push(decision);

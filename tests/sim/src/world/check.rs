@@ -321,20 +321,18 @@ impl World {
         self.check.kept = kept;
     }
 
-    /// A host's power is taken: whoever ordered it still leads, and does not know yet that the host runs nothing. What it runs by
-    /// then is its next life's.
+    /// A host's power is taken: whoever ordered it still leads, is not to keep hands off, and does not know yet that the host runs
+    /// nothing. What it runs by then is its next life's.
     pub(super) fn check_switching(&mut self, by: usize, life: u64, target: usize) {
         let Some(daemon) = self.hosts[by].daemon.as_ref().filter(|_| self.hosts[by].life == life) else {
             return;
         };
-        let (leads, standing) =
-            (daemon.engine.raft().is_leader(), daemon.engine.ledger().standing(self.hosts[target].id));
-        if !leads || !matches!(standing, Standing::Evicted(_)) {
+        let (ledger, leads) = (daemon.engine.ledger(), daemon.engine.raft().is_leader());
+        let (standing, disarmed) = (ledger.standing(self.hosts[target].id), ledger.is_disarmed());
+        if !leads || disarmed || !matches!(standing, Standing::Evicted(_)) {
             self.violated(format!(
-                "fencing: {} has taken the power of {}, which stands as {standing:?}, {}",
-                self.hosts[by].name,
-                self.hosts[target].name,
-                if leads { "and leads" } else { "and does not lead" }
+                "fencing: {} has taken the power of {}, which stands as {standing:?} (leads: {leads}, disarmed: {disarmed})",
+                self.hosts[by].name, self.hosts[target].name,
             ));
         }
     }

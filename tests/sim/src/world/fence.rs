@@ -45,8 +45,8 @@ impl World {
     pub(super) fn agent_acts(&mut self, order: FenceOrder, by: usize, life: u64) {
         let Some(target) = self.ids.get(&order.host).copied() else { return };
         if self.hosts[by].withdrawn.contains(&(life, order.ticket)) {
-            let result = FenceResult::Failed { reason: "it was withdrawn".to_owned() };
-            self.push(Duration::ZERO, Event::Answer { order: Box::new(order), by, life, result });
+            let (order, result) = (Box::new(order), FenceResult::Withdrawn);
+            self.push(Duration::ZERO, Event::Answer { order, by, life, result });
             return;
         }
         match order.action {
