@@ -21,6 +21,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: roost-lab LAB SCRIPTS [--repeat N] [SCENARIO...]
        roost-lab LAB SCRIPTS --chaos MINUTES SEED
+       roost-lab --check [what would follow LAB and SCRIPTS]
        roost-lab --list
 
 LAB is the folder of a lab that is up, SCRIPTS the one of `power`, `bmc` and `provision`; tests/lab/run says both.
@@ -41,19 +42,24 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let [lab, scripts, rest @ ..] = &arguments[..] else {
-        eprint!("{HELP}");
-        return ExitCode::from(2);
+    let (place, rest) = match &arguments[..] {
+        [check, rest @ ..] if check == "--check" => (None, rest),
+        [lab, scripts, rest @ ..] => (Some((lab, scripts)), rest),
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
     };
-    match wish(rest) {
-        Ok(wish) => match work(&PathBuf::from(lab), &PathBuf::from(scripts), wish) {
+    match (wish(rest), place) {
+        (Ok(_), None) => ExitCode::SUCCESS,
+        (Ok(wish), Some((lab, scripts))) => match work(&PathBuf::from(lab), &PathBuf::from(scripts), wish) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 eprintln!("roost-lab: {why}");
                 ExitCode::FAILURE
             }
         },
-        Err(why) => {
+        (Err(why), _) => {
             eprint!("roost-lab: {why}\n{HELP}");
             ExitCode::from(2)
         }
