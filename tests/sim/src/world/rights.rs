@@ -343,6 +343,12 @@ impl World {
             Intent::Offline if at.is_empty() => Ok(()),
             Intent::Offline => Err(format!("{group} is wanted offline, and runs on {on}")),
             Intent::Online if record.given_up.is_some() => Ok(()),
+            // What an operator froze is not started for what belongs into it.
+            Intent::Online
+                if at.is_empty() && matches!(target, Some(Target::Vm(vm)) if ledger.group(vm).frozen) =>
+            {
+                Ok(())
+            }
             Intent::Online
                 if record.owner.is_none() && at.is_empty() && !self.has_a_target(app, group, ledger) =>
             {
