@@ -4,9 +4,8 @@
 //! that the machine stays up.
 
 use super::mailbox::{Mailbox, Teller, mailbox};
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{ends_within, pidfd_open};
 use core::time::Duration;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Command, Stdio};
@@ -83,11 +82,7 @@ fn answer(program: &str, limit: Duration) -> io::Result<String> {
         .stderr(Stdio::null())
         .spawn()?;
     let ended = pidfd_open(child.id().cast_signed()).and_then(|process| {
-        let wait = PollTimeout::try_from(limit.as_millis()).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], wait)? {
-            0 => Err(io::ErrorKind::TimedOut.into()),
-            _ => Ok(()),
-        }
+        if ends_within(process.as_fd(), limit)? { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
     });
     if ended.is_err() {
         let _ = child.kill(); // it may end in this moment

@@ -1,8 +1,12 @@
 //! Processes, held by descriptors that never mean another one: pidfd_open(2), pidfd_send_signal(2).
 
+use core::time::Duration;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 /// A descriptor of process `pid`, which becomes readable when all of its threads have ended (Linux 5.3).
 pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
@@ -15,6 +19,22 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether the process that `pidfd` holds ends within `limit`. It is not waited for: its number means no other process yet.
+pub fn ends_within(pidfd: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+    let until = Instant::now() + limit;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let millis = left.as_nanos().div_ceil(1_000_000);
+        let wait = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pidfd, PollFlags::POLLIN)], wait) {
+            Ok(0) if left.is_zero() => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Sends a signal to the process that `pidfd` holds, and to no other (Linux 5.1).
@@ -30,7 +50,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::poll::{PollFd, PollFlags, poll};
     use std::os::fd::AsFd;
     use std::process::Command;
 
@@ -38,13 +57,10 @@ mod tests {
     fn a_process_is_ended_by_its_descriptor_which_tells_so() {
         let mut child = Command::new("sleep").arg("100").spawn().expect("a child");
         let pidfd = pidfd_open(child.id().cast_signed()).expect("a pidfd");
-        let readable = |wait: u16| {
-            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, wait).expect("a poll") == 1
-        };
-        assert!(!readable(0));
+        let ends = |limit| ends_within(pidfd.as_fd(), limit).expect("it is looked at");
+        assert!(!ends(Duration::ZERO));
         pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL).expect("it is our own child");
-        assert!(readable(20_000), "it has ended, and nobody has waited for it yet");
+        assert!(ends(Duration::from_secs(20)), "it has ended, and nobody has waited for it yet");
         child.wait().expect("it ended");
         let gone = pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL).map_err(|error| error.raw_os_error());
         assert_eq!(gone, Err(Some(libc::ESRCH)));

@@ -3,17 +3,14 @@
 
 use crate::config::FenceAgent;
 use crate::driver::leash::Leash;
-use crate::sys::process::pidfd_open;
-use core::time::Duration;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use crate::sys::process::{ends_within, pidfd_open};
 use nix::unistd::Pid;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
 
 /// What is kept of an agent's output, in bytes; the rest is read and thrown away.
 const OUTPUT: usize = 4096;
@@ -101,37 +98,23 @@ fn spawn(leash: &Leash, folder: &Path, agent: &FenceAgent, action: &str) -> Resu
     let outputs = [child.stdout.take().map(collect), child.stderr.take().map(collect)];
     // What it does not read it does not want; when its time is over it is killed with its group, and nobody holds the pipe.
     std::thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
-    let in_time = ends_within(&child, agent.timeout);
-    leash.let_go(); // what it left behind holds its output open
-    if !matches!(in_time, Ok(true)) {
-        std::thread::spawn(move || child.wait()); // the kernel may take its time to end it
-        return Err(match in_time {
-            Err(error) => format!("'{name}' was lost: {error}"),
-            Ok(_) => {
-                format!("'{name}', asked for {action}, did not end within {} s", agent.timeout.as_secs())
+    let lost = |error| format!("'{name}' was lost: {error}");
+    let ended =
+        match pidfd_open(child.id().cast_signed()).and_then(|it| ends_within(it.as_fd(), agent.timeout)) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(format!("'{name}', asked for {action}, did not end within {} s", agent.timeout.as_secs()))
             }
-        });
+            Err(error) => Err(lost(error)),
+        };
+    leash.let_go(); // what it left behind holds its output open
+    if let Err(why) = ended {
+        std::thread::spawn(move || child.wait()); // the kernel may take its time to end it
+        return Err(why);
     }
-    let status = child.wait().map_err(|error| format!("'{name}' was lost: {error}"))?;
+    let status = child.wait().map_err(lost)?;
     let output = outputs.into_iter().flatten().filter_map(|output| output.recv().ok()).collect();
     Ok(Ran { status, output })
-}
-
-/// Whether it ended in time. It is not waited for: its number means no other process yet.
-fn ends_within(child: &Child, limit: Duration) -> io::Result<bool> {
-    let process = pidfd_open(child.id().cast_signed())?;
-    let until = Instant::now() + limit;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let millis = left.as_nanos().div_ceil(1_000_000);
-        let mut ended = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut ended, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
-            Ok(0) if left.is_zero() => return Ok(false),
-            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// Reads a pipe to its end, and keeps the beginning.

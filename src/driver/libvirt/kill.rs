@@ -8,9 +8,8 @@
 
 use super::error::CallError;
 use crate::driver::clock;
-use crate::sys::process::{pidfd_open, pidfd_send_signal};
+use crate::sys::process::{ends_within, pidfd_open, pidfd_send_signal};
 use core::time::Duration;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use roost_proto::time::Instant;
 use std::fs::{self, File};
@@ -120,18 +119,9 @@ fn hold(proc: &Path, pid: i32, name: &str) -> Result<Option<OwnedFd>, CallError>
     Ok(same.then_some(process))
 }
 
-/// Whether it ended in time: the descriptor is readable when its last thread has.
+/// Whether it ended in time.
 fn ends(process: &OwnedFd, deadline: Instant) -> bool {
-    loop {
-        let left = deadline.since(clock::now());
-        let wait = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], wait) {
-            Ok(0) if clock::now() >= deadline => return false,
-            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) => return true,
-            Err(_) => return false,
-        }
-    }
+    ends_within(process.as_fd(), deadline.since(clock::now())).unwrap_or(false)
 }
 
 /// What is seen of a VM among the processes.

@@ -317,10 +317,10 @@ impl Leader {
             self.last_answers.remove(&(id, admitted.incarnation));
             acts.push(Act::Decide(Decision::Fenced { host: id, incarnation: admitted.incarnation, by }));
             if by == FencedBy::Agent && !view.ledger.is_disarmed() {
+                acts.extend(self.spares(id));
                 let mut on = Fencing::new(host.name.clone());
                 let (order, _) = on.next(view.now, host, FenceAction::On, &mut self.next_ticket);
-                let off = self.fencing.insert(id, on).and_then(|mut fencing| fencing.withdraw());
-                acts.extend(off.map(Act::WithdrawFence));
+                self.fencing.insert(id, on);
                 acts.extend(order.map(Act::Fence)); // as far as its agents can: it is wanted back
             }
         }
@@ -424,8 +424,7 @@ impl Leader {
             }
             Standing::Evicted(admitted) => {
                 // Whoever has removed it looks after it.
-                let off = self.fencing.get_mut(&id).and_then(Fencing::withdraw);
-                acts.extend(off.map(Act::WithdrawFence));
+                acts.extend(self.spares(id));
                 if self.is_past(view, id, admitted) {
                     let (incarnation, by) = (admitted.incarnation, FencedBy::Time);
                     acts.push(Act::Decide(Decision::Fenced { host: id, incarnation, by }));

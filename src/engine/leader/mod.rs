@@ -267,6 +267,11 @@ impl Leader {
         if by != FencedBy::Time {
             self.reports.forget(host, life);
         }
+        self.spares(host)
+    }
+
+    /// Withdraws an order to take a host's power.
+    fn spares(&mut self, host: HostId) -> Option<Act> {
         self.fencing.get_mut(&host)?.withdraw().map(Act::WithdrawFence)
     }
 

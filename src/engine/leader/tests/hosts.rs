@@ -32,6 +32,18 @@ fn switching() -> (Office, FenceOrder) {
     (office, off)
 }
 
+/// The agents of `c` were asked, `c` was heard after that, and then they say that it is off.
+fn called_off_too_late() -> Office {
+    let mut office = with_agent();
+    office.settle();
+    office.lose_c(Duration::from_millis(1600));
+    let status = office.fences().remove(0);
+    office.now = office.now + BEAT;
+    office.beat(C);
+    office.answer(&status, &FenceResult::Off);
+    office
+}
+
 #[test]
 fn a_host_is_evicted_when_a_majority_misses_it_for_so_long_and_not_before() {
     let mut office = Office::of(&[]);
@@ -136,13 +148,7 @@ fn an_order_to_take_its_power_that_was_withdrawn_is_given_again_when_it_is_wante
 /// An agent that is wrong once is not to be believed when `roostd` is restarted there.
 #[test]
 fn off_is_no_proof_against_a_later_life_in_the_same_boot() {
-    let mut office = with_agent();
-    office.settle();
-    office.lose_c(Duration::from_millis(1600));
-    let status = office.fences().remove(0);
-    office.now = office.now + BEAT;
-    office.beat(C);
-    office.answer(&status, &FenceResult::Off);
+    let mut office = called_off_too_late();
     office.lose_c(Duration::from_millis(3100));
     assert_eq!(office.standing(C), "evicted");
     let before = office.lives[&id(C)];
@@ -177,13 +183,7 @@ fn agents_that_fail_are_tried_again_and_the_groups_stay_blocked() {
 
 #[test]
 fn off_that_was_asked_before_the_host_was_heard_last_proves_nothing() {
-    let mut office = with_agent();
-    office.settle();
-    office.lose_c(Duration::from_millis(1600));
-    let status = office.fences().remove(0);
-    office.now = office.now + BEAT;
-    office.beat(C);
-    office.answer(&status, &FenceResult::Off);
+    let mut office = called_off_too_late();
     office.lose_c(Duration::from_millis(2000));
     assert_eq!(office.standing(C), "in", "it has to be asked again");
 }
