@@ -88,6 +88,7 @@ fn the_controllers_applications_outlive_it() {
     }
     let unit = std::fs::read_to_string(shipped("roostd.service")).expect("the unit");
     for line in [
+        "CPUWeight=10000", // tests/lab/run busy-host shows what it is for
         "KillMode=process",
         "Restart=always",
         "RuntimeDirectoryPreserve=yes", // the lease, which the next life goes on with

@@ -36,6 +36,12 @@ pub const ALL: &[Scenario] = &[
         play: roostd_upgraded,
         chaos: true,
     },
+    Scenario {
+        name: "busy-host",
+        must: "other services compute all they can, roostd is restarted beside them, and no VM is touched",
+        play: busy_host,
+        chaos: true,
+    },
 ];
 
 const HOST: &str = "h1";
@@ -100,6 +106,26 @@ fn roostd_upgraded(lab: &Lab) -> Outcome {
         lab.host(host).run("dpkg --install /srv/shared/provision/roost_*.deb")?;
         lab.until("it is up again", seconds(60), || lab.all_up())?;
     }
+    thread::sleep(QUIET);
+    lab.nothing_restarted(&lives)
+}
+
+fn busy_host(lab: &Lab) -> Outcome {
+    let lives = lab.lives();
+    lab.deed(format!("eight processes of another service on {HOST} compute all they can"));
+    // It ends by itself too, if this host can no longer be reached.
+    lab.host(HOST).run(
+        "systemd-run --quiet --collect --unit=busy --property=RuntimeMaxSec=120 \
+         sh -c 'for n in 1 2 3 4 5 6 7 8; do while :; do :; done & done; wait'",
+    )?;
+    let from = lab.deed(format!("roostd on {HOST} is killed"));
+    let back = lab
+        .host(HOST)
+        .run("systemctl kill --signal=KILL roostd")
+        .and_then(|_| lab.told(from, seconds(60), &[HOST], "watches"));
+    lab.host(HOST).run("systemctl stop busy")?;
+    lab.figure("roostd killed on a busy host -> started again", back?.0 - from, None)?;
+    lab.until("it is up again", seconds(60), || lab.all_up())?;
     thread::sleep(QUIET);
     lab.nothing_restarted(&lives)
 }
