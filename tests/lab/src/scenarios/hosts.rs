@@ -183,7 +183,7 @@ fn all_cables(lab: &Lab) -> Outcome {
     let from = lab.deed("all cables are cut");
     for up in [false, true] {
         if up {
-            thread::sleep(seconds(25).saturating_sub(lab.record.now() - from));
+            thread::sleep(seconds(25).saturating_sub(lab.record.now() - from)); // longer than a lease
         }
         for machine in lab.hosts() {
             machine.cable(0, up)?;
