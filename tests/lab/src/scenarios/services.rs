@@ -128,9 +128,10 @@ fn busy_host(lab: &Lab) -> Outcome {
          sh -c 'for n; do while :; do :; done & done; wait' sh $(seq {LOOPS})"
     ))?;
     let away = kill_roostd(lab, HOST);
-    lab.host(HOST).run("systemctl stop busy")?;
+    let stopped = lab.host(HOST).run("systemctl stop busy");
     lab.figure("roostd killed on a busy host -> started again", away?, None)?;
     lab.until("it is up again", seconds(60), || lab.all_up())?;
     thread::sleep(QUIET);
-    lab.nothing_restarted(&lives)
+    lab.nothing_restarted(&lives)?;
+    stopped.map(drop)
 }
