@@ -398,8 +398,8 @@ impl Lab {
         format!("{why}; roost status says:\n{}", said.map(|done| done.text).unwrap_or_default())
     }
 
-    /// What a host says, if every client is answered, and by the word of each host every host is up, and every group online. The
-    /// hosts are asked last: each question is work for them.
+    /// What a host says, if every client is answered, and all is well by the word of each host. The hosts are asked last: each
+    /// question is work for them.
     fn settled(&self) -> Option<Value> {
         let answered =
             VMS.iter().map(|(group, _)| *group).chain([APP.0]).all(|service| self.answers(service).is_some());
@@ -471,7 +471,8 @@ fn install(machine: &Machine) -> Outcome {
     }
 }
 
-/// Every host is up, and every group online.
+/// Every host is up, and every group online; libvirt answers where it is used. (After a boot `roostd` is there before libvirt
+/// answers it: nothing can be moved there so soon.)
 fn is_well(status: &Value) -> bool {
     let all =
         |list: &str, so: fn(&Value) -> bool| status[list].as_array().is_some_and(|list| list.iter().all(so));
@@ -480,7 +481,10 @@ fn is_well(status: &Value) -> bool {
             && group["owner"].is_string()
             && group["moving"].is_null()
     };
-    status["leader"].is_string() && all("hosts", |host| host["state"] == "up") && all("groups", online)
+    status["leader"].is_string()
+        && status["libvirt"]["state"] != "lost"
+        && all("hosts", |host| host["state"] == "up")
+        && all("groups", online)
 }
 
 /// Every VM and the application is at home.
