@@ -37,16 +37,20 @@ fn disk_full(lab: &Lab) -> Outcome {
 }
 
 fn disk_read_only(lab: &Lab) -> Outcome {
-    let lives = lab.lives();
-    lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
-    lab.host(HOST).run("echo u >/proc/sysrq-trigger")?;
-    let from = lab.record.now();
-    let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
-    let told = lab.told(from, seconds(20), &[HOST], "could not be stored");
-    thread::sleep(QUIET);
-    order?;
-    told?;
-    lab.unchanged(&lives, &["beta", "gamma"])?;
+    let seen = with_read_only_disk(lab);
     // It is made well by being switched off and on, as all hosts are afterwards that have no power.
-    lab.host(HOST).power(false)
+    lab.host(HOST).power(false)?;
+    seen
+}
+
+fn with_read_only_disk(lab: &Lab) -> Outcome {
+    let (lives, host) = (lab.lives(), lab.host(HOST));
+    lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
+    host.run("echo u >/proc/sysrq-trigger")?; // which does not wait until it is done
+    lab.until("it is read-only", seconds(30), || host.run("grep -q ' / ext4 ro' /proc/mounts").is_ok())?;
+    let from = lab.record.now();
+    lab.order_on("h2", "roost freeze gamma && roost thaw gamma")?;
+    lab.told(from, seconds(20), &[HOST], "could not be stored")?;
+    thread::sleep(QUIET);
+    lab.unchanged(&lives, &["beta", "gamma"])
 }
