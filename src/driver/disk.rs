@@ -122,7 +122,7 @@ impl Disk {
     pub fn start(dir: PathBuf) -> io::Result<Self> {
         let (jobs, todo) = sync_channel(MAX_JOBS);
         let (tell, done) = mailbox()?;
-        let work = move || Writer { dir, events: None, lost: 0, failing: false, tell }.run(&todo);
+        let work = move || Writer { dir, events: None, lost: 0, failing: None, tell }.run(&todo);
         let thread = std::thread::Builder::new().name("disk".to_owned()).stack_size(STACK).spawn(work)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), done, not_taken: 0 })
     }
@@ -171,7 +171,8 @@ struct Writer {
     dir: PathBuf,
     events: Option<(File, u64)>,
     lost: u64,
-    failing: bool,
+    /// Why events cannot be written, while that is so.
+    failing: Option<String>,
     tell: Teller<Done>,
 }
 
@@ -200,8 +201,8 @@ impl Writer {
 
     fn event(&mut self, event: &Event) {
         match self.append(event) {
-            Ok(()) if self.failing => {
-                self.failing = false;
+            Ok(()) if self.failing.is_some() => {
+                self.failing = None;
                 let lost = core::mem::take(&mut self.lost);
                 self.tell.tell(Done::EventsWork { lost });
             }
@@ -209,9 +210,10 @@ impl Writer {
             Err(error) => {
                 self.events = None;
                 self.lost += 1;
-                if !self.failing {
-                    self.failing = true;
-                    self.tell.tell(Done::EventsFail(error.to_string()));
+                let why = error.to_string();
+                if self.failing.as_ref() != Some(&why) {
+                    self.tell.tell(Done::EventsFail(why.clone()));
+                    self.failing = Some(why);
                 }
             }
         }
@@ -308,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_of_once_and_counted() {
+    fn what_ails_the_disk_is_told_once_each_and_counted() {
         let dir = folder("full");
         std::os::unix::fs::symlink("/dev/full", dir.join("events.jsonl")).expect("a link"); // every write: no space
         let mut disk = Disk::start(dir.clone()).expect("a thread");
@@ -319,8 +321,12 @@ mod tests {
         disk.store(Saved::default()).expect("room"); // all three were tried when this is answered
         assert_eq!(next(&mut disk), Done::Stored(Ok(())));
         std::fs::remove_file(dir.join("events.jsonl")).expect("ours");
-        disk.append(event(4, "there is room"));
-        assert_eq!(next(&mut disk), Done::EventsWork { lost: 3 });
+        std::fs::create_dir(dir.join("events.jsonl")).expect("ours");
+        disk.append(event(4, "lost for another reason"));
+        assert!(matches!(next(&mut disk), Done::EventsFail(why) if why.contains("directory")));
+        std::fs::remove_dir(dir.join("events.jsonl")).expect("ours");
+        disk.append(event(5, "there is room"));
+        assert_eq!(next(&mut disk), Done::EventsWork { lost: 4 });
         assert_eq!(load_events(&dir).len(), 1);
         std::fs::remove_dir_all(&dir).expect("ours");
     }

@@ -1,5 +1,5 @@
 //! The ledger's disk: a thread of its own that makes one write after the other durable, since a disk may take its time. A
-//! write that fails is told of once, and tried again until it works; no write behind it overtakes it.
+//! write that fails is told of once for each reason, and tried again until it works; no write behind it overtakes it.
 
 use super::mailbox::{Mailbox, Teller, mailbox};
 use crate::engine::raft::Write;
@@ -61,17 +61,18 @@ impl LedgerDisk {
 
 fn run<F: Folder>(mut store: Store<F>, todo: &Receiver<Write>, stopped: &Receiver<()>, tell: &Teller<Done>) {
     while let Ok(write) = todo.recv() {
-        let mut failed = false;
+        let mut failed = None;
         while let Err(error) = store.write(&write) {
-            if !failed {
-                tell.tell(Done::Works(Err(error.to_string())));
+            let why = error.to_string();
+            if failed.as_ref() != Some(&why) {
+                tell.tell(Done::Works(Err(why.clone())));
+                failed = Some(why);
             }
-            failed = true;
             if stopped.recv_timeout(RETRY) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
-        if failed {
+        if failed.is_some() {
             tell.tell(Done::Works(Ok(())));
         }
         tell.tell(Done::Written(write.number));
@@ -87,7 +88,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A folder whose writes fail so many times.
+    /// A folder whose writes fail so many times, the last time for another reason.
     struct Failing(Arc<AtomicU32>);
 
     impl Folder for Failing {
@@ -97,7 +98,11 @@ mod tests {
 
         fn append(&mut self, _name: &str, _at: u64, _bytes: &[u8]) -> io::Result<()> {
             let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            left.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
+            match left {
+                Err(_) => Ok(()),
+                Ok(1) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+                Ok(_) => Err(io::ErrorKind::StorageFull.into()),
+            }
         }
 
         fn replace(&mut self, _name: &str, _bytes: &[u8]) -> io::Result<()> {
@@ -116,14 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_write_is_told_of_once_and_tried_until_it_works() {
-        let fails = Arc::new(AtomicU32::new(2));
+    fn a_failing_write_is_told_of_once_for_each_reason_and_tried_until_it_works() {
+        let fails = Arc::new(AtomicU32::new(3));
         let (store, _) = Store::open(Failing(Arc::clone(&fails)), StorageId(1)).expect("new");
         let disk = LedgerDisk::start(store).expect("a thread");
         for number in 1..=2 {
             disk.write(Write { number, records: vec![Record::Vote { term: number, voted_for: None }] });
         }
-        assert!(matches!(next(&disk), Done::Works(Err(_))));
+        let why = |kind: io::ErrorKind| Done::Works(Err(io::Error::from(kind).to_string()));
+        assert_eq!(next(&disk), why(io::ErrorKind::StorageFull));
+        assert_eq!(next(&disk), why(io::ErrorKind::ReadOnlyFilesystem));
         assert_eq!(next(&disk), Done::Works(Ok(())));
         assert_eq!(next(&disk), Done::Written(1));
         assert_eq!(next(&disk), Done::Written(2));

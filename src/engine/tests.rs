@@ -26,6 +26,7 @@ struct Alone {
     /// Writes that are not durable yet.
     writes: Vec<u64>,
     answers: Vec<Result<String, (Refusal, String)>>,
+    events: Vec<String>,
 }
 
 impl Alone {
@@ -47,7 +48,7 @@ impl Alone {
             screenshots: PathBuf::from("/screens"),
         };
         let engine = Engine::new(config::parse(text).expect("good"), start, now);
-        let mut alone = Self { engine, now, writes: Vec::new(), answers: Vec::new() };
+        let mut alone = Self { engine, now, writes: Vec::new(), answers: Vec::new(), events: Vec::new() };
         alone.drain();
         alone
     }
@@ -57,6 +58,7 @@ impl Alone {
             match output {
                 Output::Write(write) => self.writes.push(write.number),
                 Output::Answer { answer, .. } => self.answers.push(answer),
+                Output::Keeper(keeper::Output::Event(event)) => self.events.push(event.text),
                 _ => {}
             }
         }
@@ -116,6 +118,21 @@ fn an_order_that_cannot_be_stored_is_told_so() {
     alone.pass(Duration::from_secs(11));
     assert!(matches!(&alone.answers[..], [Err((Refusal::NotStored, _))]), "{:?}", alone.answers);
     assert!(alone.engine.status(alone.now, 0).warnings.iter().any(|text| text.contains("no space")));
+}
+
+#[test]
+fn what_keeps_the_state_from_being_stored_is_told_once_each_and_that_it_is_over() {
+    let mut alone = Alone::new();
+    alone.events.clear();
+    for result in [Err("full"), Err("full"), Err("read-only"), Ok(()), Ok(())] {
+        alone.handle(Input::Stored(result.map_err(str::to_owned)));
+    }
+    let told: Vec<_> = alone.events.iter().filter(|text| text.contains("stored")).collect();
+    assert!(
+        matches!(&told[..], [full, read_only, again]
+            if full.contains(": full;") && read_only.contains(": read-only;") && again.contains("is stored again")),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -619,7 +619,7 @@ impl Keeper {
     fn stored(&mut self, now: Instant, result: Result<(), String>) {
         self.storing = Storing::Nothing;
         if let Err(error) = &result {
-            if self.storage_failed.is_none() {
+            if self.storage_failed.as_ref() != Some(error) {
                 let text = format!(
                     "the state of this host's groups could not be stored: {error}; it is tried again"
                 );
@@ -627,8 +627,14 @@ impl Keeper {
             }
             self.store_again = Some(now + STORE_AGAIN_AFTER);
             self.out.dirty = true;
-        } else if self.storing_disarmed.is_none() {
-            self.disarmed_on_disk = false;
+        } else {
+            if self.storage_failed.is_some() {
+                let text = "the state of this host's groups is stored again".to_owned();
+                self.record(Level::Info, EventKind::Storage, text);
+            }
+            if self.storing_disarmed.is_none() {
+                self.disarmed_on_disk = false;
+            }
         }
         if result.is_err() || !self.out.dirty {
             self.groups.values_mut().for_each(Group::noted);
