@@ -26,7 +26,7 @@ fn disk_full(lab: &Lab) -> Outcome {
     // Decisions are made meanwhile, which it cannot keep.
     let from = lab.record.now();
     let order = lab.order_on("h2", "roost freeze gamma && roost thaw gamma");
-    let told = lab.told(from, seconds(20), &[HOST], "could not be stored");
+    let told = lab.told(from, seconds(20), &[HOST], "could not be stored: No space");
     thread::sleep(QUIET);
     lab.deed("it has room again");
     lab.host(HOST).run("rm -f /var/lib/filled /var/lib/filled2; sync")?;
@@ -45,12 +45,11 @@ fn disk_read_only(lab: &Lab) -> Outcome {
 
 fn with_read_only_disk(lab: &Lab) -> Outcome {
     let (lives, host) = (lab.lives(), lab.host(HOST));
-    lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
+    let from = lab.deed(format!("the disk of {HOST} is read-only, as after an error"));
     host.run("echo u >/proc/sysrq-trigger")?; // which does not wait until it is done
     lab.until("it is read-only", seconds(30), || host.run("grep -q ' / ext4 ro' /proc/mounts").is_ok())?;
-    let from = lab.record.now();
     lab.order_on("h2", "roost freeze gamma && roost thaw gamma")?;
-    lab.told(from, seconds(20), &[HOST], "could not be stored")?;
+    lab.told(from, seconds(20), &[HOST], "could not be stored: Read-only")?;
     thread::sleep(QUIET);
     lab.unchanged(&lives, &["beta", "gamma"])
 }
