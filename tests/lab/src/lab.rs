@@ -434,15 +434,6 @@ impl Lab {
             .map(drop)
     }
 
-    /// Whether a VM runs on a host, by its processes.
-    pub fn runs(&self, group: &str, on: &str) -> bool {
-        let found = |fact: &Fact| match fact {
-            Fact::Runs { group: name, host, runs } if name == group && host == on => Some(*runs),
-            _ => None,
-        };
-        self.record.newest(found).unwrap_or(false)
-    }
-
     /// How many boots of a guest wrote to its disk since then.
     pub fn boots(&self, group: &str, from: Moment) -> usize {
         let boot = |(_, fact)| match fact {
