@@ -38,7 +38,7 @@ enum Job {
 pub enum Done {
     /// The state document is on disk, or is not.
     Stored(Result<(), String>),
-    /// Events cannot be written, as of now.
+    /// Events cannot be written, as of now; told for each new reason.
     EventsFail(String),
     /// Events can be written again; so many are not on disk.
     EventsWork {

@@ -216,7 +216,7 @@ fn watchdog(lab: &Lab) -> Outcome {
     };
     let gone = lab.record.since(from).into_iter().rev().find_map(still);
     let gone = gone.ok_or("its VM was not seen to end with it")?;
-    lab.figure("roostd hung -> its watchdog reset the host", gone - from, None)?;
+    lab.figure("roostd hung -> its watchdog reset the host", gone - from, Some(seconds(30)))?;
     elsewhere(lab, lost, from, "roostd hung, BMC unreachable", None)?;
     lab.unchanged(&lives, &others_of(lost))
 }
