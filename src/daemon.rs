@@ -445,6 +445,7 @@ impl Daemon {
         }
         self.engine.handle_timeout(now);
         self.guests.set_watches(self.engine.watches());
+        self.guests.set_knows_cids(self.engine.keeper().sees_vms());
         self.life.keep_lease(self.engine.lease_until());
         self.write_metrics(now);
         if self.next_watchdog.is_some_and(|at| now >= at) {

@@ -125,6 +125,8 @@ pub struct GuestLinks {
     /// Whether this host speaks with machines that are watched: one of the cluster does.
     watches: bool,
     cids: BTreeMap<u32, String>,
+    /// Whether that is every CID of this host's groups.
+    knows_cids: bool,
     /// Groups whose guests cannot hear.
     quiet: BTreeSet<String>,
     offences: Offences,
@@ -148,6 +150,7 @@ impl GuestLinks {
             watches: false,
             current: BTreeMap::new(),
             cids: BTreeMap::new(),
+            knows_cids: false,
             quiet: BTreeSet::new(),
             offences: Offences::default(),
             next_token: 1,
@@ -262,6 +265,12 @@ impl GuestLinks {
         }
     }
 
+    /// Whether [`GuestLinks::set_cid`] has told of every guest that runs. Until then, as after a start, one that is cut off as a
+    /// stranger may be ours, and nobody is told: it connects again within seconds.
+    pub const fn set_knows_cids(&mut self, knows: bool) {
+        self.knows_cids = knows;
+    }
+
     /// The group's guest cannot hear, or can again.
     pub fn hush(&mut self, group: &str, hush: Hush) {
         match hush {
@@ -349,8 +358,11 @@ impl GuestLinks {
             };
             let who = match &listener.place {
                 Place::Hybrid(group, _) => Ok(Controller::Guest(group.clone())),
-                Place::Machine(_) => machine(&peer),
-                Place::Vsock => self.vsock_group(&peer).map(Controller::Guest),
+                Place::Machine(_) => machine(&peer).map_err(Some),
+                Place::Vsock => match getpeername::<VsockAddr>(peer.as_raw_fd()) {
+                    Ok(address) => self.vsock_group(&address).map(Controller::Guest),
+                    Err(error) => Err(Some(error.to_string())),
+                },
                 Place::Tcp(_) => {
                     self.take_call(peer, now);
                     continue;
@@ -358,7 +370,8 @@ impl GuestLinks {
             };
             match who {
                 Ok(who) => self.take_in(peer, Peer::Here(who), now),
-                Err(complaint) => {
+                Err(None) => {}
+                Err(Some(complaint)) => {
                     if self.offences.note(None, Offence::Stranger, now).is_some() {
                         self.complaints.push(complaint);
                     }
@@ -367,15 +380,16 @@ impl GuestLinks {
         }
     }
 
-    fn vsock_group(&self, peer: &OwnedFd) -> Result<String, String> {
-        let address: VsockAddr = getpeername(peer.as_raw_fd()).map_err(|error| error.to_string())?;
-        if address.port() >= PRIVILEGED_PORTS {
-            let (cid, port) = (address.cid(), address.port());
-            return Err(format!("CID {cid} connected from port {port}, which is not root's alone: cut off"));
+    /// Whose guest calls from there; else what is to be said of it, if anything.
+    fn vsock_group(&self, address: &VsockAddr) -> Result<String, Option<String>> {
+        let (cid, port) = (address.cid(), address.port());
+        if port >= PRIVILEGED_PORTS {
+            return Err(Some(format!(
+                "CID {cid} connected from port {port}, which is not root's alone: cut off"
+            )));
         }
-        let unknown =
-            || format!("CID {} connected, which belongs to no group of this host: cut off", address.cid());
-        self.cids.get(&address.cid()).cloned().ok_or_else(unknown)
+        let unknown = || format!("CID {cid} connected, which belongs to no group of this host: cut off");
+        self.cids.get(&cid).cloned().ok_or_else(|| self.knows_cids.then(unknown))
     }
 
     /// Somebody calls over a network.
@@ -600,4 +614,23 @@ fn listen_vsock() -> io::Result<OwnedFd> {
     bind(listener.as_raw_fd(), &VsockAddr::new(ANY_CID, LINK_PORT))?;
     listen(&listener, Backlog::new(128)?)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_told_of_once_every_guest_is_known() {
+        let mut links = GuestLinks::new("a").expect("descriptors are free");
+        let calls = |links: &GuestLinks, cid, port| links.vsock_group(&VsockAddr::new(cid, port));
+        assert_eq!(calls(&links, 50, 1000), Err(None), "libvirt has not said yet whose it is");
+        links.set_cid("web", Some(50));
+        links.set_knows_cids(true);
+        assert_eq!(calls(&links, 50, 1000), Ok("web".to_owned()));
+        let stranger = calls(&links, 51, 1000).expect_err("it is nobody's").expect("it is told");
+        assert!(stranger.contains("CID 51") && stranger.contains("no group"), "{stranger}");
+        let user = calls(&links, 50, PRIVILEGED_PORTS).expect_err("not root's").expect("it is told");
+        assert!(user.contains("not root's alone"), "{user}");
+    }
 }

@@ -751,8 +751,12 @@ impl Keeper {
     /// Whether libvirt has shown every group's VM, and the machine's own controller its applications.
     pub fn is_seen(&self) -> bool {
         let around = self.around();
+        self.sees_vms() && self.apps.values().all(|app| app.is_seen(&around))
+    }
+
+    /// Whether libvirt has shown every group's VM.
+    pub fn sees_vms(&self) -> bool {
         self.groups.values().all(|group| group.run().is_some())
-            && self.apps.values().all(|app| app.is_seen(&around))
     }
 
     /// Whether something is left here of groups that were taken from this host.
