@@ -338,7 +338,9 @@ impl Group {
                 return;
             }
             Doing::Define => {
-                self.held_until = Some(now + RETRY_AFTER);
+                // What was only late may be there soon, and libvirt is busy with it until then.
+                let late = *error == ActionError::TimedOut;
+                self.held_until = Some(now + if late { AGAIN_AFTER } else { RETRY_AFTER });
                 let text = format!("VM '{vm}' could not be defined: {error}");
                 self.event(out, Level::Error, EventKind::RecoveryFailed, text);
                 return;

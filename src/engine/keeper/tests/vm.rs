@@ -193,6 +193,33 @@ fn a_definition_that_fails_is_tried_again_in_a_while() {
 }
 
 #[test]
+fn a_definition_that_comes_late_is_gone_on_with_when_it_is_there() {
+    let mut world = World::new("xml = \"/x.xml\"");
+    world.see(Run::Undefined);
+    let define = VmAction::Define { xml: PathBuf::from("/x.xml") };
+    world.done(&define, Err(ActionError::TimedOut));
+    world.handle(Input::Libvirt(LibvirtInput::Lost { reason: "it is slow".to_owned() }));
+    world.see(Run::Off(Off::Unknown));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.actions(), [&VmAction::Start], "and not half a minute later");
+}
+
+#[test]
+fn a_definition_that_never_comes_is_tried_again_when_libvirt_is_free() {
+    let mut world = World::new("xml = \"/x.xml\"");
+    world.see(Run::Undefined);
+    let define = VmAction::Define { xml: PathBuf::from("/x.xml") };
+    world.done(&define, Err(ActionError::TimedOut));
+    world.pass(Duration::from_secs(2));
+    world.done(&define, Err(ActionError::Busy)); // with the first
+    world.pass(Duration::from_secs(2));
+    world.done(&define, Ok(()));
+    world.see(Run::Off(Off::Unknown));
+    assert_eq!(world.actions(), [&VmAction::Start]);
+    assert_eq!(world.count(EventKind::RecoveryFailed), 1);
+}
+
+#[test]
 fn autostart_is_a_danger_told_once() {
     let mut world = World::new("");
     for _ in 0..3 {
