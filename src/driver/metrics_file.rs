@@ -64,17 +64,11 @@ impl MetricsFile {
 fn run(todo: &Receiver<(PathBuf, String)>, tell: &Teller<Told>) {
     let mut failing = None;
     for (file, text) in todo {
-        match (store(&file, &text), &failing) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(_)) => {
-                failing = None;
-                tell.tell(Told::Works(file));
-            }
-            (Err(_), Some(known)) if *known == file => {}
-            (Err(error), _) => {
-                tell.tell(Told::Fails(format!("'{}' cannot be written: {error}", file.display())));
-                failing = Some(file);
-            }
+        let fails =
+            store(&file, &text).err().map(|error| format!("'{}' cannot be written: {error}", file.display()));
+        if fails != failing {
+            tell.tell(fails.clone().map_or(Told::Works(file), Told::Fails));
+            failing = fails;
         }
     }
 }
@@ -119,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_is_told_once_and_so_is_one_that_works_again() {
+    fn a_write_that_fails_is_told_once_for_each_reason_and_so_is_one_that_works_again() {
         let dir = folder("fails");
         let file = dir.join("later/roost.prom");
         let (texts, todo) = sync_channel(1);
@@ -140,12 +134,17 @@ mod tests {
         write("a 3\n");
         write("a 4\n"); // waits until the third was begun: so the second was tried, and nothing told
         assert_eq!(told.take(), None);
-        std::fs::create_dir(dir.join("later")).expect("ours");
+        std::fs::write(dir.join("later"), "").expect("ours");
         write("a 5\n");
+        let Told::Fails(why) = next() else { panic!("it cannot be written still") };
+        assert!(why.contains("Not a directory"), "{why}");
+        std::fs::remove_file(dir.join("later")).expect("ours");
+        std::fs::create_dir(dir.join("later")).expect("ours");
+        write("a 6\n");
         assert_eq!(next(), Told::Works(file.clone()));
         drop(texts);
         thread.join().expect("it ends");
-        assert_eq!(std::fs::read_to_string(&file).expect("there"), "a 5\n");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "a 6\n");
         std::fs::remove_dir_all(&dir).expect("ours");
     }
 }
