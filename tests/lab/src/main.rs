@@ -17,6 +17,11 @@ use scenarios::Scenario;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Setting up takes two minutes where processors are as fast as the scenarios' bounds expect them to be; if it takes longer than this,
+/// guests boot too slowly for them.
+const SET_UP: Duration = Duration::from_secs(240);
 
 const HELP: &str = "\
 Usage: roost-lab LAB SCRIPTS [--repeat N] [SCENARIO...]
@@ -88,6 +93,10 @@ fn work(dir: &Path, scripts: &Path, wish: Wish) -> Outcome {
     lab.record.note(Fact::Scenario("the lab is set up".to_owned()));
     let ready = lab.provision().and_then(|()| lab.settle());
     lab.record.note(Fact::Ended(ready.clone()));
+    let slow = slow(lab.record.now());
+    if let Some(slow) = &slow {
+        lab.deed(slow.clone());
+    }
     let end = ready.and_then(|()| match wish {
         Wish::Play { repeat, names } => {
             let all = scenarios::all();
@@ -114,7 +123,17 @@ fn work(dir: &Path, scripts: &Path, wish: Wish) -> Outcome {
     });
     write_report(&lab, &place)?;
     println!("\nthe report is {}", place.display());
-    end
+    end.map_err(|why| slow.map(|slow| format!("{why}\n{slow}")).unwrap_or(why))
+}
+
+/// What is to be said of a machine on which the lab was set up in such a time.
+fn slow(took: Duration) -> Option<String> {
+    (took > SET_UP).then(|| {
+        format!(
+            "this machine is slow: to set the lab up took {} s instead of some 120 s; what was too late here says nothing of Roost",
+            took.as_secs()
+        )
+    })
 }
 
 fn write_report(lab: &Lab, place: &Path) -> Outcome {
