@@ -61,6 +61,7 @@ impl Group {
         {
             self.late = Some(ticket); // it goes on, whatever is ordered over it
         }
+        self.undefinable &= doing != Doing::Define;
         let ticket = out.ticket();
         self.order = Some((ticket, doing));
         out.push(Output::Order(Order { ticket, domain: self.config.vm.clone(), action, limit }));
@@ -339,8 +340,8 @@ impl Group {
             }
             Doing::Define => {
                 // What was only late may be there soon, and libvirt is busy with it until then.
-                let late = *error == ActionError::TimedOut;
-                self.held_until = Some(now + if late { AGAIN_AFTER } else { RETRY_AFTER });
+                self.undefinable = *error != ActionError::TimedOut;
+                self.held_until = Some(now + if self.undefinable { RETRY_AFTER } else { AGAIN_AFTER });
                 let text = format!("VM '{vm}' could not be defined: {error}");
                 self.event(out, Level::Error, EventKind::RecoveryFailed, text);
                 return;

@@ -192,6 +192,8 @@ pub struct Group {
     forgotten: Option<Index>,
     /// After libvirt could not take an order on: none is given before this.
     held_until: Option<Instant>,
+    /// libvirt refused to define it; not that it was late, or had too much to do.
+    undefinable: bool,
     /// When a start ended of which nothing was seen yet: it may show any moment.
     begun: Option<Instant>,
     /// Until when a daemon that has just started waits to be shown the VM, before it judges without libvirt.
@@ -241,6 +243,7 @@ impl Group {
             taking: None,
             forgotten: None,
             held_until: None,
+            undefinable: false,
             shown_by: Some(now + SHOWN_WITHIN),
             stepped: now,
             begun: (epoch > 0).then_some(now), // a start of the daemon's life before may be under way still

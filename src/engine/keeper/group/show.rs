@@ -127,7 +127,7 @@ impl Group {
 
     fn seen(&self, now: Instant, run: Run) -> (Condition, String) {
         match run {
-            Run::Undefined if self.config.xml.is_some() && self.held_until.is_none() => {
+            Run::Undefined if self.config.xml.is_some() && !self.undefinable => {
                 (Condition::Starting, "about to be defined".to_owned())
             }
             Run::Undefined => {

@@ -210,8 +210,10 @@ fn a_definition_that_never_comes_is_tried_again_when_libvirt_is_free() {
     world.see(Run::Undefined);
     let define = VmAction::Define { xml: PathBuf::from("/x.xml") };
     world.done(&define, Err(ActionError::TimedOut));
+    assert_eq!(world.group().condition, Condition::Starting, "it is not given up");
     world.pass(Duration::from_secs(2));
     world.done(&define, Err(ActionError::Busy)); // with the first
+    assert_eq!(world.group().condition, Condition::Starting);
     world.pass(Duration::from_secs(2));
     world.done(&define, Ok(()));
     world.see(Run::Off(Off::Unknown));
