@@ -61,7 +61,9 @@ impl Group {
         {
             self.late = Some(ticket); // it goes on, whatever is ordered over it
         }
-        self.undefinable &= doing != Doing::Define;
+        if doing == Doing::Define {
+            self.undefinable = false;
+        }
         let ticket = out.ticket();
         self.order = Some((ticket, doing));
         out.push(Output::Order(Order { ticket, domain: self.config.vm.clone(), action, limit }));
