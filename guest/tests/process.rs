@@ -42,6 +42,10 @@ fn children_get_nothing_of_the_controllers() {
     let mut controller = std::process::Command::new("/bin/sh").args(["-c", &line]).spawn().expect("it runs");
     let pid = bed.await_pid("web.pid");
     bed.await_online();
+    // A shell blocks signals itself while it starts a child.
+    bed.await_true("the shell became the service", |_| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+    });
     let fds: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("it lives")
         .flatten()
