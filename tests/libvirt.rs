@@ -65,11 +65,15 @@ fn every_action_is_carried_out_and_answered() {
     driver.connected();
     let first = driver.view("up", "the domain", |view| view.life.is_some());
     assert_eq!(driver.act("up", VmAction::Start), Err(ActionError::AlreadySo));
+    assert_eq!(driver.act("up", VmAction::Resume), Err(ActionError::AlreadySo));
+    assert_eq!(driver.act("up", VmAction::Suspend), Ok(()));
+    assert_eq!(driver.act("up", VmAction::Resume), Ok(()));
     assert_eq!(driver.act("up", VmAction::Reset), Ok(()));
     assert_eq!(driver.act("up", VmAction::Destroy), Ok(()));
     assert_eq!(driver.act("up", VmAction::Destroy), Err(ActionError::AlreadySo));
     assert_eq!(driver.act("up", VmAction::Shutdown), Err(ActionError::AlreadySo));
     assert!(matches!(driver.act("up", VmAction::Reset), Err(ActionError::Failed(_))));
+    assert!(matches!(driver.act("up", VmAction::Resume), Err(ActionError::Failed(_))));
     driver.order("up", VmAction::Start, SOON);
     let second = driver.happened("up", Happened::Started);
     assert_ne!(second.life, first.life);

@@ -201,14 +201,18 @@ impl Line {
         if clock::now() >= deadline {
             return Err(CallError::Failed("libvirt answered too late; nothing was done".to_owned()));
         }
-        let (done, wanted) = match &order.action {
-            VmAction::Start => (domain.create(), Some(true)),
+        let is_on = || domain.is_active() == Ok(true);
+        let is_off = || domain.is_active() == Ok(false);
+        let runs = || self.run(&domain).is_ok_and(|run| run == Run::Running);
+        let (done, so): (_, Option<&dyn Fn() -> bool>) = match &order.action {
+            VmAction::Start => (domain.create(), Some(&is_on)),
             VmAction::Reboot => (domain.reboot(ffi::VIR_DOMAIN_REBOOT_DEFAULT), None),
             VmAction::Reset => (domain.reset(), None),
-            VmAction::Shutdown => (domain.shutdown(), Some(false)),
-            VmAction::Destroy => (domain.destroy(), Some(false)),
+            VmAction::Shutdown => (domain.shutdown(), Some(&is_off)),
+            VmAction::Destroy => (domain.destroy(), Some(&is_off)),
             VmAction::Suspend => (domain.suspend(), None),
-            VmAction::Resume => (domain.resume(), None),
+            // At the end of a migration libvirt resumes it itself.
+            VmAction::Resume => (domain.resume(), Some(&runs)),
             VmAction::Abort => (abort(&domain), None),
             VmAction::Migrate { to } => return moves::migrate(self, &domain, to, stood_still),
             VmAction::Save { file } => return moves::save(self, &domain, file),
@@ -219,9 +223,7 @@ impl Line {
         };
         let Err(error) = done else { return Ok(()) };
         match self.failed(&error) {
-            CallError::State(_) | CallError::Failed(_)
-                if wanted.is_some() && domain.is_active().ok() == wanted =>
-            {
+            CallError::State(_) | CallError::Failed(_) if so.is_some_and(|so| so()) => {
                 Err(CallError::AlreadySo)
             }
             other => Err(other),
