@@ -159,15 +159,35 @@ impl Lab {
             .ok_or_else(|| format!("{name} still has power after {} s", bound.as_secs()))
     }
 
-    /// Waits until a service answers, and says from where.
-    pub fn answered(&self, service: &str, from: Moment, bound: Duration) -> Result<(Moment, String), String> {
-        let found = |fact: &Fact| match fact {
-            Fact::Answers { service: name, from: Some(place) } if name == service => Some(place.clone()),
-            _ => None,
-        };
-        self.record
-            .wait(from, bound, found)
+    /// Waits until a service answers.
+    pub fn answered(&self, service: &str, from: Moment, bound: Duration) -> Result<(Moment, ()), String> {
+        self.answered_where(service, from, bound, |_| true)
             .ok_or_else(|| format!("'{service}' did not answer again within {} s", bound.as_secs()))
+    }
+
+    /// Waits until a service answers from that place; one whose answer was late may have answered from another before.
+    pub fn answered_from(
+        &self,
+        service: &str,
+        place: &str,
+        from: Moment,
+        bound: Duration,
+    ) -> Result<(Moment, ()), String> {
+        self.answered_where(service, from, bound, |answering| answering == place)
+            .ok_or_else(|| format!("'{service}' did not answer from {place} within {} s", bound.as_secs()))
+    }
+
+    fn answered_where(
+        &self,
+        service: &str,
+        from: Moment,
+        bound: Duration,
+        so: impl Fn(&str) -> bool,
+    ) -> Option<(Moment, ())> {
+        self.record.wait(from, bound, |fact| match fact {
+            Fact::Answers { service: name, from: Some(place) } if name == service && so(place) => Some(()),
+            _ => None,
+        })
     }
 
     /// Waits until a service does not answer any more.

@@ -56,8 +56,7 @@ fn boot() -> io::Result<String> {
 /// which the lab sees.
 fn beat(disk: &Path) -> io::Result<()> {
     let boot = boot()?;
-    let file =
-        OpenOptions::new().write(true).custom_flags((OFlag::O_DIRECT | OFlag::O_DSYNC).bits()).open(disk)?;
+    let file = OpenOptions::new().write(true).custom_flags(OFlag::O_DIRECT.bits()).open(disk)?;
     for number in 0_u64.. {
         let mut sector = Sector([b' '; SECTOR]);
         let text = format!("{boot} {number}\n");

@@ -23,12 +23,8 @@ fn primary_lost(lab: &Lab) -> Outcome {
     let lives = lab.lives();
     let from = lab.record.now();
     lab.host(home).power(false)?;
-    let (evicted, _) = lab.told(from, seconds(30), &HOSTS, &format!("'{home}'"))?;
-    let _ = evicted;
-    let (there, place) = lab.answered(app, from, seconds(60))?;
-    if place != standby {
-        return Err(format!("'{app}' answers from {place}"));
-    }
+    lab.told(from, seconds(30), &HOSTS, &format!("'{home}'"))?;
+    let (there, ()) = lab.answered_from(app, standby, from, seconds(60))?;
     lab.figure("primary lost its power -> its application answers in the standby VM", there - from, None)?;
     lab.unchanged(&lives, &["alpha", "beta", "shop"])?;
     lab.host(home).power(true)?;
@@ -41,10 +37,7 @@ fn primary_switched(lab: &Lab) -> Outcome {
     let lives = lab.lives();
     let from = lab.record.now();
     lab.order(&format!("roost switch {app} --to {standby} --wait"))?;
-    let (_, place) = lab.answered(app, from, seconds(30))?;
-    if place != standby {
-        return Err(format!("'{app}' answers from {place}"));
-    }
+    lab.answered_from(app, standby, from, seconds(30))?;
     lab.figure(
         "switched to the standby VM: its client was not answered for",
         lab.longest_silence(app, from),
@@ -58,9 +51,6 @@ fn home_again(lab: &Lab) -> Outcome {
     let (app, home, _) = APP;
     let from = lab.record.now();
     lab.order(&format!("roost failback {app} --wait"))?;
-    let (_, place) = lab.answered(app, from, seconds(30))?;
-    if place != home {
-        return Err(format!("'{app}' answers from {place}, and should be at home on {home}"));
-    }
+    lab.answered_from(app, home, from, seconds(30))?;
     lab.figure("failed back: its client was not answered for", lab.longest_silence(app, from), None)
 }

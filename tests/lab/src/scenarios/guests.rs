@@ -32,7 +32,7 @@ const SITE: &str = "alpha";
 fn application_killed(lab: &Lab) -> Outcome {
     let lives = lab.lives();
     let from = lab.in_guest(SITE, "kill -9 $(cat /run/serve.8080.pid)")?;
-    let (rose, _) = lab.answered(SITE, from, seconds(20))?;
+    let (rose, ()) = lab.answered(SITE, from, seconds(20))?;
     lab.figure("application killed -> another process answers", rose - from, None)?;
     lab.nothing_restarted(&lives)
 }
@@ -79,7 +79,7 @@ fn qemu_killed(lab: &Lab) -> Outcome {
 /// The VM answers again, where it was: its client was not answered after the first moment, and is answered after the second.
 fn back(lab: &Lab, what: &str, group: &str, (from, since): (Moment, Moment), owner: &str) -> Outcome {
     let (fell, ()) = lab.silenced(group, from, seconds(60))?;
-    let (rose, _) = lab.answered(group, fell.max(since), seconds(120))?;
+    let (rose, ()) = lab.answered(group, fell.max(since), seconds(120))?;
     lab.figure(&format!("{what}: the VM's client was not answered for"), rose - fell, None)?;
     let now = lab.owner(group)?;
     if now == owner { Ok(()) } else { Err(format!("'{group}' is on {now}, and was on {owner}")) }

@@ -106,7 +106,7 @@ fn elsewhere(lab: &Lab, lost: &str, from: Moment, what: &str, most: Option<Durat
     lab.figure(&format!("{what} -> known to run nothing"), fenced - from, None)?;
     lab.figure(&format!("{what} -> its VM started elsewhere"), started - from, most)?;
     let (fell, ()) = lab.silenced(vm, from, seconds(30))?;
-    let (rose, _) = lab.answered(vm, fell, seconds(120))?;
+    let (rose, ()) = lab.answered(vm, fell, seconds(120))?;
     lab.figure(&format!("{what}: the VM's client was not answered for"), rose - fell, None)
 }
 
@@ -268,7 +268,7 @@ fn power_cycle(lab: &Lab) -> Outcome {
         machine.power(true)?;
     }
     for (vm, _) in VMS {
-        let (rose, _) = lab.answered(vm, from, seconds(240))?;
+        let (rose, ()) = lab.answered(vm, from, seconds(240))?;
         lab.figure(&format!("power was back -> '{vm}' answered"), rose - from, None)?;
         let boots = lab.boots(vm, from).saturating_sub(lab.rebooted(vm, from));
         if boots != 1 {
