@@ -23,7 +23,7 @@ pub const VMS: [(&str, &str); 4] = [("alpha", "h1"), ("beta", "h2"), ("gamma", "
 pub const APP: (&str, &str, &str) = ("orders", "h3", "vm:shop");
 
 /// How long the whole lab may take to be well again: hosts boot, and VMs in them.
-pub const SETTLING: Duration = Duration::from_secs(240);
+pub const SETTLING: Duration = Duration::from_secs(480);
 /// How long hosts may take to boot: all of them at once, on few processors.
 const BOOT: Duration = Duration::from_secs(240);
 /// How long packages may take to be installed.

@@ -1,7 +1,7 @@
 //! What goes wrong with hosts and their network.
 
 use super::{QUIET, Scenario, seconds};
-use crate::lab::{HOSTS, HYPERVISORS, Lab, Outcome, VMS};
+use crate::lab::{HOSTS, HYPERVISORS, Lab, Outcome, SETTLING, VMS};
 use crate::record::{Fact, Moment};
 use std::thread;
 use std::time::Duration;
@@ -268,7 +268,7 @@ fn power_cycle(lab: &Lab) -> Outcome {
         machine.power(true)?;
     }
     for (vm, _) in VMS {
-        let (rose, ()) = lab.answered(vm, from, seconds(240))?;
+        let (rose, ()) = lab.answered(vm, from, SETTLING)?;
         lab.figure(&format!("power was back -> '{vm}' answered"), rose - from, None)?;
         let boots = lab.boots(vm, from).saturating_sub(lab.rebooted(vm, from));
         if boots != 1 {
